@@ -1,0 +1,159 @@
+"""Set up everything the Makefile's targets need, on a machine that has only python3, Node and git.
+
+Run by the system's python3 before any dependency exists, so it uses the standard library alone. Each step is skipped
+when the hash of its inputs equals the stamp left by its last success, which is what makes a second `make run` instant
+and an interrupted first one resumable.
+
+    python3 server/bootstrap.py run      # what `make run` needs
+    python3 server/bootstrap.py test     # also what `make test` needs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PARTS = ("server", "webapp", "mlc_build", "static")
+UV = "uv==0.13.9"
+# Debian package -> the command that shows it is there. Chromium is the tests' browser, emscripten the library linker.
+APT = {"run": {"emscripten": "emcc"}, "test": {"emscripten": "emcc", "chromium": "chromium"}}
+
+
+def say(text: str) -> None:
+    """Print one line of progress at once, even through a pipe."""
+    print(f"[setup] {text}", flush=True)
+
+
+def digest(*parts: Path | str) -> str:
+    """Return a hash over the files' contents and the strings, 16 hex digits."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part.read_bytes() if isinstance(part, Path) else part.encode())
+        total.update(b"\0")
+    return total.hexdigest()[:16]
+
+
+def home() -> Path:
+    """Return the cache folder; the same rule as `server.paths.home`, without platformdirs (not installed yet)."""
+    if value := os.environ.get("HYBR_HOME"):
+        return Path(value).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "hybr"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hybr"
+
+
+def step(name: str, stamp: Path, want: str, work: Callable[[], None]) -> None:
+    """Run `work` unless `stamp` already holds `want`; write the stamp only after success."""
+    if stamp.exists() and stamp.read_text() == want:
+        return
+    say(f"{name} ...")
+    begin = time.monotonic()
+    work()
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(want)
+    say(f"{name}: {time.monotonic() - begin:.1f} s")
+
+
+def apt(target: str) -> None:
+    """Install the missing Debian packages when root; otherwise print the one line that would, and go on."""
+    missing = [name for name, command in APT[target].items() if not shutil.which(command)]
+    if not missing:
+        return
+    line = f"apt-get install -y --no-install-recommends {' '.join(missing)}"
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        say(line)
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        quiet = ["-qq", "-o=Dpkg::Use-Pty=0"]
+        subprocess.run(["apt-get", *quiet, "update"], check=False, env=env)
+        subprocess.run(["apt-get", *quiet, "install", "-y", "--no-install-recommends", *missing], check=False, env=env)
+        missing = [name for name, command in APT[target].items() if not shutil.which(command)]
+    if missing:
+        say(f"missing: {', '.join(missing)}. Everything else goes on. To add them: sudo {line}")
+
+
+def python() -> None:
+    """Create the virtual environment, install the locked packages, and link the source tree into it."""
+    venv_python = VENV / "bin" / "python"
+    lock = ROOT / "requirements.lock"
+
+    def install() -> None:
+        if not venv_python.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+            subprocess.run([str(venv_python), "-m", "pip", "install", "--quiet", UV], check=True)
+        subprocess.run(
+            [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(venv_python), "--require-hashes", "-r", str(lock)],
+            check=True,
+        )
+
+    step("python packages", VENV / ".lock-stamp", digest(lock, sys.version, UV), install)
+    link_tree()
+
+
+def link_tree() -> None:
+    """Make `import hybr.server` and the `hybr` command work from the source tree.
+
+    The wheel maps `server/` to `hybr/server` and so on; no build backend offers that mapping for editable installs in
+    a form type checkers follow, so a folder of links on the path stands in for it.
+    """
+    packages = VENV / "dev" / "hybr"
+    packages.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        link = packages / part
+        if not link.is_symlink() or link.resolve() != ROOT / part:
+            link.unlink(missing_ok=True)
+            link.symlink_to(ROOT / part)
+    site = next((VENV / "lib").glob("python3.*")) / "site-packages"
+    (site / "hybr-dev.pth").write_text(f"{packages.parent}\n")
+    command = VENV / "bin" / "hybr"
+    command.write_text(
+        f"#!{VENV / 'bin' / 'python'}\nimport sys\nfrom hybr.server.cli import main\nsys.exit(main())\n"
+    )
+    command.chmod(0o755)
+
+
+def npm() -> None:
+    """Install the page's npm packages into the cache and link them where editors and tsc look."""
+    lock = ROOT / "static" / "package-lock.json"
+    key = digest(lock)
+    folder = home() / "npm" / key
+
+    def install() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(lock.with_name(name), folder / name)
+        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True)
+
+    step("npm packages", folder / ".stamp", key, install)
+    link = ROOT / "static" / "node_modules"
+    if not link.is_symlink() or link.resolve() != (folder / "node_modules").resolve():
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder / "node_modules")
+
+
+def main(target: str) -> int:
+    """Set up for `target` ("run" or "test") and return an exit code."""
+    if sys.version_info < (3, 11):  # noqa: UP036  run by whatever python3 the machine has
+        print("HYBR needs Python 3.11 or newer; this is", sys.version.split()[0], file=sys.stderr)
+        return 1
+    if not shutil.which("npm"):
+        print("HYBR needs Node 20 or newer with npm on the PATH", file=sys.stderr)
+        return 1
+    apt(target)
+    python()
+    npm()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "run"))
