@@ -11,6 +11,7 @@ and an interrupted first one resumable.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -65,9 +66,16 @@ def step(name: str, stamp: Path, want: str, work: Callable[[], None]) -> None:
     say(f"{name}: {time.monotonic() - begin:.1f} s")
 
 
+def absent(target: str) -> list[str]:
+    """Return the Debian packages that `target` needs and this machine lacks."""
+    missing = [name for name, command in APT[target].items() if not shutil.which(command)]
+    # Debian splits ensurepip off python3; without it `python3 -m venv` fails half-way.
+    return missing if importlib.util.find_spec("ensurepip") else ["python3-venv", *missing]
+
+
 def apt(target: str) -> None:
     """Install the missing Debian packages when root; otherwise print the one line that would, and go on."""
-    missing = [name for name, command in APT[target].items() if not shutil.which(command)]
+    missing = absent(target)
     if not missing:
         return
     line = f"apt-get install -y --no-install-recommends {' '.join(missing)}"
@@ -77,7 +85,7 @@ def apt(target: str) -> None:
         quiet = ["-qq", "-o=Dpkg::Use-Pty=0"]
         subprocess.run(["apt-get", *quiet, "update"], check=False, env=env)
         subprocess.run(["apt-get", *quiet, "install", "-y", "--no-install-recommends", *missing], check=False, env=env)
-        missing = [name for name, command in APT[target].items() if not shutil.which(command)]
+        missing = absent(target)
     if missing:
         say(f"missing: {', '.join(missing)}. Everything else goes on. To add them: sudo {line}")
 

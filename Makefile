@@ -1,0 +1,43 @@
+# The README's two commands are `make run` and `make test`; the rest is for people who change HYBR.
+PORT ?= 8080
+HYBR := .venv/bin/hybr
+PY := .venv/bin/python
+export HYBR_AUTH ?= off
+
+.PHONY: run test test-long bench lint format lock screenshots setup setup-test clean
+
+run: setup
+	@exec $(HYBR) serve --port $(PORT)
+
+test: setup-test lint
+	@$(PY) -m pytest -m "not long"
+
+test-long: setup-test lint
+	@$(PY) -m pytest
+
+bench: setup-test
+	@$(PY) tests/bench/run.py $(ONLY)
+
+screenshots: setup-test
+	@$(PY) -m pytest tests/e2e -k screenshot
+
+setup:
+	@python3 server/bootstrap.py run
+
+setup-test:
+	@python3 server/bootstrap.py test
+
+lint: setup-test
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check -q .
+	@$(PY) -m mypy -p hybr.server -p hybr.webapp -p hybr.mlc_build
+	@static/node_modules/.bin/tsc -p static
+
+format: setup-test
+	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
+
+# After a change of dependencies in pyproject.toml: resolve again for every supported Python and platform.
+lock: setup
+	@.venv/bin/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+
+clean:
+	@rm -rf .venv static/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
