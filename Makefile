@@ -2,18 +2,20 @@
 PORT ?= 8080
 HYBR := .venv/bin/hybr
 PY := .venv/bin/python
-export HYBR_AUTH ?= off
 
 .PHONY: run test test-long bench lint format lock screenshots setup setup-test clean
 
 run: setup
 	@exec $(HYBR) serve --port $(PORT)
 
+# Browser tests run in a process of their own: Playwright's event loop and pytest-asyncio's do not share one.
 test: setup-test lint
-	@$(PY) -m pytest -m "not long"
+	@$(PY) -m pytest -q -m "not long and not e2e"
+	@$(PY) -m pytest -q -m "not long and e2e"
 
 test-long: setup-test lint
-	@$(PY) -m pytest
+	@$(PY) -m pytest -m "not e2e"
+	@$(PY) -m pytest -m e2e
 
 bench: setup-test
 	@$(PY) tests/bench/run.py $(ONLY)
