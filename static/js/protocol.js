@@ -1,0 +1,157 @@
+/**
+ * Every message that crosses a thread of the page, in one file.
+ *
+ *     shell (main thread)  <->  python.worker.js       ToPython / FromPython
+ *     shell (main thread)  ->   engine/engine.worker.js ToEngine / FromEngine
+ *     python.worker.js     <->  engine worker           over the MessageChannel, engine/client.js owns that protocol
+ *
+ * Import the types:  `/** @import {ToPython, FromPython} from './protocol.js' *\/`
+ *
+ * Rules. Field names are camelCase here and snake_case in Python; webapp/page.py converts. Each message is a plain
+ * object with a `kind`; an unknown kind is ignored with a console warning, so that either side can grow first.
+ * Messages from the Python worker may come as the object or as its JSON text (`host.post(json)`).
+ * Order is that of postMessage: deltas of a message come after its `message` op and before its `finish`.
+ */
+
+/** @typedef {'local'|'cloud'} Provider */
+/** @typedef {'local'|'cloud'|'auto'|'local-only'|'cloud-only'} Mode */
+/** @typedef {'streaming'|'done'|'stopped'|'error'} MessageState */
+
+/**
+ * An error on the wire. `code` is a stable lower-case word for programs; `message` is for the person and names the remedy.
+ * @typedef {{name: string, message: string, code?: string|null, phase?: string, [more: string]: unknown}} WireError
+ */
+
+/**
+ * What the preflight found. `reason` and `remedy` are sentences for the person, set when `webgpu` is false.
+ * @typedef {object} Preflight
+ * @property {boolean} webgpu whether an adapter was got
+ * @property {string} [reason]
+ * @property {string} [remedy]
+ * @property {{vendor?: string, architecture?: string, description?: string, fallback?: boolean, [more: string]: unknown}|null} [adapter]
+ * @property {string[]} [features] the adapter's features, e.g. 'shader-f16'
+ * @property {Record<string, number>} [limits] the adapter's limits, bytes and counts
+ * @property {{quota: number, usage: number, persisted: boolean}|null} [storage] bytes
+ * @property {boolean} [isolated] crossOriginIsolated
+ */
+
+/**
+ * @typedef {object} BootConfig
+ * @property {string} origin `location.origin`
+ * @property {string} assets absolute path of the bundle, `/assets/<hash>`
+ * @property {{mode?: string, model?: string, load?: string}} query from the page's query string
+ * @property {Record<string, unknown>} stored every value kept by `store` messages, by key without the `hybr:` prefix
+ */
+
+/** OpenAI-style message. @typedef {{role: string, content: unknown, [more: string]: unknown}} ChatMessage */
+
+/**
+ * What happened in the shell's own controls.
+ * @typedef {{kind: 'ui', event: 'send', text: string}
+ *   | {kind: 'ui', event: 'stop'}
+ *   | {kind: 'ui', event: 'new-conversation'}
+ *   | {kind: 'ui', event: 'retry', id: string}} UiMessage
+ */
+
+/**
+ * Reverse RPC: a caller gave `Hybrid.init(cloudClient)` an object of its own. `init`'s wire argument is then
+ * `{kind: 'caller'}` (null when the gateway is meant), and Python posts `cloud-call`; the shell answers with one
+ * `cloud-result` (what the client returned; at least `{text}`) or one `cloud-error`. After `cloud-abort` nothing follows.
+ * `method` names what the client has: `complete(messages, options)` or the blueprint's `callApiWithRetry`.
+ * @typedef {{kind: 'cloud-call', id: string, messages: ChatMessage[], options: Record<string, unknown>}
+ *   | {kind: 'cloud-abort', id: string}} CloudRequest
+ * @typedef {{kind: 'cloud-result', id: string, value: {text: string, model?: string, usage?: object, [more: string]: unknown}}
+ *   | {kind: 'cloud-error', id: string, error: WireError}} CloudAnswer
+ */
+
+/**
+ * RPC of the facades. `module` is a ModuleLoader name, `method` a name of its `.api` (or `init`). A method that streams
+ * answers with `rpc-chunk`s, then `rpc-result` (value null); any other with one `rpc-result` or `rpc-error`.
+ * After `rpc-cancel` (an AbortSignal, or `return()` of an iterator) Python stops the work; it may still answer, which is ignored.
+ * Options on the wire carry no `signal`; `requestId` is always there for complete*, stream and generateWithModel.
+ * @typedef {{kind: 'rpc', id: string, module: string, method: string, args: unknown[]}
+ *   | {kind: 'rpc-cancel', id: string}} RpcRequest
+ * @typedef {{kind: 'rpc-result', id: string, value: unknown}
+ *   | {kind: 'rpc-error', id: string, error: WireError}
+ *   | {kind: 'rpc-chunk', id: string, chunk: WireChunk}} RpcAnswer
+ */
+
+/**
+ * A chunk on the wire: no `text`, the JavaScript side accumulates it. The last one is `done: true` and has the rest.
+ * @typedef {{delta: string, done: boolean, provider: Provider, segment: number, usage?: object, timings?: object,
+ *   cost?: unknown, [more: string]: unknown}} WireChunk
+ * @typedef {WireChunk & {text: string}} Chunk
+ */
+
+/**
+ * Figures under a reply: the camelCase of Python's Completion.
+ * @typedef {object} Stats
+ * @property {{promptTokens?: number, completionTokens?: number, totalTokens?: number}} [usage]
+ * @property {{ttftMs?: number|null, totalMs?: number|null, prefillTps?: number|null, decodeTps?: number|null}} [timings]
+ * @property {number|{amount?: number, currency?: string}|null} [cost]
+ * @property {string|null} [finishReason]
+ * @property {boolean|object|null} [fallback]
+ * @property {Provider} [provider]
+ * @property {string} [model]
+ */
+
+/**
+ * What the message view draws.
+ * @typedef {{type: 'message', id: string, role: 'user'|'assistant'|'system', text: string, state: MessageState, provider?: Provider|null,
+ *   model?: string|null}} MessageOp
+ * @typedef {{type: 'delta', id: string, delta: string, provider?: Provider|null, segment?: number}} DeltaOp
+ * @typedef {{type: 'finish', id: string, state: 'done'|'stopped'|'error', provider?: Provider|null, model?: string|null,
+ *   stats?: Stats|null, error?: WireError|null}} FinishOp
+ * @typedef {{type: 'toast', toast: string, text: string}} ToastOp kind of toast: 'fallback', 'handover', 'error', 'warning', 'info' ...
+ * @typedef {MessageOp | DeltaOp | FinishOp | ToastOp | {type: 'clear'} | {type: 'busy', value: boolean}} ViewOp
+ */
+
+/**
+ * Panel's own sub-protocol, passed through unread. Its main-thread half is the module js/panel.js (the bundle's), which the shell
+ * imports when the first `panel` message comes:
+ *     export function connect({root, assets, post}) -> {receive(message)}
+ * root: `<aside id="panel-root">`; assets: BootConfig.assets; post(message: PanelMessage, transfer?) sends to the Python worker.
+ * @typedef {{kind: 'panel', [more: string]: any}} PanelMessage
+ * @typedef {{receive(message: PanelMessage): void}} PanelSide
+ * @typedef {{root: HTMLElement, assets: string, post: (message: PanelMessage, transfer?: Transferable[]) => void}} PanelHost
+ */
+
+/**
+ * Shell -> Python worker. `boot` is the first; `engine-port` follows each restart of the engine worker.
+ * `port` leads to the engine worker, `lock` names the Web Lock that it holds for life.
+ * @typedef {{kind: 'boot', config: BootConfig, port: MessagePort, lock: string}
+ *   | {kind: 'engine-port', port: MessagePort, lock: string}
+ *   | {kind: 'preflight', result: Preflight}
+ *   | {kind: 'online', value: boolean}
+ *   | UiMessage | RpcRequest | CloudAnswer | PanelMessage} ToPython
+ */
+
+/**
+ * Python worker -> shell. `fraction` is 0..1 or null when it is not known.
+ * @typedef {{kind: 'status', phase: string, text: string, fraction?: number|null}
+ *   | {kind: 'ready', stage: 'core'|'ui'}
+ *   | {kind: 'event', name: string, detail: Record<string, unknown>}
+ *   | {kind: 'view', op: ViewOp}
+ *   | {kind: 'engine', op: 'restart'}
+ *   | {kind: 'store', key: string, value: unknown}
+ *   | {kind: 'fatal', error: WireError}
+ *   | RpcAnswer | CloudRequest | PanelMessage} FromPython
+ */
+
+/**
+ * Shell -> engine worker, its only message from the shell: everything else goes through `port`.
+ * @typedef {{kind: 'boot', config: {origin: string, assets: string}, port: MessagePort, lock: string}} ToEngine
+ */
+
+/** Engine worker -> shell: only what cannot go through the port. @typedef {{kind: 'fatal', error: WireError}} FromEngine */
+
+/** Events that the page dispatches, by the names the blueprint gives them. */
+export const EVENTS = Object.freeze([
+  'hybrid-llm:mode-changed', 'hybrid-llm:fallback', 'hybrid-llm:handover', 'hybrid-llm:complete',
+  'hybrid-llm:stream-chunk', 'hybrid-llm:stream-complete', 'hybrid-llm:stream-error',
+  'local-llm:loading', 'local-llm:progress', 'local-llm:ready', 'local-llm:error', 'local-llm:unloaded',
+  'cost:updated', 'rate-limit:exceeded', 'egress:asked', 'egress:sent', 'egress:refused',
+]);
+
+/** Prefix of every localStorage key of ours. */
+export const STORE_PREFIX = 'hybr:';
