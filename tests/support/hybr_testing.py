@@ -181,7 +181,8 @@ RECORDER = """
     'local-llm:error', 'local-llm:unloaded'])
     window.addEventListener(name, (event) => window.__events.push({name, detail: event.detail, at: performance.now()}));
   window.__violations = [];
-  document.addEventListener('securitypolicyviolation', (event) => window.__violations.push(event.blockedURI + ' ' + event.violatedDirective));
+  document.addEventListener('securitypolicyviolation', (event) =>
+    window.__violations.push(event.blockedURI + ' ' + event.violatedDirective));
   window.__workers = [];
   const Native = window.Worker;
   window.Worker = class extends Native {

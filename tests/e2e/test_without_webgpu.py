@@ -1,0 +1,41 @@
+"""A browser that has no WebGPU: the page says so, says what would change it, and the house model answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hybr_testing import attribute, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hybr_testing import Watch
+    from playwright.sync_api import Page
+
+
+def test_the_page_says_why_and_the_cloud_answers(visit_without_webgpu: Callable[..., tuple[Page, Watch]]) -> None:
+    """`local-status` carries `data-webgpu="no"` with a readable reason and remedy; a question is answered all the same."""
+    page, _ = visit_without_webgpu("/")
+    until(lambda: attribute(page, "local-status", "data-webgpu") == "no", timeout=120, what="data-webgpu=no")
+    assert attribute(page, "local-status", "data-state") == "unsupported"
+    assert "WebGPU" in page.get_by_test_id("local-status").first.inner_text()
+    page.get_by_test_id("composer").fill("What is the capital of France?")
+    page.get_by_test_id("composer").press("Enter")
+    reply = page.locator("[data-testid=message][data-role=assistant]")
+    until(lambda: reply.count() == 1 and reply.get_attribute("data-state") == "done", timeout=120, what="reply")
+    assert "Paris" in reply.inner_text()
+    assert reply.get_attribute("data-provider") == "cloud"
+
+
+def test_local_is_refused_with_the_reason(visit_without_webgpu: Callable[..., tuple[Page, Watch]]) -> None:
+    """`setMode('local')` is False, `LocalLLM.init` explains, and neither throws."""
+    page, _ = visit_without_webgpu("/")
+    outcome = page.evaluate(
+        """async () => { const H = await ModuleLoader.getModule('HybridLLMProvider');
+             const L = await ModuleLoader.getModule('LocalLLM');
+             return {set: await H.api.setMode('local'), mode: await H.api.getMode(), init: await L.api.init('tiny')}; }"""
+    )
+    assert outcome["set"] is False
+    assert outcome["mode"] == "cloud"
+    assert outcome["init"]["success"] is False
+    assert "WebGPU" in str(outcome["init"]["error"])
