@@ -105,8 +105,10 @@ class TestLocal:
         """`stream` yields deltas that add up to `text`, one `done` chunk with usage and timings, from `local`."""
         page, _ = smollm_page
         chunks: list[dict[str, Any]] = page.evaluate(
-            """async (question) => { const H = await ModuleLoader.getModule('HybridLLMProvider'); const chunks = [];
-                 for await (const chunk of H.api.stream([{role: 'user', content: question}], {temperature: 0, maxOutputTokens: 6}))
+            """async (question) => { const H = await ModuleLoader.getModule('HybridLLMProvider');
+                 const chunks = [];
+                 for await (const chunk of H.api.stream([{role: 'user', content: question}],
+                     {temperature: 0, maxOutputTokens: 6}))
                    chunks.push(chunk);
                  return chunks; }""",
             FRANCE,
@@ -152,7 +154,7 @@ class TestLocal:
 
 
 def test_engine_killed_in_mid_load(served: Served, visit: Callable[..., tuple[Page, Watch]]) -> None:
-    """The worker dies while `tiny` loads: the status tells, a question is answered once, by the cloud, and the model loads again."""
+    """The worker dies while `tiny` loads: one fallback event, one toast, one answer, from the cloud."""
     served.wait_built("tiny")
     page, _ = visit("/?mode=local&model=tiny&load=1")
     until(lambda: any(event.get("progress", 0) > 0 for event in events(page, "local-llm:progress")), timeout=120, what="loading")
@@ -162,3 +164,5 @@ def test_engine_killed_in_mid_load(served: Served, visit: Callable[..., tuple[Pa
     assert finished(reply) == "done"
     assert reply.get_attribute("data-provider") == "cloud"
     assert "Paris" in reply.inner_text()
+    assert len(events(page, "hybrid-llm:fallback")) == 1
+    assert page.locator("[data-testid=toast][data-kind=fallback]").count() == 1
