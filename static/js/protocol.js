@@ -23,16 +23,18 @@
  */
 
 /**
- * What the preflight found. `reason` and `remedy` are sentences for the person, set when `webgpu` is false.
+ * What the preflight found (preflight.js). `reason` and `remedy` are sentences for the person, set when `webgpu` is 'no'.
  * @typedef {object} Preflight
- * @property {boolean} webgpu whether an adapter was got
- * @property {string} [reason]
- * @property {string} [remedy]
+ * @property {'yes'|'no'} webgpu whether WebLLM can run here
+ * @property {string|null} reason
+ * @property {string|null} remedy
+ * @property {'gpu'|'software'|null} profile which of a model's libraries fits the adapter
  * @property {{vendor?: string, architecture?: string, description?: string, fallback?: boolean, [more: string]: unknown}|null} [adapter]
  * @property {string[]} [features] the adapter's features, e.g. 'shader-f16'
  * @property {Record<string, number>} [limits] the adapter's limits, bytes and counts
  * @property {{quota: number, usage: number, persisted: boolean}|null} [storage] bytes
  * @property {boolean} [isolated] crossOriginIsolated
+ * @property {boolean} [sharedMemory] SharedArrayBuffer is there
  */
 
 /**

@@ -1,0 +1,89 @@
+/**
+ * What the engine client (python worker) and the engine worker say to each other over their MessagePort.
+ *
+ *     client -> worker   {kind: 'call', id, op, args}     one answer each: 'result' or 'error', any number of 'event's before it
+ *                        {kind: 'ping', n}                answered by 'pong' at once, whatever else goes on
+ *     worker -> client   {kind: 'hello'}                  the worker holds its Web Lock from here on
+ *                        {kind: 'result'|'error'|'event', id, ...}
+ *                        {kind: 'pong', n}
+ *                        {kind: 'lost', error}            nobody asked: the model is gone (device loss) though the worker lives
+ *
+ * Operations, with the arguments and results that Python sees as JSON (camelCase):
+ *
+ *   status       {} -> Status
+ *   load         {model: ModelEntry, profile?} -> Loaded; events `progress`. Replaces whatever is loaded or loading. Rejects with
+ *                AbortError after `cancel-load`, `unload` or a newer `load`.
+ *   cancel-load  {} -> {cancelled: boolean}
+ *   chat         {requestId, messages, options} -> ChatResult; events `delta`. One generation at a time, the rest wait in a queue.
+ *   abort        {requestId} -> {aborted: boolean}. That chat (and no other) resolves with finishReason 'abort' and the text so far.
+ *   unload       {} -> {unloaded: id|null}; running and waiting chats end as if aborted
+ *   cached       {ids?: string[]} -> {models: CachedModel[]}: what is whole in this browser (no argument: all)
+ *   delete       {id} -> {id, bytes}: bytes freed; a loaded model stays loaded
+ *   ping         {} -> {now}
+ */
+
+/** @typedef {'probe'|'download'|'load'|'prefill'|'decode'|'validate'|'worker'} Phase where a failure happened */
+/** @typedef {'gpu'|'software'} Profile which of a model's libraries: kernels for a GPU or for an adapter on the CPU */
+
+/** @typedef {{path: string, bytes: number, sha256: string, sri?: string}} ModelFile `sha256` in hex, `bytes` uncompressed */
+
+/**
+ * One entry of /models/index.json, as far as the engine reads it.
+ * @typedef {object} ModelEntry
+ * @property {string} id
+ * @property {string} [state] 'built' or why not
+ * @property {string|null} base '/models/<id>/<rev>/', null while there is nothing to load
+ * @property {{gpu?: string, software?: string}} libraries path of the library by profile
+ * @property {ModelFile[]} files
+ * @property {string} [quantisation]
+ * @property {string[]} [features] adapter features it needs, e.g. 'shader-f16'
+ */
+
+/** @typedef {{name: string, message: string, phase: Phase, [detail: string]: unknown}} EngineFailure */
+
+/**
+ * `progress` is 0..1 over download and load together and never goes back.
+ * @typedef {{type: 'progress', phase: 'download'|'load', loadedBytes: number, totalBytes: number, progress: number,
+ *   bytesPerSecond: number|null, etaS: number|null, text: string}} ProgressEvent
+ * @typedef {{type: 'delta', delta: string}} DeltaEvent
+ * @typedef {ProgressEvent | DeltaEvent} EngineEvent
+ */
+
+/** @typedef {{vendor: string, architecture: string, description: string, fallback: boolean}} Gpu */
+
+/** @typedef {{model: string, base: string, profile: Profile, gpu: Gpu, downloadedBytes: number, downloadS: number, loadS: number}} Loaded */
+
+/**
+ * `finishReason`: 'stop', 'length' (max_tokens or context), 'abort', 'tool_calls'. `ttftMs` counts from the call's arrival, so it
+ * includes `queuedMs`. `logprobs` only when asked for: one entry a token, OpenAI's form.
+ * @typedef {object} ChatResult
+ * @property {string} text
+ * @property {string} finishReason
+ * @property {{promptTokens: number, completionTokens: number, totalTokens: number}} usage
+ * @property {{ttftMs: number|null, totalMs: number, queuedMs: number, prefillTps: number|null, decodeTps: number|null}} timings
+ * @property {unknown[]} [logprobs]
+ * @property {unknown[]} [toolCalls]
+ */
+
+/**
+ * @typedef {object} Status
+ * @property {'empty'|'loading'|'ready'|'lost'} state
+ * @property {string|null} model the loaded one
+ * @property {string|null} loading the one being loaded
+ * @property {Profile|null} profile
+ * @property {Gpu|null} gpu
+ * @property {string|null} active requestId of the running chat
+ * @property {number} queued chats waiting
+ */
+
+/** @typedef {{id: string, base: string, bytes: number, profile: Profile}} CachedModel */
+
+/** @typedef {{kind: 'call', id: number, op: string, args: any} | {kind: 'ping', n: number}} ToWorker */
+
+/**
+ * @typedef {{kind: 'hello'} | {kind: 'pong', n: number} | {kind: 'lost', error: EngineFailure}
+ *   | {kind: 'result', id: number, value: unknown} | {kind: 'error', id: number, error: EngineFailure}
+ *   | {kind: 'event', id: number, event: EngineEvent}} ToClient
+ */
+
+export {};
