@@ -1,1 +1,1 @@
-
+"""What outlives a page: preferences, behind a storage Protocol."""

@@ -1,0 +1,99 @@
+"""What the orchestrator asks of whoever runs a model, and of the world around: one Protocol each.
+
+A runtime pushes: `chat` calls `emit(delta)` for each piece of text as it comes and returns a `Final`. Cancelling the
+coroutine is the stop: a runtime then frees its engine or connection before it ends. So a request is one task, and ending the
+task is ending all it held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from hybr.webapp.hybrid.types import Call, Final
+
+    Emit = Callable[[str], None]
+    OnEvent = Callable[[dict[str, Any]], None]
+
+
+class CloudRuntime(Protocol):
+    """The cloud side as the orchestrator sees it: the server's gateway, or the client a script handed to `init`."""
+
+    def available(self) -> bool:
+        """Whether it could be asked now, by all that is known without asking."""
+        ...
+
+    def models(self) -> list[dict[str, Any]]:
+        """What it can answer with, the default first; empty while that is unknown."""
+        ...
+
+    async def chat(self, call: Call, emit: Emit) -> Final:
+        """Answer `call`. Raises CloudError, CallerError, and whatever cancellation brings."""
+        ...
+
+
+class EngineBridge(Protocol):
+    """The engine's worker: one method, as in static/js/protocol.js. Every failure is an `EngineCallError`."""
+
+    async def call(self, op: str, args: dict[str, Any], on_event: OnEvent | None = None) -> dict[str, Any]:
+        """Run one operation: `load`, `chat`, `abort`, `cancel-load`, `unload`, `delete`, `cached`, `status`, `ping`."""
+        ...
+
+    def on_death(self, handler: Callable[[str], None]) -> None:
+        """Call `handler(reason)` when the worker is gone."""
+        ...
+
+    def restart(self) -> None:
+        """Ask for a new worker; calls made before it is there wait for it."""
+        ...
+
+
+class EngineCallError(Exception):
+    """A call the engine rejected: the raw `name`, `message` and `phase`, for `hybrid.taxonomy` to read."""
+
+    def __init__(self, name: str, message: str, phase: str = "") -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+        self.message = message
+        self.phase = phase
+
+
+class Response(Protocol):
+    """An HTTP answer whose body is read as it comes."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body, in the pieces in which it arrived."""
+        ...
+
+    async def close(self) -> None:
+        """Free the connection, at whatever point."""
+        ...
+
+
+class UnreachableError(Exception):
+    """No HTTP answer at all: refused, reset before the head, offline."""
+
+
+class Transport(Protocol):
+    """HTTP to our own origin only."""
+
+    async def request(self, method: str, path: str, body: bytes | None = None) -> Response:
+        """Send a JSON body or none; raises UnreachableError when no answer comes."""
+        ...
+
+
+class Storage(Protocol):
+    """Small values that outlive the page, by key."""
+
+    def get(self, key: str) -> str | None:
+        """The stored text, or None."""
+        ...
+
+    def set(self, key: str, value: str) -> None:
+        """Store it; to be durable at once."""
+        ...
