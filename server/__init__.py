@@ -1,1 +1,1 @@
-
+"""The thin server: the page, the models, the gateway, and the `hybr` command."""

@@ -1,0 +1,87 @@
+"""The ASGI application: every route, wired by hand to the objects that answer it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hybr.server.errors import HybrError, NotFoundError, RequestError
+from hybr.server.security import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from hybr.server.serve import Parts
+
+log = logging.getLogger("hybr")
+
+
+class Raw:
+    """A bound method as an ASGI application: Starlette takes bare methods for request-response views."""
+
+    def __init__(self, call: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self.call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self.call(scope, receive, send)
+
+
+def create(parts: Parts) -> ASGIApp:
+    """Return the application over `parts`, which the caller starts and stops."""
+
+    async def health(request: Request) -> Response:  # noqa: ARG001
+        report = parts.health()
+        return JSONResponse(report, status_code=200 if report["status"] == "ok" else 503)
+
+    routes = [
+        Route("/", parts.site.index, methods=["GET"]),
+        Route("/favicon.ico", no_icon, methods=["GET"]),
+        Route("/healthz", health, methods=["GET"]),
+        Route("/assets/{path:path}", Raw(parts.site.assets), methods=["GET"]),
+        Route("/models/index.json", parts.models.index, methods=["GET"]),
+        Route("/models/{id}/{rev}/{path:path}", Raw(parts.models.file), methods=["GET"]),
+    ]
+    handlers: dict[Any, Any] = {HybrError: envelope, HTTPException: http_error, FileNotFoundError: gone, Exception: crash}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers))
+
+
+async def no_icon(request: Request) -> Response:  # noqa: ARG001
+    """Answer the icon browsers ask for unasked; the page names its own."""
+    return Response(status_code=204)
+
+
+async def envelope(request: Request, error: HybrError) -> Response:  # noqa: ARG001
+    """Answer with our own error."""
+    return JSONResponse(error.envelope(), status_code=error.status)
+
+
+async def http_error(request: Request, error: HTTPException) -> Response:
+    """Answer with Starlette's (an unknown path, a method that a path does not have) in the same envelope."""
+    path = request.scope["path"]
+    if error.status_code == 404:
+        ours: HybrError = NotFoundError(f"there is nothing at {path[:200]}", code="no_such_path")
+    else:
+        ours = RequestError(f"{request.method} {path[:200]}: {error.detail}", code="http_error")
+    return JSONResponse(ours.envelope(), status_code=error.status_code, headers=error.headers)
+
+
+async def gone(request: Request, error: FileNotFoundError) -> Response:  # noqa: ARG001
+    """Answer for a file that went away between the look-up and the sending."""
+    return await envelope(
+        request, NotFoundError(f"there is nothing at {request.scope['path'][:200]} any more", code="no_such_file")
+    )
+
+
+async def crash(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Answer for a defect of ours without a word of its text, which can hold anything; the log has the traceback."""
+    ours = HybrError("the server failed on this request; its log says why", code="internal_error")
+    return JSONResponse(ours.envelope(), status_code=500)

@@ -1,0 +1,136 @@
+"""The server's errors: one tree, each made to be read by the person who gets it.
+
+    HybrError
+    ├── ConfigError          a flag or variable that cannot be used           (exit 2)
+    ├── PortTakenError            the address is in use                            (exit 1)
+    ├── BuildError          the page bundle could not be built               (exit 1)
+    ├── RequestError           400: the caller's mistake, names the field
+    │   ├── NotFoundError         404
+    │   ├── ConflictError         409: someone else wrote first
+    │   └── TooLargeError         413
+    ├── RefusedError              403: another site's page, or a host we do not answer for
+    └── UpstreamError        502: who we asked failed
+        ├── UnavailableError      503: not there yet, try again
+        └── SlowUpstreamError          504
+
+On the wire each is `{"error": {"type", "code", "message", "field"?, "retryable", "attempts"}}`. Nothing in a message may come
+unread from an upstream: its text can hold a key or markup.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HybrError(Exception):
+    """A failure with a message for a person and, where there is one, the remedy.
+
+    `code` is for programs and never changes; `status` is the HTTP answer, `exit` the command's exit code; `retryable`
+    says whether the same call may succeed later, `attempts` how often the server already tried.
+    """
+
+    type: ClassVar[str] = "server_error"
+    status: ClassVar[int] = 500
+    exit: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, code: str, field: str | None = None, remedy: str | None = None, attempts: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.field = field
+        self.remedy = remedy
+        self.attempts = attempts
+
+    def envelope(self) -> dict[str, Any]:
+        """Return the wire form."""
+        text = f"{self.message}. {self.remedy}" if self.remedy else self.message
+        error: dict[str, Any] = {"type": self.type, "code": self.code, "message": text}
+        if self.field is not None:
+            error["field"] = self.field
+        return {"error": {**error, "retryable": self.retryable, "attempts": self.attempts}}
+
+
+class ConfigError(HybrError):
+    """A flag, variable or file that cannot be used."""
+
+    exit = 2
+
+    def __init__(self, message: str, *, field: str, remedy: str) -> None:
+        super().__init__(message, code="bad_config", field=field, remedy=remedy)
+
+
+class PortTakenError(HybrError):
+    """Another program listens on the address."""
+
+    def __init__(self, host: str, port: int) -> None:
+        other = port + 1000 if port < 64000 else 8080
+        remedy = f"Stop that program, or take another port: `make run PORT={other}` (or `hybr serve --port {other}`)"
+        super().__init__(f"port {port} on {host} is taken by another program", code="port_taken", field="port", remedy=remedy)
+
+
+class BuildError(HybrError):
+    """The page bundle could not be built."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="build_failed", remedy="See the lines above; `hybr page build` runs this step alone")
+
+
+class RequestError(HybrError):
+    """The caller's mistake: never retried, never sent elsewhere."""
+
+    type = "invalid_request_error"
+    status = 400
+
+    def __init__(self, message: str, *, code: str = "invalid_value", field: str | None = None) -> None:
+        super().__init__(message, code=code, field=field)
+
+
+class NotFoundError(RequestError):
+    """No such thing; the message says what there is."""
+
+    status = 404
+
+
+class ConflictError(RequestError):
+    """The version the caller started from is not the newest."""
+
+    type = "conflict_error"
+    status = 409
+
+
+class TooLargeError(RequestError):
+    """More bytes than the server takes."""
+
+    status = 413
+
+
+class RefusedError(HybrError):
+    """A request that another site's page made, or for a host name that is not ours."""
+
+    type = "permission_error"
+    status = 403
+
+
+class UpstreamError(HybrError):
+    """Whoever we asked on the caller's behalf failed."""
+
+    type = "upstream_error"
+    status = 502
+    retryable = True
+
+
+class UnavailableError(UpstreamError):
+    """It cannot answer now but may soon."""
+
+    type = "unavailable_error"
+    status = 503
+
+
+class SlowUpstreamError(UpstreamError):
+    """It took longer than we wait."""
+
+    type = "timeout_error"
+    status = 504

@@ -1,0 +1,151 @@
+"""The models' shelf: what there is, how far a build is, and the files themselves.
+
+The compiler owns the shelf (`hybr.mlc_build.store`); the server reads `state.json` and `manifest.json` as they are on disk at
+each request, so that a build in another process shows without any talk between the two. Only files that a manifest lists
+are served: the list is the defence against traversal, the path is merely looked up in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from hybr.server.errors import NotFoundError
+from hybr.server.files import FOREVER, REVALIDATE, not_modified, send_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+REV = re.compile(r"[0-9a-f]{16}")
+LIBRARIES = {"gpu": "model.wasm", "software": "model-software.wasm"}
+# What the index says of every model, and what it says before a manifest exists.
+FIELDS: dict[str, Any] = {
+    "name": "",
+    "family": "",
+    "quantisation": "",
+    "bytes": 0,
+    "vram_bytes": 0,
+    "features": [],
+    "limits": {},
+    "context": 0,
+    "licence": "",
+    "origin": "",
+    "test_only": False,
+}
+
+
+class Models:
+    """The shelf at `root` (`$HYBR_HOME/models`); `catalogue` returns the entries that could be built, in order."""
+
+    def __init__(self, root: Path, catalogue: Callable[[], Iterable[dict[str, Any]]]) -> None:
+        self.root = root
+        self.catalogue = catalogue
+        self._manifests: dict[tuple[str, str], Manifest] = {}
+
+    async def index(self, request: Request) -> Response:
+        """Answer `/models/index.json`."""
+        body = json.dumps({"schema": 1, "models": self.entries()}, separators=(",", ":")).encode()
+        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        headers = {"cache-control": REVALIDATE, "etag": tag}
+        if not_modified(request.headers.get("if-none-match"), tag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
+
+    async def file(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `/models/<id>/<rev>/[resolve/main/]<path>`."""
+        parameters = scope["path_params"]
+        manifest = self.manifest(parameters["id"], parameters["rev"])
+        path = manifest and manifest.files.get(parameters["path"].removeprefix("resolve/main/"))
+        if not path or not path.is_file():
+            raise NotFoundError("no such model file; /models/index.json lists what there is", code="no_such_file")
+        await send_file(path, scope, receive, send, cache=FOREVER)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the index's entries: the catalogue's, then whatever else lies on the shelf."""
+        listed = list(self.catalogue())
+        known = {entry["id"] for entry in listed}
+        shelf = sorted(path.parent.name for path in self.root.glob("*/state.json"))
+        strays = [{"id": name} for name in shelf if name not in known and NAME.fullmatch(name)]
+        return [self.entry(one) for one in [*listed, *strays]]
+
+    def entry(self, listed: dict[str, Any]) -> dict[str, Any]:
+        """Return one model's entry: the catalogue's fields under the manifest's, and the state of its build."""
+        name = listed["id"]
+        state = read_state(self.root / name / "state.json")
+        manifest = self.manifest(name, state.get("rev") or "")
+        told = {**listed, **(manifest.content if manifest else {})}
+        entry: dict[str, Any] = {"id": name, **{key: told.get(key, default) for key, default in FIELDS.items()}}
+        entry |= {"state": state["state"], "progress": state.get("progress"), "error": state.get("error")}
+        if manifest is None and entry["state"] == "built":
+            entry["state"] = "missing"
+        return entry | (self.built(name, manifest) if manifest else {"sha256": None, "base": None, "libraries": {}, "files": []})
+
+    def built(self, name: str, manifest: Manifest) -> dict[str, Any]:
+        """Return the part of an entry that only a built model has. A model that is being rebuilt still has its last one."""
+        files = manifest.content.get("files", [])
+        present = {key: path for key, path in LIBRARIES.items() if path in manifest.files}
+        base = f"/models/{name}/{manifest.rev}/"
+        return {"sha256": manifest.sha256, "base": base, "libraries": present, "files": files, "state": "built"}
+
+    def manifest(self, name: str, rev: str) -> Manifest | None:
+        """Return the manifest of a finished build, or None. Kept in memory: a revision never changes, only disappears."""
+        if not NAME.fullmatch(name) or not REV.fullmatch(rev):
+            return None
+        folder = self.root / name / rev
+        if (name, rev) not in self._manifests:
+            try:
+                self._manifests[name, rev] = Manifest(folder, rev)
+            except (OSError, ValueError, KeyError, TypeError):
+                return None
+        return self._manifests[name, rev] if folder.is_dir() else None
+
+
+class Manifest:
+    """One finished build: what manifest.json says, and where each listed file is.
+
+    Raises OSError, ValueError, KeyError or TypeError for one that is missing or not in the agreed form.
+    """
+
+    def __init__(self, folder: Path, rev: str) -> None:
+        raw = (folder / "manifest.json").read_bytes()
+        self.rev = rev
+        self.sha256 = hashlib.sha256(raw).hexdigest()
+        self.content: dict[str, Any] = json.loads(raw)
+        names = [str(item["path"]) for item in self.content["files"]]
+        if any(name.startswith("/") or ".." in name.split("/") for name in names):
+            raise ValueError("a manifest may list only files beside it")
+        self.files = {name: folder / name for name in [*names, "manifest.json"]}
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what state.json says; `missing` when there is none, or when the builder that wrote it is gone."""
+    try:
+        state: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {"state": "missing"}
+    if state.get("state") == "building" and not alive(state.get("pid")):
+        return {"state": "missing", "rev": state.get("rev")}
+    return state if state.get("state") in {"built", "building", "failed"} else {"state": "missing"}
+
+
+def alive(pid: object) -> bool:
+    """Say whether a process with this id runs."""
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

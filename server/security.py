@@ -1,0 +1,120 @@
+"""The wall around every answer: which hosts we answer for, who may change things, and what a browser is told.
+
+Pure ASGI, outermost, so that even a crash's 500 carries the headers, and nothing hides a client's leaving from the relay
+(BaseHTTPMiddleware would). Decisions use `scope["path"]` and raw headers, never a URL rebuilt from Host (CVE-2026-48710).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from hybr.server.errors import HybrError, RefusedError, RequestError, TooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# DNS rebinding gives a foreign page our address but not our name; only these names are ours.
+HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+SAFE = {"GET", "HEAD", "OPTIONS"}
+HEADER_BYTES = 16 * 1024  # uvicorn and httptools set no bound of their own
+
+FIXED = [
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-embedder-policy", b"require-corp"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+]
+
+
+def policy(scripts: Sequence[str] = (), connect: str = "'self'") -> str:
+    """Return the Content-Security-Policy of the page and of its workers.
+
+    `scripts` are the hashes of inline scripts (`'sha256-...'`). `connect` is where the page may talk to: the local-only
+    page will narrow it to its own assets and models. Without 'unsafe-eval': the bundle has no eval left.
+    """
+    allowed = " ".join(["'self'", "'wasm-unsafe-eval'", "blob:", *scripts])
+    return (
+        f"default-src 'none'; script-src {allowed}; worker-src 'self' blob:; style-src 'self' 'unsafe-inline' blob:; "
+        f"font-src 'self' data:; img-src 'self' data: blob:; connect-src {connect} blob:; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+class Guard:
+    """Refuse what must not come in, and add the headers that must go out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.policy = (b"content-security-policy", policy().encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": self.dress(scope["path"], list(message.get("headers", ())))}
+            await send(message)
+
+        try:
+            check(scope["method"], scope["headers"])
+        except HybrError as error:
+            await answer(dressed, error)
+            return
+        await self.app(scope, receive, dressed)
+
+    def dress(self, path: str, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return `headers` with the fixed ones, the policy and the caching default added where the route set none."""
+        names = {name for name, _ in headers}
+        extra = [*FIXED, self.policy]
+        if not path.startswith(("/assets/", "/models/")):
+            extra.append((b"cache-control", b"no-store"))
+        return headers + [pair for pair in extra if pair[0] not in names]
+
+
+def check(method: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raise for a request that is too large in its headers, not for us, or made by another site's page."""
+    if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES:
+        raise HeadersTooLargeError(f"the headers are larger than {HEADER_BYTES} bytes", code="headers_too_large")
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
+        raise RequestError("this server answers for localhost, 127.0.0.1 and [::1] only", code="bad_host", field="Host")
+    if method not in SAFE:
+        check_origin(dict(headers), hosts[0])
+
+
+def check_origin(headers: dict[bytes, bytes], host: bytes) -> None:
+    """Raise when an unsafe request comes from another site: Go's http.CrossOriginProtection, `same-site` refused too.
+
+    A client that sends neither header is no browser, and so carries nobody's ambient rights.
+    """
+    site = headers.get(b"sec-fetch-site")
+    origin = headers.get(b"origin")
+    if site is not None:
+        if site in {b"same-origin", b"none"}:
+            return
+    elif origin is None or origin in {b"http://" + host, b"https://" + host}:
+        return
+    raise RefusedError("a page of another site may not do this", code="cross_site", field="Origin")
+
+
+class HeadersTooLargeError(TooLargeError):
+    """More header bytes than the server takes."""
+
+    status = 431
+
+
+async def answer(send: Send, error: HybrError, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """Send the error's envelope as the whole answer."""
+    body = json.dumps(error.envelope()).encode()
+    sized = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": error.status, "headers": sized})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,85 @@
+"""The page: its document, always checked for freshness, and its assets, which never change under their URL.
+
+The bundle is found again by `hybr.server.page.current()` until it exists; until then a short self-refreshing notice stands
+in, so that a person who is early sees what is going on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from hybr.server.errors import NotFoundError
+from hybr.server.files import etag, not_modified, send_file
+from hybr.server.security import policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
+SEGMENT = re.compile(r"[A-Za-z0-9_@+~-][A-Za-z0-9._@+~-]*")
+
+
+class Site:
+    """Serves one built bundle: `folder` holds index.html and assets/<hash>/. `folder` is None until it is built."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.notice = "starting"
+
+    async def index(self, request: Request) -> Response:
+        """Answer `/`: the document, or what is being waited for."""
+        if self.folder is None:
+            return waiting(self.notice)
+        path = self.folder / "index.html"
+        tag = etag(path.stat())
+        text = path.read_text()
+        headers = {"cache-control": "no-cache", "etag": tag, "content-security-policy": policy(inline_hashes(text))}
+        if not_modified(request.headers.get("if-none-match"), tag):
+            return Response(status_code=304, headers=headers)
+        return Response(text, media_type="text/html", headers=headers)
+
+    async def assets(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `/assets/<hash>/...` from the bundle."""
+        path = self.folder and inside(self.folder / "assets", scope["path_params"]["path"])
+        if not path:
+            raise NotFoundError("the bundle has no such file", code="no_such_asset")
+        await send_file(path, scope, receive, send)
+
+
+def inside(root: Path, relative: str) -> Path | None:
+    """Return the regular file at `relative` under `root`, or None.
+
+    Each segment must be a plain name: no `..`, no backslash, no NUL, nothing hidden. Links may not lead out.
+    """
+    segments = relative.split("/")
+    if not all(SEGMENT.fullmatch(segment) for segment in segments):
+        return None
+    path = root.joinpath(*segments)
+    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+        return None
+    return path
+
+
+def inline_hashes(text: str) -> list[str]:
+    """Return the policy's source for each inline script of the document, so that these and no others may run."""
+    digests = (hashlib.sha256(body.encode()).digest() for body in INLINE.findall(text))
+    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+
+
+def waiting(notice: str) -> Response:
+    """Return a page that says what is being prepared and looks again in a second."""
+    text = (
+        '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="1"><title>HYBR is getting ready</title>'
+        "<style>body{font:16px system-ui;margin:20vh auto;max-width:32rem;padding:0 1rem}</style>"
+        f"<h1>HYBR is getting ready</h1><p>{html.escape(notice)}</p>"
+    )
+    return Response(text, status_code=503, media_type="text/html", headers={"retry-after": "1", "cache-control": "no-store"})
