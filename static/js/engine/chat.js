@@ -1,0 +1,107 @@
+/**
+ * One generation on WebLLM's engine: deltas out, one result at the end.
+ *
+ * WebLLM's interrupt is a flag of the whole engine that the next generation resets when it begins, so an early interrupt would be
+ * lost: `stopped` is looked at again at every chunk. Text with an unfinished UTF-8 character is held back by WebLLM and given
+ * when it is whole; what is still held at the end is fetched there, so that the deltas always add up to `text`.
+ */
+
+/** @import {ChatResult} from './wire.js' */
+/** @import {MLCEngineInterface, ChatCompletionChunk} from '@mlc-ai/web-llm' */
+import {EngineError, toError} from './errors.js';
+
+/** Set by us, whatever the caller says. */
+const OURS = new Set(['stream', 'stream_options', 'messages', 'model', 'n']);
+
+/** @typedef {{requestId: string, messages: unknown[], options?: Record<string, unknown>}} ChatArgs */
+/** @typedef {{arrived: number, stopped: boolean, started: boolean}} Ticket a chat's life: `stopped` once its abort was asked */
+
+/**
+ * @param {MLCEngineInterface} engine with a model
+ * @param {ChatArgs} args
+ * @param {Ticket} ticket
+ * @param {(delta: string) => void} onDelta
+ * @returns {Promise<ChatResult>}
+ * @throws {EngineError} of phase validate, prefill or decode
+ */
+export async function chat(engine, args, ticket, onDelta) {
+  const started = performance.now();
+  /** @type {ChatResult & {first: number|null}} */
+  const out = {text: '', finishReason: 'abort', first: null, ...nothing(ticket, started)};
+  /** @param {string} delta */
+  const give = (delta) => {
+    if (!delta) return;
+    out.first ??= performance.now();
+    out.text += delta;
+    onDelta(delta);
+  };
+  try {
+    const chunks = await engine.chat.completions.create(/** @type {any} */ (requestOf(args)));
+    for await (const chunk of /** @type {AsyncIterable<ChatCompletionChunk>} */ (/** @type {unknown} */ (chunks))) {
+      take(chunk, out, give);
+      if (ticket.stopped) engine.interruptGenerate();
+    }
+    give(await heldBack(engine, out.text));
+  } catch (cause) {
+    throw toError(cause, out.first === null ? 'prefill' : 'decode');
+  }
+  const {first, ...result} = out;
+  result.timings = {...result.timings, totalMs: performance.now() - ticket.arrived, ttftMs: first === null ? null : first - ticket.arrived};
+  if (args.options?.logprobs) result.logprobs = allLogprobs(engine) ?? result.logprobs ?? [];
+  return result;
+}
+
+/** @param {Ticket} ticket @returns {ChatResult} of a chat that was stopped before it began */
+export const unbegun = (ticket) => ({text: '', finishReason: 'abort', ...nothing(ticket, performance.now())});
+
+/** @param {Ticket} ticket @param {number} started @returns {Pick<ChatResult, 'usage'|'timings'>} */
+const nothing = ({arrived}, started) => ({
+  usage: {promptTokens: 0, completionTokens: 0, totalTokens: 0},
+  timings: {ttftMs: null, totalMs: started - arrived, queuedMs: started - arrived, prefillTps: null, decodeTps: null},
+});
+
+/** @param {ChatArgs} args @returns {Record<string, unknown>} WebLLM's request; absent and null options are left out */
+function requestOf({messages, options = {}}) {
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw new EngineError('MessageOrderError', 'messages: give at least one message.', 'validate');
+  const kept = Object.entries(options ?? {}).filter(([name, value]) => value !== null && value !== undefined && !OURS.has(name));
+  return {...Object.fromEntries(kept), messages, stream: true, stream_options: {include_usage: true}};
+}
+
+/** @param {ChatCompletionChunk} chunk @param {ChatResult} out @param {(delta: string) => void} give */
+function take(chunk, out, give) {
+  const choice = chunk.choices[0];
+  if (choice) {
+    if (choice.finish_reason) out.finishReason = choice.finish_reason;
+    if (choice.delta.tool_calls) out.toolCalls = choice.delta.tool_calls;
+    if (choice.logprobs?.content) (out.logprobs ??= []).push(...choice.logprobs.content);
+    give(choice.delta.content ?? '');
+  }
+  if (chunk.usage) account(chunk.usage, out);
+}
+
+/** @param {NonNullable<ChatCompletionChunk['usage']>} usage @param {ChatResult} out */
+function account(usage, out) {
+  out.usage = {promptTokens: usage.prompt_tokens, completionTokens: usage.completion_tokens, totalTokens: usage.total_tokens};
+  out.timings.prefillTps = finite(usage.extra?.prefill_tokens_per_s);
+  out.timings.decodeTps = finite(usage.extra?.decode_tokens_per_s);
+}
+
+/** @param {number|undefined} value @returns {number|null} JSON has no NaN or infinity, and a rate over no time is neither */
+const finite = (value) => (value !== undefined && Number.isFinite(value) ? value : null);
+
+/** @param {MLCEngineInterface} engine @param {string} text given so far @returns {Promise<string>} the end that WebLLM has not given */
+async function heldBack(engine, text) {
+  const whole = await engine.getMessage();
+  return whole.startsWith(text) ? whole.slice(text.length) : '';
+}
+
+/**
+ * Every token's log-probability. WebLLM's stream drops those of tokens that end inside a character, its pipeline has them all.
+ * @param {MLCEngineInterface} engine @returns {unknown[]|null} null where this WebLLM keeps them elsewhere
+ */
+function allLogprobs(engine) {
+  const pipelines = /** @type {{loadedModelIdToPipeline?: Map<string, any>}} */ (/** @type {unknown} */ (engine)).loadedModelIdToPipeline;
+  const pipeline = pipelines?.values().next().value;
+  return pipeline?.getTokenLogprobArray?.() ?? null;
+}

@@ -1,0 +1,198 @@
+/**
+ * Bring a model's files into the browser: checked, resumable, stoppable.
+ *
+ * Each file is read whole, compared with the size and sha256 that the model list states, and only then put into the cache WebLLM
+ * reads. So whatever happens, a file there is a good one: a stopped or failed download goes on where it was, file by file.
+ * The network is asked again with a growing pause; a wrong file is not, because the same bytes would come again.
+ */
+
+/** @import {Item, Plan} from './store.js' */
+/** @import {Progress} from './progress.js' */
+import {EngineError, aborted} from './errors.js';
+import {mb} from './progress.js';
+import {digest, drop, has, put, record, sum} from './store.js';
+
+/** Files at a time: enough to hide latency, few enough for memory (a file is held whole while it is checked). */
+const LANES = 3;
+const PAUSES_MS = [500, 1000, 2000, 4000, 8000];
+
+/**
+ * Have all files of `needed` in the caches.
+ * @param {Plan} needed
+ * @param {Progress} progress
+ * @param {AbortSignal} signal
+ * @param {number[]} [pauses] ms before each new try of the network
+ * @returns {Promise<number>} bytes that had to be downloaded
+ * @throws {EngineError} AbortError, IntegrityError, QuotaExceededError, StorageError, ModelFileMissingError, NetworkError
+ */
+export async function download(needed, progress, signal, pauses = PAUSES_MS) {
+  const missing = await missingOf(needed.items, signal);
+  const bytes = sum(missing);
+  progress.skip(needed.bytes - bytes);
+  if (missing.length) {
+    await drop(needed.id, needed.base); // another revision's files would never be read again: make room first
+    await ensureRoom(needed.id, bytes);
+    await inLanes(missing, signal, (item, stop) => bring(item, progress, stop, pauses));
+  }
+  await record(needed);
+  return bytes;
+}
+
+/** @param {Item[]} items @param {AbortSignal} signal @returns {Promise<Item[]>} those not in the cache */
+async function missingOf(items, signal) {
+  const missing = [];
+  for (const item of items) {
+    stopIf(signal);
+    if (!(await has(item))) missing.push(item);
+  }
+  return missing;
+}
+
+/**
+ * A few at a time; the first failure stops the others, and is the one that is told.
+ * @param {Item[]} items @param {AbortSignal} signal @param {(item: Item, stop: AbortSignal) => Promise<void>} work
+ */
+async function inLanes(items, signal, work) {
+  const failed = new AbortController();
+  const stop = AbortSignal.any([signal, failed.signal]);
+  const queue = [...items];
+  /** @type {unknown} */
+  let first;
+  const lane = async () => {
+    for (let item = queue.shift(); item && !failed.signal.aborted; item = queue.shift()) {
+      try {
+        await work(item, stop);
+      } catch (cause) {
+        if (!failed.signal.aborted) first = cause;
+        failed.abort();
+      }
+    }
+  };
+  await Promise.all(Array.from({length: Math.min(LANES, items.length)}, lane));
+  stopIf(signal);
+  if (failed.signal.aborted) throw first;
+}
+
+/** @param {Item} item @param {Progress} progress @param {AbortSignal} signal @param {number[]} pauses */
+async function bring(item, progress, signal, pauses) {
+  const body = await persistently(item, signal, pauses, () => receive(item, progress, signal));
+  const actual = await digest(body);
+  stopIf(signal);
+  if (actual !== item.sha256) throw wrong(item, `its sha256 is ${actual}, the model list states ${item.sha256}`, {expected: item.sha256, actual});
+  try {
+    await put(item, body);
+  } catch (cause) {
+    throw await storageFailure(item, cause);
+  }
+}
+
+/**
+ * Ask again while it is the network that fails.
+ * @template T
+ * @param {Item} item @param {AbortSignal} signal @param {number[]} pauses @param {() => Promise<T>} attempt
+ * @returns {Promise<T>}
+ */
+async function persistently(item, signal, pauses, attempt) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await attempt();
+    } catch (cause) {
+      stopIf(signal);
+      if (cause instanceof EngineError) throw cause;
+      const pause = pauses[tries];
+      if (pause === undefined) throw unreachable(item, cause, tries + 1);
+      await sleep(pause * (0.75 + Math.random() / 2), signal);
+    }
+  }
+}
+
+/** Something the network may do better next time; anything else is an EngineError at once. */
+class Transient extends Error {}
+
+/** @param {Item} item @param {Progress} progress @param {AbortSignal} signal @returns {Promise<Uint8Array<ArrayBuffer>>} exactly `item.bytes` bytes */
+async function receive(item, progress, signal) {
+  // no-store: the HTTP cache would keep a second copy of every shard.
+  const answer = await fetch(item.url, {signal, cache: 'no-store', credentials: 'same-origin'});
+  if (answer.status >= 500 || answer.status === 429 || answer.status === 408) throw new Transient(`the server answered ${answer.status}`);
+  if (!answer.ok) throw missingFile(item, answer.status);
+  const body = new Uint8Array(item.bytes);
+  let length = 0;
+  try {
+    for await (const part of parts(answer)) {
+      if (length + part.length > item.bytes) throw wrong(item, `it is longer than the ${item.bytes} bytes the model list states`);
+      body.set(part, length);
+      length += part.length;
+      progress.add(part.length);
+    }
+    if (length < item.bytes) throw wrong(item, `it ends after ${length} of ${item.bytes} bytes`);
+    return body;
+  } catch (cause) {
+    progress.add(-length);
+    throw cause;
+  }
+}
+
+/** @param {Response} answer @returns {AsyncGenerator<Uint8Array>} the body's parts (Safari's streams are not iterable) */
+async function* parts(answer) {
+  const reader = answer.body?.getReader();
+  if (!reader) return;
+  try {
+    for (let {done, value} = await reader.read(); !done; {done, value} = await reader.read()) if (value) yield value;
+  } finally {
+    reader.cancel().catch(() => {}); // of a stream that has ended or failed this is a no-op
+  }
+}
+
+/** @param {string} id @param {number} bytes @throws {EngineError} QuotaExceededError when the browser says that they do not fit */
+async function ensureRoom(id, bytes) {
+  const {quota, usage} = await room();
+  if (quota === null || quota - usage >= bytes) return;
+  throw full(`${id} needs ${mb(bytes)}`, bytes, Math.max(0, quota - usage));
+}
+
+/** @returns {Promise<{quota: number|null, usage: number}>} bytes; no quota where the browser will not say */
+async function room() {
+  try {
+    const {quota = null, usage = 0} = await navigator.storage.estimate();
+    return {quota, usage};
+  } catch {
+    return {quota: null, usage: 0};
+  }
+}
+
+/** @param {Item} item @param {unknown} cause @returns {Promise<EngineError>} why the cache would not take it */
+async function storageFailure(item, cause) {
+  if (cause instanceof EngineError) return cause;
+  const {quota, usage} = await room();
+  const name = cause instanceof Error ? cause.name : '';
+  if (/quota/i.test(`${name} ${cause}`)) return full(`${item.path} needs ${mb(item.bytes)}`, item.bytes, Math.max(0, (quota ?? usage) - usage));
+  return new EngineError('StorageError', `The browser could not store ${item.path} (${cause}): is the disk full? Free ${mb(item.bytes)} and load again; what is done is kept.`, 'download', {file: item.path});
+}
+
+/** @param {string} what @param {number} needed @param {number} available @returns {EngineError} */
+const full = (what, needed, available) =>
+  new EngineError('QuotaExceededError', `There is no room for the model: ${what}, this browser grants ${mb(available)} more. Delete another model, free disk space, or leave the private window; what is done is kept.`, 'download', {neededBytes: needed, availableBytes: available});
+
+/** @param {Item} item @param {string} what @param {Record<string, unknown>} [details] @returns {EngineError} */
+const wrong = (item, what, details = {}) =>
+  new EngineError('IntegrityError', `${item.path} is not the file the model list names: ${what}. Nothing of it was kept. Build the model again on the server (hybr models build) and reload this page.`, 'download', {file: item.path, url: item.url, ...details});
+
+/** @param {Item} item @param {number} status @returns {EngineError} */
+const missingFile = (item, status) =>
+  new EngineError('ModelFileMissingError', `The server has no ${item.path} (${status}): the model was rebuilt or removed. Reload the page for the new model list.`, 'download', {file: item.path, url: item.url, status});
+
+/** @param {Item} item @param {unknown} cause @param {number} tries @returns {EngineError} */
+const unreachable = (item, cause, tries) =>
+  new EngineError('NetworkError', `${item.path} could not be downloaded in ${tries} tries (${cause instanceof Error ? cause.message : cause}). Check the connection and load again; what is done is kept.`, 'download', {file: item.path, url: item.url, tries});
+
+/** @param {AbortSignal} signal */
+function stopIf(signal) {
+  if (signal.aborted) throw aborted('download', 'The download was stopped; what is done is kept.');
+}
+
+/** @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} early when stopped */
+const sleep = (ms, signal) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), {once: true});
+  });

@@ -1,0 +1,282 @@
+/**
+ * WebLLM as the rest of the page sees it: load, chat, abort, unload, one thing on the GPU at a time.
+ *
+ * Downloads run beside everything else; what touches the GPU (moving weights in, generating, unloading) goes through one queue.
+ * A load that was cancelled while WebLLM moves weights cannot be interrupted there: the caller is answered at once, and the
+ * queue lets nothing else begin until that load has ended and been unloaded again.
+ *
+ * A lost device is noticed through the device itself. WebLLM may then never settle what is under way, so each step on the GPU is
+ * raced against the loss; afterwards the engine is thrown away and the next load makes a new one.
+ */
+
+/** @import {Gpu, Loaded, ModelEntry, Profile, ProgressEvent, ChatResult, Status} from './wire.js' */
+/** @import {ChatArgs, Ticket} from './chat.js' */
+/** @import {Plan} from './store.js' */
+/** @import {MLCEngine} from '@mlc-ai/web-llm' */
+import {preflight} from '../preflight.js';
+import {chat, unbegun} from './chat.js';
+import {watchDevices} from './device.js';
+import {download} from './download.js';
+import {EngineError, aborted, toError} from './errors.js';
+import {Progress} from './progress.js';
+import {dropIfDamaged, library, plan} from './store.js';
+
+/** @typedef {{MLCEngine: typeof MLCEngine}} WebLLM the part of the package that is used */
+/** @typedef {{id: string, control: AbortController}} Loading */
+
+export class Engine {
+  /** @type {MLCEngine|null} */ #engine = null;
+  /** @type {Loaded|null} */ #loaded = null;
+  /** @type {Loading|null} */ #loading = null;
+  /** @type {Map<string, Ticket>} chats running or waiting, by requestId */ #chats = new Map();
+  /** @type {string|null} */ #active = null;
+  /** @type {Promise<unknown>} the end of the GPU queue */ #tail = Promise.resolve();
+  #lost = false;
+
+  /**
+   * @param {() => Promise<WebLLM>} webllm brings the package, when first needed
+   * @param {(error: EngineError) => void} onLost the loaded model is gone
+   * @param {string} [origin]
+   */
+  constructor(webllm, onLost, origin = location.origin) {
+    this.webllm = webllm;
+    this.onLost = onLost;
+    this.origin = origin;
+    this.devices = watchDevices((error) => this.#deviceLost(error));
+  }
+
+  /** @returns {Status} */
+  status() {
+    return {
+      state: this.#loading ? 'loading' : this.#loaded ? 'ready' : this.#lost ? 'lost' : 'empty',
+      model: this.#loaded?.model ?? null,
+      loading: this.#loading?.id ?? null,
+      profile: this.#loaded?.profile ?? null,
+      gpu: this.#loaded?.gpu ?? null,
+      active: this.#active,
+      queued: this.#chats.size - (this.#active === null ? 0 : 1),
+    };
+  }
+
+  /**
+   * @param {{model: ModelEntry, profile?: Profile}} args
+   * @param {(event: ProgressEvent) => void} onProgress
+   * @returns {Promise<Loaded>}
+   */
+  async load({model, profile}, onProgress) {
+    this.cancelLoad();
+    const mine = {id: model.id, control: new AbortController()};
+    this.#loading = mine;
+    try {
+      return await this.#load(model, profile, onProgress, mine.control.signal);
+    } finally {
+      if (this.#loading === mine) this.#loading = null;
+    }
+  }
+
+  /** @returns {boolean} whether there was a load to cancel */
+  cancelLoad() {
+    this.#loading?.control.abort();
+    return this.#loading !== null;
+  }
+
+  /**
+   * @param {ModelEntry} entry @param {Profile|undefined} forced @param {(event: ProgressEvent) => void} onProgress @param {AbortSignal} signal
+   * @returns {Promise<Loaded>}
+   */
+  async #load(entry, forced, onProgress, signal) {
+    const {gpu, profile} = await probe(entry, forced);
+    const needed = plan(entry, profile, this.origin);
+    const present = this.#loaded;
+    if (present && present.base === needed.base && present.profile === profile) return present;
+    const progress = new Progress(needed.bytes, onProgress);
+    const begun = performance.now();
+    // The package is 6 MB of script: fetched and parsed while the weights come.
+    const [downloadedBytes, webllm] = await Promise.all([download(needed, progress, signal), this.#package()]);
+    const downloaded = performance.now();
+    const enter = async () => {
+      if (signal.aborted) return;
+      await this.#enter(webllm, needed, progress);
+      if (signal.aborted) return this.#discard();
+      this.#lost = false;
+      this.#loaded = {
+        model: entry.id, base: needed.base, profile, gpu, downloadedBytes,
+        downloadS: (downloaded - begun) / 1000, loadS: (performance.now() - downloaded) / 1000,
+      };
+    };
+    await unlessStopped(signal, this.#inTurn(enter));
+    return /** @type {Loaded} */ (this.#loaded);
+  }
+
+  /** @returns {Promise<WebLLM>} @throws {EngineError} EngineScriptError */
+  async #package() {
+    try {
+      return await this.webllm();
+    } catch (cause) {
+      throw new EngineError('EngineScriptError', `The local engine's script did not load (${cause instanceof Error ? cause.message : cause}): reload the page.`, 'worker');
+    }
+  }
+
+  /**
+   * Move the downloaded model into the GPU.
+   * @param {WebLLM} webllm @param {Plan} needed @param {Progress} progress
+   */
+  async #enter({MLCEngine}, needed, progress) {
+    await this.#discard();
+    // WebLLM would not cache a library whose URL says localhost; a blob of the verified bytes is the same everywhere.
+    const lib = URL.createObjectURL(await library(needed));
+    const record = {model: this.origin + needed.base, model_id: needed.id, model_lib: lib};
+    const engine = new MLCEngine({appConfig: {model_list: [record]}, initProgressCallback: (report) => progress.engine(report)});
+    try {
+      await this.devices.unlessLost(engine.reload(needed.id));
+    } catch (cause) {
+      this.devices.release();
+      throw await this.#blame(toError(cause, 'load'), needed);
+    } finally {
+      URL.revokeObjectURL(lib);
+    }
+    this.#engine = engine;
+  }
+
+  /**
+   * A load that failed for no reason of the device's: perhaps the browser's copy rotted. Damaged files go, so that the next load
+   * fetches them again, and the person is told so.
+   * @param {EngineError} error @param {Plan} needed @returns {Promise<EngineError>}
+   */
+  async #blame(error, needed) {
+    this.#lost ||= error.name === 'DeviceLostError';
+    if (error.phase === 'probe' || error.name === 'DeviceLostError') return error;
+    const damaged = [];
+    for (const item of needed.items) if (await dropIfDamaged(item)) damaged.push(item.path);
+    if (!damaged.length) return error;
+    return new EngineError('IntegrityError', `This browser's copy of ${damaged.join(', ')} was damaged and has been dropped: load ${needed.id} again.`, 'load', {files: damaged, cause: error.message});
+  }
+
+  /**
+   * @param {ChatArgs} args @param {(delta: string) => void} onDelta @returns {Promise<ChatResult>}
+   */
+  async chat(args, onDelta) {
+    const {requestId} = args;
+    if (!requestId || this.#chats.has(requestId))
+      throw new EngineError('RequestIdError', `requestId: ${requestId ? `"${requestId}" is under way already` : 'missing'}; give each request one of its own.`, 'validate');
+    /** @type {Ticket} */
+    const ticket = {arrived: performance.now(), stopped: false, started: false};
+    this.#chats.set(requestId, ticket);
+    try {
+      return await this.#inTurn(() => this.#generate(args, ticket, onDelta), () => ticket.stopped);
+    } catch (cause) {
+      if (cause === SKIPPED) return unbegun(ticket);
+      throw cause;
+    } finally {
+      this.#chats.delete(requestId);
+    }
+  }
+
+  /** @param {ChatArgs} args @param {Ticket} ticket @param {(delta: string) => void} onDelta @returns {Promise<ChatResult>} */
+  async #generate(args, ticket, onDelta) {
+    if (ticket.stopped) return unbegun(ticket);
+    const engine = this.#engine;
+    if (!engine) throw new EngineError('ModelNotLoadedError', 'No model is loaded in this browser: load one first.', 'validate');
+    this.#active = args.requestId;
+    ticket.started = true;
+    try {
+      return await this.devices.unlessLost(chat(engine, args, ticket, onDelta));
+    } finally {
+      this.#active = null;
+    }
+  }
+
+  /** @param {string} requestId @returns {boolean} whether there was such a chat */
+  abort(requestId) {
+    const ticket = this.#chats.get(requestId);
+    if (!ticket) return false;
+    ticket.stopped = true;
+    if (ticket.started) this.#engine?.interruptGenerate();
+    this.#nudge();
+    return true;
+  }
+
+  /** @returns {Promise<string|null>} the id that was loaded */
+  async unload() {
+    this.cancelLoad();
+    const was = this.#loaded?.model ?? null;
+    for (const id of this.#chats.keys()) this.abort(id);
+    await this.#inTurn(() => this.#discard());
+    this.#lost = false;
+    return was;
+  }
+
+  /** Free the GPU of the present engine. */
+  async #discard() {
+    const engine = this.#engine;
+    this.#engine = null;
+    this.#loaded = null;
+    this.devices.release();
+    if (engine) await engine.unload();
+  }
+
+  /** @param {EngineError} error */
+  #deviceLost(error) {
+    const had = this.#loaded !== null;
+    this.#engine = null;
+    this.#loaded = null;
+    this.#lost = true;
+    if (had) this.onLost(error);
+  }
+
+  /** @type {Set<() => void>} wakes waiting chats so that an aborted one need not wait for its turn */
+  #waiting = new Set();
+
+  #nudge() {
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  /**
+   * Run `job` when everything before it on the GPU has ended. With `skip`, give up waiting as soon as it says so.
+   * @template T
+   * @param {() => Promise<T>} job @param {() => boolean} [skip] @returns {Promise<T>}
+   */
+  #inTurn(job, skip) {
+    const before = this.#tail;
+    /** @type {() => void} */
+    let wake = () => {};
+    const turn = new Promise((resolve, reject) => {
+      before.then(resolve);
+      wake = () => skip?.() && reject(SKIPPED);
+      this.#waiting.add(wake);
+    }).finally(() => this.#waiting.delete(wake));
+    const done = turn.then(job);
+    this.#tail = Promise.allSettled([before, done]);
+    return done;
+  }
+}
+
+/** Thrown to a chat that was aborted while it waited. */
+const SKIPPED = Symbol('skipped');
+
+/**
+ * @template T
+ * @param {AbortSignal} signal @param {Promise<T>} work @returns {Promise<T>} rejects at once when stopped, though `work` goes on
+ */
+async function unlessStopped(signal, work) {
+  const stop = () => aborted('load', 'The load was stopped; the downloaded files are kept.');
+  if (signal.aborted) throw stop();
+  /** @type {Promise<never>} */
+  const stopped = new Promise((_, reject) => signal.addEventListener('abort', () => reject(stop()), {once: true}));
+  const value = await Promise.race([work, stopped]);
+  if (signal.aborted) throw stop();
+  return value;
+}
+
+/**
+ * @param {ModelEntry} entry @param {Profile|undefined} forced
+ * @returns {Promise<{gpu: Gpu, profile: Profile}>} @throws {EngineError} of phase probe, before a byte is downloaded
+ */
+async function probe(entry, forced) {
+  const found = await preflight();
+  if (found.webgpu === 'no') throw new EngineError('WebGPUNotAvailableError', `${found.reason} ${found.remedy}`, 'probe');
+  const half = entry.features?.includes('shader-f16') || /q\df16/.test(entry.quantisation ?? entry.id);
+  if (half && !found.features?.includes('shader-f16'))
+    throw new EngineError('ShaderF16SupportError', `${entry.id} computes in half precision, which this graphics adapter cannot (no shader-f16): choose a model with f32 in its name.`, 'probe');
+  return {gpu: /** @type {Gpu} */ (found.adapter), profile: forced ?? found.profile ?? 'gpu'};
+}
