@@ -1,0 +1,2 @@
+// Included by the tensor cache, which uses nothing of it.
+#pragma once
