@@ -1,0 +1,18 @@
+"""TIR kernels, one module a family: what a library runs on the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tvm.target import Target
+
+    from ..compile import Profile
+    from .family import Family
+
+
+def family_of(profile: Profile, target: Target) -> Family:
+    """Return the kernels of a library profile."""
+    from .stock import Stock
+
+    return Stock(target)

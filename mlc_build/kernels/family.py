@@ -1,0 +1,40 @@
+"""What a library profile must bring: one kernel for each thing the graph and the cache ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tvm import tirx
+    from tvm.relax.frontend import nn
+
+    from ..model.config import ModelConfig
+    from ..model.llama import Matrix, Norm
+
+
+class Family(Protocol):
+    """The kernels of one profile. Tensors are float32, `(1, length, width)` in the graph."""
+
+    def embed(self, tokens: nn.Tensor, table: Matrix) -> nn.Tensor:
+        """Rows of the table, `(n, hidden)`."""
+        ...
+
+    def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
+        """Return x times the transposed matrix, plus the residual."""
+        ...
+
+    def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
+        """Return x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+        ...
+
+    def gate(self, x: nn.Tensor) -> nn.Tensor:
+        """Return silu(first half) * second half of the last axis."""
+        ...
+
+    def last(self, x: nn.Tensor) -> nn.Tensor:
+        """Return the last position, `(1, 1, width)`."""
+        ...
+
+    def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
+        """Return the cache's kernel `append`, `rotate`, `prefill_self`, `prefill_past`, `decode_past` or `merge`."""
+        ...

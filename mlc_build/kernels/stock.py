@@ -1,0 +1,103 @@
+"""Kernels written as plain tensor expressions, for TVM's own schedules to map onto a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tvm import te, tirx
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn.llm import _decode_kernels, _page_kernels, _prefill_kernels
+from tvm.relax.frontend.nn.llm.position_embedding import llama_rope_with_position_map
+
+if TYPE_CHECKING:
+    from tvm.target import Target
+
+    from ..model.config import ModelConfig
+    from ..model.llama import Matrix, Norm
+
+
+def weight_at(codes: Any, scale: Any, row: Any, column: Any) -> Any:
+    """The value of a 4-bit weight, as an expression."""
+    shift = (column % 8 * 4).astype("uint32")
+    code = tirx.bitwise_and(tirx.shift_right(codes[row, column // 8], shift), tirx.const(15, "uint32"))
+    return (code.astype("int32") - 7).astype("float32") * scale[row, column // 32]
+
+
+class Stock:
+    """The graph's kernels as tensor expressions and the cache's kernels as TVM ships them."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def embed(self, tokens: nn.Tensor, table: Matrix) -> nn.Tensor:
+        """See Family."""
+
+        def quantised(ids: te.Tensor, codes: te.Tensor, scale: te.Tensor) -> te.Tensor:
+            return te.compute((ids.shape[0], table.columns), lambda i, j: weight_at(codes, scale, ids[i], j), name="embed")
+
+        if not table.quantised:
+            return nn.op.take(table.weight, tokens, axis=0)
+        return nn.op.tensor_expr_op(quantised, "embed", [tokens, table.q_weight, table.q_scale])
+
+    def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
+        """See Family."""
+
+        def product(x: te.Tensor, weight: te.Tensor) -> te.Tensor:
+            k = te.reduce_axis((0, matrix.columns), name="k")
+            shape = (1, x.shape[1], matrix.rows)
+            return te.compute(shape, lambda b, i, j: te.sum(x[b, i, k] * weight[j, k], axis=k), name="linear")
+
+        def quantised(x: te.Tensor, codes: te.Tensor, scale: te.Tensor) -> te.Tensor:
+            shape = (matrix.rows, matrix.columns)
+            return product(x, te.compute(shape, lambda j, k: weight_at(codes, scale, j, k), name="dequantise"))
+
+        if matrix.quantised:
+            out = nn.op.tensor_expr_op(quantised, "linear", [x, matrix.q_weight, matrix.q_scale])
+        else:
+            out = nn.op.tensor_expr_op(product, "linear", [x, matrix.weight])
+        return out if residual is None else out + residual
+
+    def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
+        """See Family."""
+        return nn.op.rms_norm(x, norm.weight, axes=[-1], epsilon=norm.eps)
+
+    def gate(self, x: nn.Tensor) -> nn.Tensor:
+        """See Family."""
+
+        def gated(x: te.Tensor) -> te.Tensor:
+            half = x.shape[2] // 2
+            return te.compute(
+                (1, x.shape[1], half), lambda b, i, j: x[b, i, j] / (1 + te.exp(-x[b, i, j])) * x[b, i, j + half], name="gate"
+            )
+
+        return nn.op.tensor_expr_op(gated, "gate", [x])
+
+    def last(self, x: nn.Tensor) -> nn.Tensor:
+        """See Family."""
+
+        def pick(x: te.Tensor) -> te.Tensor:
+            return te.compute((1, 1, x.shape[2]), lambda b, _, j: x[b, x.shape[1] - 1, j], name="last")
+
+        return nn.op.tensor_expr_op(pick, "last", [x])
+
+    def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
+        """See Family."""
+        q, kv, d, kind = config.num_attention_heads, config.num_key_value_heads, config.head_dim, "float32"
+        scaling: dict[str, Any] = {}
+        if name == "append":
+            return _page_kernels._kv_cache_transpose_append(kv, d, kind)  # noqa: SLF001
+        if name == "rotate":
+            return llama_rope_with_position_map(config.rope_theta, 1.0, d, q, kv, kind, scaling, d)
+        if self.target.kind.name == "llvm":
+            return {
+                "prefill_self": lambda: _prefill_kernels._attention_prefill_ragged_cpu(kv, q, d, d, kind, scaling),  # noqa: SLF001
+                "prefill_past": lambda: _prefill_kernels._attention_prefill_cpu(kv, q, d, kind, False, scaling),  # noqa: FBT003, SLF001
+                "decode_past": lambda: _decode_kernels._attention_decode_cpu(kv, q, d, kind, False, scaling),  # noqa: FBT003, SLF001
+                "merge": lambda: _decode_kernels._merge_state_inplace_cpu(kind),  # noqa: SLF001
+            }[name]()
+        return {
+            "prefill_self": lambda: _prefill_kernels._attention_prefill_ragged(kv, q, d, d, kind, scaling, self.target),  # noqa: SLF001
+            "prefill_past": lambda: _prefill_kernels._attention_prefill(kv, q, d, kind, False, scaling, self.target),  # noqa: FBT003, SLF001
+            "decode_past": lambda: _decode_kernels._attention_decode(kv, q, d, kind, False, scaling, self.target),  # noqa: FBT003, SLF001
+            "merge": lambda: _decode_kernels._merge_state_inplace(q, d, kind, self.target),  # noqa: SLF001
+        }[name]()

@@ -1,0 +1,1 @@
+"""The model as a Relax graph: its numbers, its layers, its cache."""

@@ -1,0 +1,96 @@
+"""The numbers of a Llama-shaped checkpoint, and the shapes that follow from them.
+
+Light on purpose (nothing but stdlib): the catalogue and the pipeline read it without the compiler. Every rule that a kernel or the quantiser
+relies on is checked here, once, so that a bad checkpoint fails with the name of the field and not inside generated code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import SourceError
+
+GROUP = 32
+"""Weights that share one scale in the 4-bit formats, along the input dimension."""
+
+PAGE = 16
+"""Tokens in a page of the KV cache; WebLLM asks for this number, and the attention kernels are built for it."""
+
+
+class ConfigError(SourceError):
+    """A model's numbers do not fit together; the message names the field and what would be right."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture and window of one model.
+
+    Attributes:
+        hidden_size: width of the residual stream.
+        num_hidden_layers: transformer blocks.
+        num_attention_heads: query heads.
+        num_key_value_heads: key/value heads; divides the query heads.
+        head_dim: width of one head, even.
+        intermediate_size: width of the gated feed-forward layer.
+        vocab_size: rows of the embedding.
+        rope_theta: base of the rotary embedding.
+        rms_norm_eps: added to the mean square before the root.
+        tie_word_embeddings: the head is the embedding.
+        context_window_size: tokens the KV cache holds.
+        prefill_chunk_size: most tokens of one prefill call.
+    """
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    rope_theta: float = 10000.0
+    rms_norm_eps: float = 1e-5
+    tie_word_embeddings: bool = True
+    context_window_size: int = 2048
+    prefill_chunk_size: int = 256
+
+    def __post_init__(self) -> None:
+        for field in ("hidden_size", "intermediate_size"):
+            if getattr(self, field) % GROUP:
+                raise ConfigError(f"{field} is {getattr(self, field)}; it must be a multiple of {GROUP}, the quantisation group")
+        if self.attention_size % GROUP:
+            raise ConfigError(f"num_attention_heads * head_dim is {self.attention_size}; it must be a multiple of {GROUP}")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ConfigError(
+                f"num_key_value_heads is {self.num_key_value_heads}; it must divide num_attention_heads ({self.num_attention_heads})"
+            )
+        if self.head_dim % 4:
+            raise ConfigError(f"head_dim is {self.head_dim}; it must be a multiple of 4")
+        for field in ("num_hidden_layers", "vocab_size", "context_window_size", "prefill_chunk_size"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{field} is {getattr(self, field)}; it must be at least 1")
+
+    @property
+    def attention_size(self) -> int:
+        """Width of all query heads together."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def key_value_size(self) -> int:
+        """Width of all key heads together."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def qkv_size(self) -> int:
+        """Rows of the fused query/key/value projection."""
+        return self.attention_size + 2 * self.key_value_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as WebLLM's `model_config` spells them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Read the fields back, ignoring what is not ours."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})

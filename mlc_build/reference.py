@@ -1,0 +1,118 @@
+"""A plain numpy Llama on the very weights the page loads: the answer sheet for the compiled model.
+
+It reads the artifact folder (tensor cache) and dequantises with the kernels' formula, so a difference from the page is a fault of
+the kernels or the runtime, never of the quantisation. Everything is float32; sums run in numpy's order, so equal means "within a few
+units of the last place", and greedy tokens are equal where no two logits nearly tie.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import shards
+from .model.config import ModelConfig
+from .quantise import decode
+
+F32 = npt.NDArray[np.float32]
+
+
+class Reference:
+    """One sequence: feed tokens, get logits. Keys and values are kept, so tokens may come in any split."""
+
+    def __init__(self, config: ModelConfig, parameters: dict[str, npt.NDArray[Any]]) -> None:
+        self.config = config
+        self.parameters = parameters
+        self.length = 0
+        self._keys: list[F32] = []
+        self._values: list[F32] = []
+        self.reset()
+
+    @classmethod
+    def open(cls, folder: Path, config: ModelConfig) -> Reference:
+        """Read the weights of a built model."""
+        return cls(config, dequantised(shards.read(folder)))
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        c = self.config
+        empty = np.zeros((0, c.num_key_value_heads, c.head_dim), np.float32)
+        self.length = 0
+        self._keys = [empty] * c.num_hidden_layers
+        self._values = [empty] * c.num_hidden_layers
+
+    def forward(self, tokens: list[int]) -> F32:
+        """Append tokens and return the logits after each, `(len(tokens), vocab)`."""
+        c, p = self.config, self.parameters
+        x = p["model.embed_tokens.weight"][np.asarray(tokens)]
+        for i in range(c.num_hidden_layers):
+            name = f"model.layers.{i}"
+            x = x + self._attention(i, self._norm(x, p[f"{name}.input_layernorm.weight"]))
+            gate_up = self._norm(x, p[f"{name}.post_attention_layernorm.weight"]) @ p[f"{name}.mlp.gate_up_proj.weight"].T
+            gate, up = np.split(gate_up, 2, axis=1)
+            x = x + (gate / (1 + np.exp(-gate)) * up) @ p[f"{name}.mlp.down_proj.weight"].T
+        self.length += len(tokens)
+        head = p["model.embed_tokens.weight" if c.tie_word_embeddings else "lm_head.weight"]
+        logits: F32 = self._norm(x, p["model.norm.weight"]) @ head.T
+        return logits
+
+    def greedy(self, prompt: list[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
+        """Start anew, read the prompt, and return up to `count` tokens by the largest logit, ending before a stop token."""
+        self.reset()
+        logits = self.forward(prompt)[-1]
+        found: list[int] = []
+        while len(found) < count:
+            token = int(logits.argmax())
+            if token in stop:
+                break
+            found.append(token)
+            if len(found) < count:
+                logits = self.forward([token])[-1]
+        return found
+
+    def _norm(self, x: F32, weight: F32) -> F32:
+        mean = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
+        out: F32 = x / np.sqrt(mean + np.float32(self.config.rms_norm_eps)) * weight
+        return out
+
+    def _attention(self, layer: int, x: F32) -> F32:
+        c, p = self.config, self.parameters
+        name = f"model.layers.{layer}.self_attn"
+        qkv = (x @ p[f"{name}.qkv_proj.weight"].T).reshape(len(x), -1, c.head_dim)
+        q, k, v = np.split(qkv, [c.num_attention_heads, c.num_attention_heads + c.num_key_value_heads], axis=1)
+        position = np.arange(self.length, self.length + len(x))
+        keys = self._keys[layer] = np.concatenate([self._keys[layer], self._rotate(k, position)])
+        values = self._values[layer] = np.concatenate([self._values[layer], v])
+        group = c.num_attention_heads // c.num_key_value_heads
+        keys, values = np.repeat(keys, group, axis=1), np.repeat(values, group, axis=1)
+        scores = np.einsum("qhd,khd->hqk", self._rotate(q, position), keys) * np.float32(c.head_dim**-0.5)
+        scores = np.where(np.arange(len(keys)) > position[:, None], np.float32(-np.inf), scores)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        mixed = np.einsum("hqk,khd->qhd", weights, values).reshape(len(x), -1)
+        out: F32 = mixed @ p[f"{name}.o_proj.weight"].T
+        return out
+
+    def _rotate(self, x: F32, position: npt.NDArray[np.int64]) -> F32:
+        """Rotate pairs `(i, i + half)`, the layout of Hugging Face's Llama checkpoints."""
+        half = self.config.head_dim // 2
+        frequency = self.config.rope_theta ** (-np.arange(half, dtype=np.float64) / half)
+        angle = position[:, None, None] * frequency
+        cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+        low, high = x[..., :half], x[..., half:]
+        return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
+
+
+def dequantised(parameters: dict[str, npt.NDArray[Any]]) -> dict[str, F32]:
+    """Replace every `q_weight`/`q_scale` pair by the matrix it stands for."""
+    found: dict[str, F32] = {}
+    for name, array in parameters.items():
+        if name.endswith(".q_weight"):
+            stem = name.removesuffix(".q_weight")
+            found[f"{stem}.weight"] = decode(array, parameters[f"{stem}.q_scale"])
+        elif not name.endswith(".q_scale"):
+            found[name] = array
+    return found
