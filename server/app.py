@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -14,14 +14,12 @@ from hybr.server.errors import HybrError, NotFoundError, RequestError
 from hybr.server.security import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hybr.server.serve import Parts
-
-log = logging.getLogger("hybr")
 
 
 class Raw:
@@ -35,11 +33,19 @@ class Raw:
         await self.call(scope, receive, send)
 
 
-def create(parts: Parts) -> ASGIApp:
-    """Return the application over `parts`, which the caller starts and stops."""
+def create(parts: Parts, address: str = "") -> ASGIApp:
+    """Return the application over `parts`, whose life is its own; `address` is what a person opens."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        parts.start(address)
+        try:
+            yield
+        finally:
+            await parts.stop()
 
     async def health(request: Request) -> Response:  # noqa: ARG001
-        report = parts.health()
+        report = parts.boot.health()
         return JSONResponse(report, status_code=200 if report["status"] == "ok" else 503)
 
     routes = [
@@ -49,9 +55,13 @@ def create(parts: Parts) -> ASGIApp:
         Route("/assets/{path:path}", Raw(parts.site.assets), methods=["GET"]),
         Route("/models/index.json", parts.models.index, methods=["GET"]),
         Route("/models/{id}/{rev}/{path:path}", Raw(parts.models.file), methods=["GET"]),
+        Route("/v1/models", parts.relay.models, methods=["GET"]),
+        Route("/v1/chat/completions", Raw(parts.relay.completions), methods=["POST"]),
+        Route("/api/preferences", parts.preferences.read, methods=["GET"]),
+        Route("/api/preferences", parts.preferences.write, methods=["PUT"]),
     ]
     handlers: dict[Any, Any] = {HybrError: envelope, HTTPException: http_error, FileNotFoundError: gone, Exception: crash}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers))
+    return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan))
 
 
 async def no_icon(request: Request) -> Response:  # noqa: ARG001
@@ -76,9 +86,7 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 async def gone(request: Request, error: FileNotFoundError) -> Response:  # noqa: ARG001
     """Answer for a file that went away between the look-up and the sending."""
-    return await envelope(
-        request, NotFoundError(f"there is nothing at {request.scope['path'][:200]} any more", code="no_such_file")
-    )
+    return await envelope(request, NotFoundError(f"{request.scope['path'][:200]} is gone", code="no_such_file"))
 
 
 async def crash(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -4,8 +4,8 @@ A part is a module with `add_parser(subparsers)`, which adds a parser under the 
 `set_defaults(run=function)`; `function(args)` returns the exit code (None counts as 0). Only the part that is asked for
 is imported, so `hybr serve` never pays for the compiler.
 
-An error with a `message` and a `remedy` (the tree in `hybr.server.errors`, and the same shape elsewhere) prints as one
-readable line and ends with its `exit` code; anything else is a defect and keeps its traceback.
+An exception class of HYBR's own prints as one readable line (its `message` and `remedy`, else its text) and ends with its
+`exit` code; any other is a defect and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -63,11 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def readable(error: Any) -> str | None:
-    """Return the error as one line with its remedy, or None when it was not made to be read."""
-    if not hasattr(error, "remedy"):
+    """Return the error as one line with its remedy where it has one, or None when it is none of ours."""
+    if not type(error).__module__.startswith("hybr."):
         return None
     message = " ".join(str(getattr(error, "message", error)).split())
-    return f"{message}. {error.remedy}" if error.remedy else message
+    remedy = getattr(error, "remedy", None)
+    return f"{message}. {remedy}" if remedy else message
 
 
 def version() -> int:

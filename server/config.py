@@ -29,7 +29,7 @@ class Settings:
     port: int = 8080
     build: bool = True
     warm: bool = True
-    drain: float = 3.0
+    drain: int = 3
     home: Path = field(default_factory=paths.home)
     data: Path = field(default_factory=paths.data)
 

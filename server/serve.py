@@ -14,8 +14,13 @@ from hybr.server.errors import PortTakenError
 if TYPE_CHECKING:
     import argparse
 
+    from hybr.server.boot import Boot
     from hybr.server.models import Models
+    from hybr.server.preferences import Preferences
+    from hybr.server.providers.house import House
+    from hybr.server.relay import Relay
     from hybr.server.site import Site
+    from hybr.server.store.database import Database
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,18 +42,24 @@ def run(args: argparse.Namespace) -> int:
 
 def listen(settings: Settings) -> int:
     """Run the server on the settings' address."""
+    listener = bind(settings.host, settings.port)  # before the slow imports: a taken port is said at once
     import uvicorn
 
     from hybr.server import app
 
-    listener = bind(settings.host, settings.port)
+    address = f"http://{settings.host}:{listener.getsockname()[1]}"
     parts = assemble(settings)
-    parts.site.folder = find_page()
-    port = listener.getsockname()[1]
     config = uvicorn.Config(
-        app.create(parts), log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
+        app.create(parts, address),
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain,
     )
-    print(f"HYBR is at http://{settings.host}:{port}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
     return 0
@@ -56,32 +67,56 @@ def listen(settings: Settings) -> int:
 
 @dataclass
 class Parts:
-    """What the routes answer from."""
+    """What the routes answer from, and its life: started with the event loop, stopped with it."""
 
-    settings: Settings
     site: Site
     models: Models
+    house: House
+    relay: Relay
+    database: Database
+    preferences: Preferences
+    boot: Boot
 
-    def health(self) -> dict[str, Any]:
-        """Return what /healthz says."""
-        return {"status": "ok" if self.site.folder else "starting", "page": bool(self.site.folder)}
+    def start(self, address: str) -> None:
+        """Begin to prepare what is missing."""
+        self.boot.start(address)
+
+    async def stop(self) -> None:
+        """Leave nothing running behind."""
+        await self.boot.stop()
+        await self.house.stop()
+        await self.database.close()
 
 
 def assemble(settings: Settings) -> Parts:
-    """Make the parts; nothing runs yet."""
+    """Make the parts and wire them; nothing runs yet."""
+    from hybr.server.boot import Boot
     from hybr.server.models import Models
+    from hybr.server.preferences import Preferences
+    from hybr.server.providers.house import House
+    from hybr.server.relay import Relay
     from hybr.server.site import Site
+    from hybr.server.store.database import Database
 
-    return Parts(settings, Site(), Models(settings.home / "models", list))
+    site, models, house, database = Site(), Models(settings.home / "models", catalogue), House(), Database(settings.data)
+    boot = Boot(site, house, models, build=settings.build, warm=settings.warm, say=say)
+    return Parts(site, models, house, Relay([house]), database, Preferences(database), boot)
 
 
-def find_page() -> Any:
-    """Return the built bundle, building it when there is none."""
-    from hybr.server import page
+def catalogue() -> list[dict[str, Any]]:
+    """Return the models that can be built here."""
+    import importlib
 
-    if not hasattr(page, "build"):
-        return None
-    return page.current() or page.build(print)
+    try:
+        known = importlib.import_module("hybr.mlc_build.catalogue")
+    except ImportError:
+        return []
+    return list(known.entries())
+
+
+def say(text: str) -> None:
+    """Print one line at once, even through a pipe."""
+    print(text, flush=True)
 
 
 def bind(host: str, port: int) -> socket.socket:

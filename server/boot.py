@@ -1,0 +1,134 @@
+"""From started to useful: the page's bundle, the house model, then the models' builds, with as little waiting as can be.
+
+The server answers from the first moment; /healthz says 200 once the page and the cloud side can be used. The bundle
+and the house model are prepared side by side, and the builds, which take minutes and all the cores there are, begin only after
+both, one after the other. Nothing that fails here ends the server: it is said, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hybr.server.children import Child
+from hybr.server.errors import BuildError, HybrError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from hybr.server.models import Models
+    from hybr.server.providers.house import House
+    from hybr.server.site import Site
+
+log = logging.getLogger("hybr.boot")
+
+BUILDS = ("tiny", "smollm2-135m")
+PATIENCE = 25.0  # seconds after which /healthz no longer waits for the house model: the page can say what is missing
+COMMAND = "hybr.server.cli"
+
+
+class Boot:
+    """Prepares `site`, `house` and `models`; `say` prints a line for the person who started the server."""
+
+    def __init__(self, site: Site, house: House, models: Models, *, build: bool, warm: bool, say: Callable[[str], None]) -> None:
+        self.site = site
+        self.house = house
+        self.models = models
+        self.build = build
+        self.warm = warm
+        self.say = say
+        self.begin = time.monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._child: Child | None = None
+
+    def start(self, address: str) -> None:
+        """Begin, in the background."""
+        self._tasks.append(asyncio.create_task(self._run(address)))
+
+    async def stop(self) -> None:
+        """End whatever still runs, and its processes."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._child:
+            await self._child.stop()
+
+    def health(self) -> dict[str, Any]:
+        """Return what /healthz says: ready, or what is being waited for."""
+        house = self.house.state
+        waited = time.monotonic() - self.begin > PATIENCE
+        cloud = house in {"ready", "failed", "unsupported"} or not self.warm or waited
+        report: dict[str, Any] = {"status": "ok" if self.site.folder and cloud else "starting"}
+        report["page"] = {"state": "ready"} if self.site.folder else {"state": "building", "notice": self.site.notice}
+        report["house"] = {"state": house, "notice": self.house.notice}
+        return report
+
+    async def _run(self, address: str) -> None:
+        warming = asyncio.create_task(self._warm())
+        self._tasks.append(warming)
+        await self._page()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(warming), PATIENCE)
+        if self.site.folder:
+            self.say(f"HYBR is ready at {address}")
+        await warming
+        if self.build:
+            await self._builds()
+
+    async def _warm(self) -> None:
+        if not self.warm:
+            return
+        try:
+            await self.house.endpoint()
+        except HybrError as error:
+            self.say(f"The house model cannot answer: {error.message}")
+
+    async def _page(self) -> None:
+        self.site.folder = await asyncio.to_thread(find_page)
+        if self.site.folder:
+            return
+        self.say("Building the page (once) ...")
+        self.site.notice = "building the page"
+        try:
+            self.site.folder = await self._build_page()
+        except HybrError as error:
+            self.site.notice = f"{error.message}. {error.remedy}"
+            self.say(self.site.notice)
+
+    async def _build_page(self) -> Path:
+        """Build in a child: the compressor's memory is not the server's, nor is its share of the interpreter."""
+        child = self._child = await Child.start(COMMAND, ["page", "build"])
+        while line := await child.line():
+            self.site.notice = line.decode(errors="replace").strip()
+            self.say(self.site.notice)
+        code = await child.wait()
+        folder = await asyncio.to_thread(find_page)
+        if code or not folder:
+            raise BuildError(f"the page could not be built (exit code {code})")
+        return folder
+
+    async def _builds(self) -> None:
+        for name in missing(self.models, BUILDS):
+            child = self._child = await Child.start(COMMAND, ["models", "build", name], nice=10)
+            self.say(f"Building {name} in the background (once); the page shows its progress")
+            while line := await child.line():
+                log.info("%s: %s", name, line.decode(errors="replace").rstrip())
+            code = await child.wait()
+            self.say(f"{name} is built" if code == 0 else f"{name} could not be built (exit code {code}); the page says why")
+
+
+def missing(models: Models, wanted: Sequence[str]) -> list[str]:
+    """Return those of `wanted` that are neither built nor being built by somebody else."""
+    states = {entry["id"]: entry["state"] for entry in models.entries()}
+    return [name for name in wanted if states.get(name) not in {"built", "building"}]
+
+
+def find_page() -> Path | None:
+    """Return the newest bundle, or None when it must be built first."""
+    from hybr.server import page
+
+    return page.current()

@@ -1,0 +1,83 @@
+"""llama.cpp in a process of its own: a crash there is a restart, not the end of the server.
+
+Started by `hybr.server.providers.house`, which gives the task as one JSON argument, and told the news by JSON lines:
+any number of `{"progress": text}`, then `{"address", "key"}` once it serves, or `{"error", "remedy"}` and the end. The key is
+made here and goes through the pipe only: other programs of this machine can reach the port but not use it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import threading
+from typing import Any
+
+
+def main() -> None:
+    """Fetch the weights if need be, load them, serve until killed."""
+    task: dict[str, Any] = json.loads(sys.argv[1])
+    tell = mouth()
+    try:
+        server, key = serve(task, tell)
+    except Exception as error:  # noqa: BLE001  whatever it was, the server must be able to say it
+        tell({"error": str(getattr(error, "message", error)), "remedy": getattr(error, "remedy", None)})
+        sys.exit(1)
+    tell({"address": server.listening_address, "key": key})
+    threading.Event().wait()
+
+
+def mouth() -> Any:
+    """Return a function that sends one JSON line to the server; whatever the libraries print goes to standard error."""
+    pipe = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def tell(news: dict[str, Any]) -> None:
+        pipe.write(json.dumps(news) + "\n")
+        pipe.flush()
+
+    return tell
+
+
+def serve(task: dict[str, Any], tell: Any) -> tuple[Any, str]:
+    """Return the running llama.cpp server and its key."""
+    weights = task.get("weights") or fetch(task["id"], tell)
+    tell({"progress": "loading"})
+    import xllamacpp
+
+    key = secrets.token_urlsafe(24)
+    return xllamacpp.Server(parameters(xllamacpp.CommonParams(), task, str(weights), key)), key
+
+
+def fetch(model: str, tell: Any) -> Any:
+    """Return the path of the model's GGUF, downloading it when it is not there."""
+    import importlib
+
+    tell({"progress": "fetching the weights"})
+    return importlib.import_module("hybr.mlc_build.sources").fetch(model)
+
+
+def parameters(chosen: Any, task: dict[str, Any], weights: str, key: str) -> Any:
+    """Fill in llama.cpp's parameters; the comments say where we differ from its defaults and why."""
+    chosen.model.path = weights
+    chosen.model_alias = {task["id"]}  # otherwise answers name the file's path
+    chosen.hostnames = ["127.0.0.1"]
+    chosen.port = 0
+    chosen.api_keys = [key]
+    chosen.n_parallel = task["slots"]
+    chosen.n_ctx = task["context"] * task["slots"]  # llama.cpp divides the window among the slots
+    chosen.use_jinja = True
+    chosen.chat_template = task["template"]  # ours, not the checkpoint's: that one adds a system turn
+    chosen.cache_ram_mib = 0  # default 8 GiB of other conversations' prompts
+    chosen.warmup = False  # 0.1 s of every start; the first request pays 5 ms
+    chosen.ui = False
+    chosen.cors_origins = ""
+    chosen.endpoint_slots = bool(task.get("slots_endpoint"))
+    chosen.offline = True
+    chosen.verbosity = -1
+    return chosen
+
+
+if __name__ == "__main__":
+    main()
