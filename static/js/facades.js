@@ -1,0 +1,78 @@
+/**
+ * What `ModuleLoader.getModule` hands out: the blueprint's interface over RPC. Every method may be awaited; `stream` is an
+ * async iterable. `signal` and `requestId` in the options are looked after here, the rest goes to Python as it is.
+ */
+
+import { coded } from './errors.js';
+
+/** @import {Rpc} from './rpc.js' */
+/** @import {CloudCaller} from './cloud.js' */
+
+const HYBRID = 'HybridLLMProvider';
+const LOCAL = 'LocalLLM';
+const PLAIN = ['setMode', 'getMode', 'isLocalAvailable', 'abort', 'getStatus', 'getAutoSwitchConfig', 'getUsageStats'];
+const REQUESTS = ['complete', 'completeLocal', 'completeCloud', 'generateWithModel'];
+const LOCAL_METHODS = ['init', 'getAvailableModels', 'getStatus', 'switchModel', 'unload', 'isReady', 'getRuntimeInfo'];
+
+/**
+ * @param {any} options
+ * @returns {{options: Record<string, unknown>, signal: AbortSignal|null}}
+ */
+function split(options) {
+  const { signal = null, ...rest } = options ?? {};
+  if (signal !== null && !(signal instanceof AbortSignal)) {
+    throw coded('OptionError', '`signal` must be an AbortSignal.', 'invalid_option', { field: 'signal' });
+  }
+  return { options: { requestId: crypto.randomUUID(), ...rest }, signal };
+}
+
+/**
+ * @param {Rpc} rpc
+ * @param {string} module
+ * @param {string[]} names
+ * @returns {Record<string, (...args: any[]) => any>}
+ */
+function methods(rpc, module, names) {
+  return Object.fromEntries(names.map((name) => [name, (/** @type {any[]} */ ...args) => rpc.call(module, name, args)]));
+}
+
+/**
+ * @param {Rpc} rpc
+ * @param {CloudCaller} cloud where a caller's own cloud client is kept
+ */
+export function hybridFacade(rpc, cloud) {
+  const api = methods(rpc, HYBRID, PLAIN);
+  for (const name of REQUESTS) {
+    api[name] = async (input, given) => {
+      const { options, signal } = split(given);
+      return rpc.call(HYBRID, name, [input, options], signal);
+    };
+  }
+  api.stream = (messages, given) => {
+    const { options, signal } = split(given);
+    return rpc.stream(HYBRID, 'stream', [messages, options], signal);
+  };
+  return {
+    api,
+    /** @param {object|null} [client] a cloud client of the caller's own; without one the server's gateway is used */
+    init: async (client = null) => rpc.call(HYBRID, 'init', [cloud.register(client)]),
+  };
+}
+
+/** @param {Rpc} rpc */
+export function localFacade(rpc) {
+  const api = methods(rpc, LOCAL, LOCAL_METHODS);
+  return { api, init: api.init };
+}
+
+/**
+ * The built-in cloud client: the server's gateway. `Hybrid.init(cloudClient)` with this one means the gateway itself.
+ * @param {ReturnType<typeof hybridFacade>} hybrid
+ */
+export function gatewayFacade(hybrid) {
+  const api = {
+    /** @param {unknown} messages @param {any} [options] */
+    complete: (messages, options) => hybrid.api.completeCloud?.(messages, options),
+  };
+  return { api, ...api };
+}

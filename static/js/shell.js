@@ -1,0 +1,185 @@
+/**
+ * The shell: owns the DOM, starts the workers, and carries each message to whom it concerns. What it says with them is in
+ * protocol.js; each part below is a module of its own. Globals, for scripts and tests: ModuleLoader, EventBus, cloudClient.
+ */
+
+import { themeButton } from './appearance.js';
+import { CloudCaller } from './cloud.js';
+import { Composer } from './composer.js';
+import { drawer } from './drawer.js';
+import { fromWire } from './errors.js';
+import { EventBus } from './events.js';
+import { gatewayFacade, hybridFacade, localFacade } from './facades.js';
+import { Follow } from './follow.js';
+import { ModuleLoader } from './modules.js';
+import { preflight } from './preflight.js';
+import { Rpc } from './rpc.js';
+import { BootStatus, Notice, localNotice, showFatal } from './status.js';
+import { readStored, writeStored } from './stored.js';
+import { strings } from './strings.js';
+import { Toasts } from './toast.js';
+import { MessageView, announcer } from './view.js';
+import { Workers } from './workers.js';
+
+/** @import {CodedError} from './errors.js' */
+/** @import {BootConfig, CloudRequest, FromPython, PanelMessage, PanelSide, ToPython, ViewOp} from './protocol.js' */
+
+/**
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} type
+ * @returns {T}
+ */
+function part(id, type) {
+  const found = document.getElementById(id);
+  if (found instanceof type) return found;
+  throw new Error(`index.html has no #${id}`);
+}
+
+/** @returns {BootConfig} */
+function bootConfig() {
+  const assets = document.querySelector('meta[name=assets]')?.getAttribute('content') ?? '';
+  const query = Object.fromEntries(new URLSearchParams(location.search));
+  return { origin: location.origin, assets, query, stored: readStored() };
+}
+
+const config = bootConfig();
+const events = new EventBus();
+const modules = new ModuleLoader();
+const boot = new BootStatus(part('boot', HTMLElement));
+const notice = new Notice(part('notice', HTMLElement));
+const toasts = new Toasts(part('toasts', HTMLElement));
+const hello = part('hello', HTMLElement);
+const panelRoot = part('panel-root', HTMLElement);
+const list = part('messages', HTMLElement);
+const view = new MessageView(list, announcer(part('announcer', HTMLElement)));
+const follow = new Follow(part('scroller', HTMLElement), list, part('jump', HTMLButtonElement));
+const workers = new Workers(config, receive, fatal);
+const rpc = new Rpc((message) => workers.post(message));
+const cloud = new CloudCaller((message) => workers.post(message));
+const composer = new Composer({
+  form: part('composer-form', HTMLFormElement),
+  input: part('composer', HTMLTextAreaElement),
+  send: part('send', HTMLButtonElement),
+  stop: part('stop', HTMLButtonElement),
+  hint: part('hint', HTMLElement),
+  onSend: (text) => (follow.hold(), workers.post({ kind: 'ui', event: 'send', text })),
+  onStop: () => workers.post({ kind: 'ui', event: 'stop' }),
+});
+
+/** What each kind of message from Python does. */
+const handlers = /** @type {Record<string, (message: any) => void>} */ ({
+  status: ({ text, fraction }) => boot.say(text, fraction),
+  ready: ({ stage }) => (stage === 'core' ? coreReady() : uiReady()),
+  event: ({ name, detail }) => events.emit(name, detail),
+  view: ({ op }) => draw(op),
+  engine: () => workers.restartEngine(),
+  store: ({ key, value }) => store(key, value),
+  fatal: ({ error }) => fatal(fromWire(error)),
+  panel: (message) => void toPanel(message),
+  'cloud-call': (message) => cloud.receive(/** @type {CloudRequest} */ (message)),
+  'cloud-abort': (message) => cloud.receive(/** @type {CloudRequest} */ (message)),
+});
+
+/** @param {FromPython} message */
+function receive(message) {
+  if (rpc.receive(message)) return;
+  const handler = handlers[message.kind];
+  if (handler) handler(message);
+  else console.warn(`shell: unknown message kind '${message.kind}'`);
+}
+
+/** @param {ViewOp} op */
+function draw(op) {
+  if (op.type === 'busy') {
+    composer.busy(op.value);
+    toasts.hold(op.value);
+  } else if (op.type === 'toast') toasts.show(op.toast, op.text);
+  else view.apply(op);
+  if (op.type !== 'delta') hello.hidden = !view.empty;
+}
+
+function coreReady() {
+  boot.done();
+  modules.ready();
+  composer.ready();
+}
+
+function uiReady() {
+  panelRoot.querySelector('[data-skeleton]')?.remove();
+}
+
+let storageWarned = false;
+
+/**
+ * @param {string} key
+ * @param {unknown} value
+ */
+function store(key, value) {
+  if (writeStored(key, value) || storageWarned) return;
+  storageWarned = true;
+  toasts.show('warning', strings.stored);
+}
+
+/** @param {CodedError} error */
+function fatal(error) {
+  boot.done();
+  modules.fail(error);
+  rpc.fail(error);
+  showFatal(part('fatal', HTMLDialogElement), error);
+}
+
+/** @type {Promise<PanelSide>|null} */
+let panel = null;
+
+/** @param {PanelMessage} message */
+async function toPanel(message) {
+  const post = (/** @type {ToPython} */ reply, /** @type {Transferable[]} */ transfer = []) => workers.post(reply, transfer);
+  panel ??= import('./panel.js').then((module) => module.connect({ root: panelRoot, assets: config.assets, post }));
+  (await panel).receive(message);
+}
+
+function watchNetwork() {
+  const tell = () => {
+    workers.post({ kind: 'online', value: navigator.onLine });
+    notice.set('offline', navigator.onLine ? [] : [strings.offline]);
+  };
+  addEventListener('online', tell);
+  addEventListener('offline', tell);
+  if (!navigator.onLine) tell();
+}
+
+function wireControls() {
+  themeButton(part('theme', HTMLButtonElement));
+  drawer(panelRoot, part('panel-toggle', HTMLButtonElement), part('scrim', HTMLElement));
+  part('new-conversation', HTMLButtonElement).addEventListener('click', () => {
+    workers.post({ kind: 'ui', event: 'new-conversation' });
+    part('composer', HTMLTextAreaElement).focus();
+  });
+  hello.addEventListener('click', ({ target }) => {
+    const prompt = target instanceof HTMLElement && target.dataset.prompt;
+    if (prompt) composer.fill(prompt);
+  });
+}
+
+function publish() {
+  const hybrid = hybridFacade(rpc, cloud);
+  const local = localFacade(rpc);
+  const gateway = gatewayFacade(hybrid);
+  cloud.builtin = gateway;
+  modules.register('HybridLLMProvider', hybrid);
+  modules.register('LocalLLM', local);
+  modules.register('ApiClient', gateway);
+  modules.register('EventBus', events);
+  Object.assign(globalThis, { ModuleLoader: modules, EventBus: events, cloudClient: gateway });
+}
+
+publish();
+document.documentElement.dataset.shell = '';
+wireControls();
+workers.start();
+watchNetwork();
+void preflight().then((result) => {
+  workers.post({ kind: 'preflight', result });
+  notice.set('local', localNotice(result));
+});

@@ -1,0 +1,64 @@
+/** The line under a reply: who answered, with what, how much, how fast, for how much. */
+
+import { element, icon } from './dom.js';
+import { strings } from './strings.js';
+
+/** @import {Provider, Stats} from './protocol.js' */
+
+/** @param {number} ms */
+export function duration(ms) {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+}
+
+/** @param {number} perSecond */
+export const rate = (perSecond) => perSecond.toFixed(perSecond < 10 ? 2 : perSecond < 100 ? 1 : 0);
+
+/**
+ * @param {Stats['cost']} cost
+ * @returns {string} empty when it is not known
+ */
+export function price(cost) {
+  const amount = typeof cost === 'object' ? cost?.amount : cost;
+  if (typeof amount !== 'number' || !Number.isFinite(amount)) return '';
+  const currency = (typeof cost === 'object' && cost?.currency) || 'USD';
+  if (amount === 0) return strings.free;
+  return new Intl.NumberFormat(document.documentElement.lang, { style: 'currency', currency, maximumSignificantDigits: 2 }).format(amount);
+}
+
+/** @param {unknown} n @returns {n is number} */
+const known = (n) => typeof n === 'number' && Number.isFinite(n);
+
+/**
+ * @param {{provider?: Provider|null, model?: string|null, stats?: Stats|null}} reply
+ * @returns {string[]} the figures in order, without the provider
+ */
+export function figures({ model, stats }) {
+  const { usage = {}, timings = {}, cost, fallback } = stats ?? {};
+  return [
+    model ?? stats?.model ?? '',
+    known(usage.completionTokens) ? strings.tokens(usage.completionTokens) : '',
+    known(timings.ttftMs) ? strings.ttft(duration(timings.ttftMs)) : '',
+    known(timings.decodeTps) ? strings.rate(rate(timings.decodeTps)) : '',
+    price(cost),
+    fallback ? strings.fellBack : '',
+  ].filter(Boolean);
+}
+
+/**
+ * @param {{provider?: Provider|null, model?: string|null, stats?: Stats|null}} reply
+ * @returns {HTMLElement}
+ */
+export function statsLine(reply) {
+  const line = element('p', 'stats');
+  line.dataset.testid = 'stats';
+  const provider = reply.provider ?? reply.stats?.provider;
+  if (provider) {
+    const badge = element('span', 'badge');
+    badge.dataset.provider = provider;
+    badge.append(icon(provider), strings[provider]);
+    line.append(badge);
+  }
+  for (const figure of figures(reply)) line.append(element('span', 'figure', figure));
+  return line;
+}

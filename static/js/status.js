@@ -1,0 +1,88 @@
+/** Boot status, the calm notice in the chat column, and the panel for what cannot be mended without the person. */
+
+import { element } from './dom.js';
+import { strings } from './strings.js';
+
+/** @import {Preflight, WireError} from './protocol.js' */
+
+export class BootStatus {
+  #root;
+  #text;
+  #bar;
+
+  /** @param {HTMLElement} root holds a `.boot-text` and a `<progress>` */
+  constructor(root) {
+    this.#root = root;
+    this.#text = /** @type {HTMLElement} */ (root.querySelector('.boot-text'));
+    this.#bar = /** @type {HTMLProgressElement} */ (root.querySelector('progress'));
+  }
+
+  /**
+   * @param {string} text
+   * @param {number|null} [fraction] 0..1, null when not known
+   */
+  say(text, fraction = null) {
+    this.#text.textContent = text;
+    if (fraction === null) this.#bar.removeAttribute('value');
+    else this.#bar.value = fraction;
+  }
+
+  done() {
+    this.#root.hidden = true;
+  }
+}
+
+/** One line at the top of the chat column, or nothing. */
+export class Notice {
+  #root;
+  /** @type {Map<string, HTMLElement>} */
+  #lines = new Map();
+
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /**
+   * @param {string} topic one line each
+   * @param {string[]} sentences the first is the news; none takes the line away
+   */
+  set(topic, sentences) {
+    this.#lines.get(topic)?.remove();
+    this.#lines.delete(topic);
+    const [news, ...rest] = sentences.filter(Boolean);
+    if (news) {
+      const line = element('p');
+      line.append(element('strong', '', news), ` ${rest.join(' ')}`);
+      line.dataset.topic = topic;
+      this.#lines.set(topic, line);
+      this.#root.append(line);
+    }
+    this.#root.hidden = this.#lines.size === 0;
+  }
+}
+
+/** @param {Preflight} preflight @returns {string[]} sentences for the notice */
+export function localNotice({ webgpu, reason, remedy }) {
+  return webgpu === 'yes' ? [] : [strings.noWebGpu, reason ?? '', remedy ?? '', strings.serverAnswers];
+}
+
+/**
+ * Shows what went wrong and what to do, over everything; the first error stays, for it is the cause of those after it.
+ * @param {HTMLDialogElement} dialog
+ * @param {WireError & {remedy?: unknown}} error
+ */
+export function showFatal(dialog, error) {
+  if (dialog.open) return;
+  const button = element('button', 'primary', strings.reload);
+  button.type = 'button';
+  button.addEventListener('click', () => location.reload());
+  const title = element('h2', '', strings.fatalTitle);
+  title.id = 'fatal-title';
+  dialog.replaceChildren(title, element('p', '', error.message));
+  if (error.remedy) dialog.append(element('p', '', String(error.remedy)));
+  if (error.code) dialog.append(element('p', 'code', error.code));
+  dialog.append(button);
+  dialog.addEventListener('cancel', (event) => event.preventDefault());
+  dialog.showModal();
+}

@@ -1,0 +1,87 @@
+/**
+ * The two workers and the channel between them. Each start of the engine makes a new worker, a new MessageChannel and a
+ * new lock name; the Python worker is told with `engine-port`. The Python worker is not restarted: conversations live in it.
+ */
+
+import { coded } from './errors.js';
+import { strings } from './strings.js';
+
+/** @import {CodedError} from './errors.js' */
+/** @import {BootConfig, FromEngine, FromPython, ToEngine, ToPython} from './protocol.js' */
+
+export class Workers {
+  #config;
+  #onMessage;
+  #onFatal;
+  /** @type {Worker|null} */
+  #python = null;
+  /** @type {Worker|null} */
+  #engine = null;
+  #pythonSpoke = false;
+
+  /**
+   * @param {BootConfig} config
+   * @param {(message: FromPython) => void} onMessage
+   * @param {(error: CodedError) => void} onFatal
+   */
+  constructor(config, onMessage, onFatal) {
+    this.#config = config;
+    this.#onMessage = onMessage;
+    this.#onFatal = onFatal;
+  }
+
+  start() {
+    this.#python = new Worker(new URL('./python.worker.js', import.meta.url), { type: 'module', name: 'python' });
+    this.#python.addEventListener('message', ({ data }) => this.#fromPython(data));
+    this.#python.addEventListener('error', (event) => this.#pythonError(event));
+    const { port, lock } = this.#startEngine();
+    this.post({ kind: 'boot', config: this.#config, port, lock }, [port]);
+  }
+
+  /** A new engine for one that is dead or hangs. */
+  restartEngine() {
+    this.#engine?.terminate();
+    const { port, lock } = this.#startEngine();
+    this.post({ kind: 'engine-port', port, lock }, [port]);
+  }
+
+  /**
+   * @param {ToPython} message
+   * @param {Transferable[]} [transfer]
+   */
+  post(message, transfer = []) {
+    this.#python?.postMessage(message, transfer);
+  }
+
+  /** @returns {{port: MessagePort, lock: string}} the Python worker's end */
+  #startEngine() {
+    const { port1, port2 } = new MessageChannel();
+    const lock = `hybr-engine-${crypto.randomUUID()}`;
+    this.#engine = new Worker(new URL('./engine/engine.worker.js', import.meta.url), { type: 'module', name: 'engine' });
+    // A dead engine is the engine client's to notice (it lost its lock) and Python's to answer; here it is only named.
+    this.#engine.addEventListener('error', (event) => event.message && console.warn(`engine worker: ${event.message}`));
+    this.#engine.addEventListener('message', ({ data }) => this.#fromEngine(data));
+    /** @type {ToEngine} */
+    const boot = { kind: 'boot', config: { origin: this.#config.origin, assets: this.#config.assets }, port: port1, lock };
+    this.#engine.postMessage(boot, [port1]);
+    return { port: port2, lock };
+  }
+
+  /** @param {FromPython|string} data */
+  #fromPython(data) {
+    this.#pythonSpoke = true;
+    this.#onMessage(typeof data === 'string' ? JSON.parse(data) : data);
+  }
+
+  /** @param {FromEngine|undefined} data */
+  #fromEngine(data) {
+    if (data?.kind === 'fatal') console.warn(`engine worker: ${data.error.message}`);
+  }
+
+  /** @param {ErrorEvent} event */
+  #pythonError(event) {
+    if (this.#pythonSpoke) return console.warn(`python worker: ${event.message}`);
+    const detail = event.message ? ` (${event.message})` : '';
+    this.#onFatal(coded('BootFailed', strings.pythonFailed + detail, 'python_worker', { remedy: strings.pythonFailedRemedy }));
+  }
+}
