@@ -1,0 +1,119 @@
+"""Put the bundle together: `$HYBR_HOME/page/<hash>/` with `index.html` and `assets/<hash>/...`.
+
+The hash is that of every input (our static/ and webapp/, this builder, the two locks), so "is it built?" is one look at
+the disk, an edited source gives a new address, and what lies under an address never changes. A build goes to a folder of its
+own and is renamed when whole; two builds at once end with the same bytes and one of them is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Protocol
+
+from hybr.server import paths
+from hybr.server.errors import BuildError
+
+from . import archive, compiler, compress, digest, npm, parts, wheels
+
+KEPT = 4  # bundles that stay on disk: open tabs still ask for the last ones
+
+
+class Progress(Protocol):
+    """Takes a line for the person and how far the build is, 0 to 1."""
+
+    def __call__(self, text: str, fraction: float | None = None, /) -> None:
+        """Show it."""
+
+
+def quiet(text: str, fraction: float | None = None, /) -> None:
+    """Show nothing."""
+
+
+def key() -> str:
+    """Return the hash of every input."""
+    static, here = paths.package("static"), Path(__file__).parent
+    ours = [digest.tree(static / "js"), digest.tree(static / "css"), digest.tree(paths.package("webapp")), digest.tree(here)]
+    return digest.of(*ours, (static / "index.html").read_bytes(), (static / "package-lock.json").read_bytes())
+
+
+def current() -> Path | None:
+    """Return the folder of the bundle that matches the sources as they are now, or None when it is not built."""
+    folder = paths.home() / "page" / key()
+    return folder if folder.is_dir() else None
+
+
+def build(progress: Progress = quiet) -> Path:
+    """Return the bundle's folder, building it when it is not there (at most 30 s on two cores, downloads included).
+
+    Raises BuildError with the reason and the remedy; a failed build leaves nothing behind that could be taken for whole.
+    """
+    if found := current():
+        os.utime(found)
+        return found
+    name = key()
+    folder = paths.home() / "page" / name
+    partial = folder.with_name(f"{name}.{os.getpid()}.new")
+    try:
+        assemble(partial, name, progress)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    except OSError as error:
+        raise BuildError(f"the page's bundle could not be written to {folder.parent}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    prune(folder)
+    return folder
+
+
+def assemble(folder: Path, name: str, progress: Progress) -> None:
+    """Write the whole bundle into `folder`."""
+    assets = folder / "assets" / name
+    progress("npm packages", 0.0)
+    modules = npm.folder()
+    progress(f"Python packages: {', '.join(wheels.names())}", 0.05)
+    fetched = wheels.fetch()
+    progress("JavaScript and styles", 0.3)
+    for path, contents in [*parts.shell(), *parts.vendored(modules), *parts.browser_side(fetched)]:
+        target = assets / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(contents)
+    pyodide = modules / "pyodide"
+    progress("compiling the standard library for the page", 0.4)
+    stdlib = compiler.compiled(parts.python_stdlib(modules), pyodide, prefix="/lib/python/", optimize=2)
+    archive.write(assets / "vendor" / "pyodide" / "python_stdlib.zip", stdlib)
+    progress("compiling Panel for the page", 0.55)
+    archive.write(assets / "py" / "panel.zip", compiler.compiled(parts.python_panel(fetched), pyodide))
+    archive.write(assets / "py" / "core.zip", compiler.compiled(parts.python_core(), pyodide))
+    progress("compressing", 0.75)
+    compress.siblings(assets)
+    page = (paths.package("static") / "index.html").read_text(encoding="utf-8").replace("{{assets}}", f"/assets/{name}")
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    progress("done", 1.0)
+
+
+def bundles() -> list[Path]:
+    """Return the whole bundles on disk, the last used first."""
+    found = [
+        path for path in (paths.home() / "page").glob("*") if len(path.name) == digest.LENGTH and (path / "index.html").exists()
+    ]
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def prune(keep: Path) -> None:
+    """Remove bundles beyond the last few, leavings of builds that were killed, and blobs that no bundle uses."""
+    for old in [path for path in bundles() if path != keep][KEPT - 1 :]:
+        shutil.rmtree(old, ignore_errors=True)
+    yesterday = time.time() - 86_400
+    for leaving in (paths.home() / "page").glob("*.new"):
+        if leaving.stat().st_mtime < yesterday:
+            shutil.rmtree(leaving, ignore_errors=True)
+    for blob in compress.store().glob("*.br"):
+        status = blob.stat()
+        if status.st_nlink == 1 and status.st_mtime < yesterday:
+            blob.unlink(missing_ok=True)
