@@ -10,18 +10,16 @@ Objects are kept in `$HYBR_HOME/runtime/<key>/`; the key covers everything that 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybr.server import paths
 
-from . import emscripten
-from .errors import MissingTool, disk
+from . import emscripten, steps
+from .errors import MissingTool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,44 +53,25 @@ def objects(progress: Callable[[float, str], None] | None = None) -> list[Path]:
     the sources do not compile, DiskFull.
     """
     emcc = emscripten.find()
-    final = paths.home() / "runtime" / key(emcc)
-    if not final.is_dir():
-        with disk(final):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="tmp-", dir=final.parent) as name:
-                _compile(emcc, Path(name), progress or (lambda _fraction, _text: None))
-                publish(Path(name) / "objects", final)
+    hear = progress or (lambda _fraction, _text: None)
+    final = steps.once(paths.home() / "runtime" / key(emcc), lambda folder: _compile(emcc, folder, hear))
     return [final / f"{unit}.o" for unit in UNITS]
 
 
 def key(emcc: str) -> str:
     """Return 16 hex digits over the wheels' versions, our overlay, the flags, what is left out and the emcc in use."""
-    digest = hashlib.sha256(repr((FLAGS, INCLUDES, UNUSED, UNITS, emscripten.version(emcc))).encode())
-    for wheel in ("apache-tvm", "apache-tvm-ffi"):
-        digest.update(f"{wheel}={_version(wheel)}\n".encode())
-    for file in sorted(p for p in OVERLAY.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(OVERLAY).as_posix()}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
+    wheels = [_version(wheel) for wheel in ("apache-tvm", "apache-tvm-ffi")]
+    return steps.key(FLAGS, INCLUDES, UNUSED, UNITS, emscripten.version(emcc), wheels, OVERLAY)
 
 
-def publish(made: Path, final: Path) -> None:
-    """Rename a whole folder into place; when another process was faster, its equal result stays and ours is dropped."""
-    try:
-        made.replace(final)
-    except OSError:
-        if not final.is_dir():
-            raise
-
-
-def _compile(emcc: str, folder: Path, progress: Callable[[float, str], None]) -> None:
-    stage, out = folder / "stage", folder / "objects"
-    _stage(stage)
-    out.mkdir()
-    for done, unit in enumerate(UNITS):
-        progress(done / len(UNITS), f"compiling the runtime: {unit}")
-        # Relative names throughout: they end up in the objects' messages, and the same inputs must give the same bytes.
-        command = [emcc, *INCLUDES, *FLAGS, "-c", "-o", f"../objects/{unit}.o", f"web/emcc/{unit}.cc"]
-        emscripten.run(command, cwd=stage)
+def _compile(emcc: str, out: Path, progress: Callable[[float, str], None]) -> None:
+    with steps.workspace(out.parent) as stage:
+        _stage(stage)
+        for done, unit in enumerate(UNITS):
+            progress(done / len(UNITS), f"compiling the runtime: {unit}")
+            # Relative names throughout: they end up in the objects' messages, and the same inputs must give the same bytes.
+            command = [emcc, *INCLUDES, *FLAGS, "-c", "-o", f"../{out.name}/{unit}.o", f"web/emcc/{unit}.cc"]
+            emscripten.run(command, cwd=stage)
 
 
 def _stage(stage: Path) -> None:

@@ -1,0 +1,88 @@
+"""A build's steps, each kept in a folder named by the hash of what went in.
+
+A step writes into a folder of its own beside the final place and is renamed when it is whole, so what is there is complete:
+a build that was interrupted goes on after its last finished step, and two builds may run side by side. What dead builds
+left behind is swept at the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import disk
+from .lock import alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PREFIX = "tmp-"
+
+
+def key(*parts: object) -> str:
+    """Return 16 hex digits over the parts; a Path stands for the contents of that file or of the files below it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            for file in _files(part):
+                digest.update(
+                    f"{file.relative_to(part.parent).as_posix()}\0".encode() + hashlib.sha256(file.read_bytes()).digest()
+                )
+        else:
+            digest.update(f"{part!r}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def once(final: Path, make: Callable[[Path], None]) -> Path:
+    """Return `final`, a folder, letting `make` fill it when it is not there yet.
+
+    `make` gets an empty folder on the same disk. Raises what it raises, and DiskFull; then nothing is left behind.
+    """
+    if not final.is_dir():
+        with disk(final.parent), workspace(final.parent) as made:
+            make(made)
+            publish(made, final)
+    return final
+
+
+def publish(made: Path, final: Path) -> None:
+    """Rename a whole folder into place; when another process was faster, its equal result stays and ours is dropped."""
+    made.chmod(0o755)  # temporary folders are made for their owner alone
+    try:
+        made.replace(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+
+
+class workspace:  # noqa: N801 - read as a word of the with statement
+    """A temporary folder under `parent` that bears our process id, so that others know when it is nobody's."""
+
+    def __init__(self, parent: Path) -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def sweep(parent: Path) -> None:
+    """Remove the temporary folders of processes that are gone."""
+    for left in parent.glob(f"{PREFIX}*"):
+        pid = left.name.removeprefix(PREFIX).split("-")[0]
+        if not (pid.isdigit() and alive(int(pid))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
