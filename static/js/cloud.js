@@ -32,10 +32,9 @@ export class CloudCaller {
    * @returns {{kind: 'caller'}|null} what Python is told: null means the gateway
    */
   register(client) {
-    this.#ask = null;
-    if (client === null || client === this.builtin) return null;
-    this.#ask = adapt(/** @type {CloudClient} */ (client));
-    return { kind: 'caller' };
+    const own = client !== null && client !== this.builtin;
+    this.#ask = own ? adapt(/** @type {CloudClient} */ (client)) : null;
+    return own ? { kind: 'caller' } : null;
   }
 
   /** @param {CloudRequest} message */

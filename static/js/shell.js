@@ -14,7 +14,7 @@ import { Follow } from './follow.js';
 import { ModuleLoader } from './modules.js';
 import { preflight } from './preflight.js';
 import { Rpc } from './rpc.js';
-import { BootStatus, Notice, localNotice, showFatal } from './status.js';
+import { BootStatus, Notice, showFatal, showPreflight } from './status.js';
 import { readStored, writeStored } from './stored.js';
 import { strings } from './strings.js';
 import { Toasts } from './toast.js';
@@ -181,5 +181,5 @@ workers.start();
 watchNetwork();
 void preflight().then((result) => {
   workers.post({ kind: 'preflight', result });
-  notice.set('local', localNotice(result));
+  showPreflight(part('promise', HTMLElement), part('no-local', HTMLElement), result);
 });

@@ -32,7 +32,7 @@ export class BootStatus {
   }
 }
 
-/** One line at the top of the chat column, or nothing. */
+/** One line a topic at the top of the chat column, or nothing. */
 export class Notice {
   #root;
   /** @type {Map<string, HTMLElement>} */
@@ -62,9 +62,18 @@ export class Notice {
   }
 }
 
-/** @param {Preflight} preflight @returns {string[]} sentences for the notice */
-export function localNotice({ webgpu, reason, remedy }) {
-  return webgpu === 'yes' ? [] : [strings.noWebGpu, reason ?? '', remedy ?? '', strings.serverAnswers];
+/**
+ * Where no model can run here, the welcome says so instead of promising one: what, why, and what would change it.
+ * @param {HTMLElement} promise the sentence that would be untrue
+ * @param {HTMLElement} root what takes its place
+ * @param {Preflight} preflight
+ */
+export function showPreflight(promise, root, { webgpu, reason, remedy }) {
+  promise.hidden = webgpu === 'no';
+  root.hidden = webgpu === 'yes';
+  const news = element('p');
+  news.append(element('strong', '', strings.noWebGpu), ` ${strings.serverAnswers}`);
+  root.replaceChildren(news, element('p', '', [reason, remedy].filter(Boolean).join(' ')));
 }
 
 /**
