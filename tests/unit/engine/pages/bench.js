@@ -1,0 +1,69 @@
+// The test page's hands: one engine worker, its client, and what they said.
+import {createEngineClient} from '/js/engine/client.js';
+import {preflight} from '/js/preflight.js';
+
+export {preflight};
+export const events = {};
+export const deaths = [];
+export const losses = [];
+const running = {};
+export let worker;
+let client;
+
+function connect(url) {
+  const {port1, port2} = new MessageChannel();
+  const lock = crypto.randomUUID();
+  worker = new Worker(url, {type: 'module'});
+  worker.postMessage({kind: 'boot', config: {origin: location.origin, assets: ''}, port: port2, lock}, [port2]);
+  return [port1, lock];
+}
+
+export async function begin(url, patience) {
+  client = createEngineClient(...connect(url), patience);
+  client.onDeath = (json) => deaths.push(JSON.parse(json));
+  client.onLost = (json) => losses.push(JSON.parse(json));
+}
+
+export const restart = (url) => client.attach(...connect(url));
+export const terminate = () => worker.terminate();
+export const script = (message) => worker.postMessage({kind: 'script', ...message});
+
+function facts(error) {
+  return {failed: {isError: error instanceof Error, ...error, name: error.name, message: error.message, phase: error.phase}};
+}
+
+export async function call(op, args, name = 'last', signal = null) {
+  const mine = (events[name] = []);
+  try {
+    return JSON.parse(await client.call(op, JSON.stringify(args), (json) => mine.push(JSON.parse(json)), signal));
+  } catch (error) {
+    return facts(error);
+  }
+}
+
+export const raw = (op, args) => client.call(op, args).then((value) => ({value}), facts);
+
+export function start(name, op, args) {
+  const control = new AbortController();
+  running[name] = {control, done: call(op, args, name, control.signal)};
+}
+
+export const stop = (name) => running[name].control.abort();
+export const end = (name) => running[name].done;
+export const pending = (name) => Promise.race([running[name].done.then(() => false), new Promise((r) => setTimeout(r, 0, true))]);
+
+// Cache contents, for looking and for spoiling.
+export async function keys(name) {
+  return (await (await caches.open(name)).keys()).map((request) => new URL(request.url).pathname.split('/').pop());
+}
+
+export async function spoil(cache, path, body, keepHeaders) {
+  const store = await caches.open(cache);
+  for (const request of await store.keys()) {
+    if (!request.url.endsWith('/' + path)) continue;
+    const headers = keepHeaders ? (await store.match(request)).headers : {};
+    await store.put(request, new Response(body, {headers}));
+    return true;
+  }
+  return false;
+}
