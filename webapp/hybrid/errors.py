@@ -82,7 +82,7 @@ class UnknownModelError(CallerError):
     code = "unknown_model"
 
 
-class Aborted(HybridError):  # noqa: N818 - a stop is not an error, and architecture.md names it so
+class Aborted(HybridError):
     """The request was stopped. `text` and `usage` are what there was until then."""
 
     code = "aborted"
@@ -94,7 +94,7 @@ class Aborted(HybridError):  # noqa: N818 - a stop is not an error, and architec
         self.usage = usage
 
 
-class TimedOut(HybridError):  # noqa: N818 - beside Aborted, which it resembles
+class TimedOut(HybridError):
     """The caller's own time limit passed; nobody's health suffers by it."""
 
     code = "timeout"

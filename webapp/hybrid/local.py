@@ -1,52 +1,442 @@
-"""LocalLLM: the one local model of the page: choosing, loading, its state, its loss (blueprint 0x000038)."""
+"""LocalLLM: the one local model of the page: choosing, loading, its state, its loss (blueprint 0x000038).
+
+States: `unsupported` (nothing can run here), `unloaded`, `loading`, `ready`, `error`. The status is set before the event that
+announces it. One load at a time: a second `init` of the same model joins the first, of another model replaces it. Whatever
+belongs to a load that was replaced, cancelled or killed is ignored when it comes late (`_Load.live`).
+
+When the engine dies, its worker is replaced at once. A model that was ready is then loaded again in the background, once within
+REPAIR_WINDOW_S; a model that dies while loading is not, since it may be what killed the worker.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hybr.webapp.hybrid import device
+from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, LocalUnavailableError, UnknownModelError
+
+if TYPE_CHECKING:
+    from hybr.webapp.hybrid.events import EventBus
+    from hybr.webapp.hybrid.modes import Remembers
+    from hybr.webapp.hybrid.types import Call, Final
+    from hybr.webapp.runtimes.base import Emit, LocalRuntime
+    from hybr.webapp.runtimes.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+
+PREFLIGHT_S = 25.0  # the shell's probe gives up after 20 s
+POLL_S = 1.0
+POLL_FAILURES = 30
+REPAIR_AFTER_S = 1.0  # the rescue by the cloud goes first
+REPAIR_WINDOW_S = 300.0
+BUILD_SHARE = 0.5  # of the progress bar, for a model that the server still has to build
+
+IDLE: dict[str, Any] = {"progress": 0.0, "loaded_bytes": 0, "total_bytes": 0, "eta_s": None, "text": ""}
+
+
+@dataclass(slots=True)
+class _Load:
+    """One load under way; `live` until something else took its place."""
+
+    model: str
+    task: asyncio.Task[HybridError | None] | None = None
+    live: bool = True
+    verdict: HybridError | None = None
+    base: float = 0.0
+
+
+@dataclass(slots=True)
+class _State:
+    """What `get_status` tells."""
+
+    state: str = "unloaded"
+    model: str | None = None
+    error: dict[str, Any] | None = None
+    gpu: dict[str, Any] | None = None
+    profile: str | None = None
+    progress: dict[str, Any] = field(default_factory=lambda: dict(IDLE))
 
 
 class LocalLLM:
-    """Signatures first; the behaviour follows in the next commits."""
+    """See the module."""
 
-    async def init(self, model_id: str) -> bool | dict[str, Any]:
-        """Load a model: True, or `{"success": False, "error": {name, message, code}}`. Never raises but for cancellation."""
-        raise NotImplementedError
+    def __init__(self, runtime: LocalRuntime, catalogue: Catalogue, events: EventBus, preferences: Remembers) -> None:
+        self._runtime = runtime
+        self._catalogue = catalogue
+        self._events = events
+        self._preferences = preferences
+        self._state = _State()
+        self._load: _Load | None = None
+        self._preflight: dict[str, Any] = {}
+        self._probed = asyncio.Event()
+        self._cached: set[str] = set()
+        self._repair: asyncio.Task[None] | None = None
+        self._repaired = float("-inf")
+        runtime.on_death(self._died)
 
-    async def switch_model(self, model_id: str) -> bool | dict[str, Any]:
-        """Unload what is loaded, then `init`."""
-        raise NotImplementedError
+    # -- what is so
 
-    async def unload(self) -> bool:
-        """Free the engine; True if a model was loaded."""
-        raise NotImplementedError
-
-    async def cancel_load(self) -> bool:
-        """Stop the load under way; its `init` returns an error of code `aborted`. True if there was one."""
-        raise NotImplementedError
-
-    async def delete(self, model_id: str) -> bool:
-        """Remove a model's files from the browser's cache (and unload it first)."""
-        raise NotImplementedError
-
-    async def refresh(self) -> list[dict[str, Any]]:
-        """Read /models/index.json again; emits `local-llm:models {models}`."""
-        raise NotImplementedError
-
-    def get_available_models(self) -> list[dict[str, Any]]:
-        """The index's entries, each with `fits` (`{fits: bool, reason: str}`) and `cached` (bool)."""
-        raise NotImplementedError
-
-    def get_status(self) -> dict[str, Any]:
-        """`{state, runtime, webgpu, reason, model, progress, loaded_bytes, total_bytes, eta_s, text, error, gpu}`.
-
-        `state`, `runtime` and `webgpu` have the values of page-contract.md's `local-status`.
-        """
-        raise NotImplementedError
-
-    def get_runtime_info(self) -> dict[str, Any]:
-        """The adapter: `{webgpu, reason, remedy, gpu, limits, features, runtime}`."""
-        raise NotImplementedError
+    @property
+    def model(self) -> str | None:
+        """The model that is ready, or None."""
+        return self._state.model if self.is_ready() else None
 
     def is_ready(self) -> bool:
         """Whether a model is loaded and its worker alive."""
-        raise NotImplementedError
+        return self._state.state == "ready"
+
+    def is_loading(self) -> bool:
+        """Whether a load is under way."""
+        return self._state.state == "loading"
+
+    def blocker(self) -> str:
+        """Why no local model can run here; empty when one can, or while that is not known."""
+        return device.blocker(self._preflight)
+
+    def get_status(self) -> dict[str, Any]:
+        """`{state, runtime, webgpu, reason, model, progress, loaded_bytes, total_bytes, eta_s, text, error, gpu, profile}`.
+
+        `state`, `runtime` and `webgpu` have the values of page-contract.md's `local-status`.
+        """
+        state = self._state
+        return {
+            "state": state.state,
+            "ready": self.is_ready(),
+            "runtime": self._runtime.name,
+            "webgpu": self._preflight.get("webgpu", "unknown"),
+            "reason": self.blocker(),
+            "model": state.model,
+            "error": state.error,
+            "gpu": state.gpu,
+            "profile": state.profile,
+            **state.progress,
+        }
+
+    def get_runtime_info(self) -> dict[str, Any]:
+        """The adapter and what the preflight found of it: `{webgpu, reason, remedy, gpu, limits, features, profile, runtime}`."""
+        probe = self._preflight
+        return {
+            "runtime": self._runtime.name,
+            "webgpu": probe.get("webgpu", "unknown"),
+            "reason": probe.get("reason"),
+            "remedy": probe.get("remedy"),
+            "gpu": self._state.gpu or probe.get("adapter"),
+            "limits": probe.get("limits") or {},
+            "features": probe.get("features") or [],
+            "profile": self._state.profile or probe.get("profile"),
+            "storage": probe.get("storage"),
+        }
+
+    def get_available_models(self) -> list[dict[str, Any]]:
+        """The index's entries, each with `fits` (`{fits, reason}`), `cached` and `loaded`."""
+        return [
+            {
+                **entry,
+                "fits": device.fits(entry, self._preflight, cached=entry["id"] in self._cached),
+                "cached": entry["id"] in self._cached,
+                "loaded": entry["id"] == self.model,
+            }
+            for entry in self._catalogue.entries
+        ]
+
+    async def lists(self, model_id: str) -> bool:
+        """Whether the index has that model; reads it if it was never read."""
+        if not self._catalogue.read:
+            try:
+                await self._catalogue.refresh()
+            except HybridError:
+                return False
+        return self._catalogue.find(model_id) is not None
+
+    async def refresh(self) -> list[dict[str, Any]]:
+        """Read /models/index.json and the browser's cache again; emits `local-llm:models`. Raises LocalError."""
+        await self._catalogue.refresh()
+        await self._look_into_cache()
+        return self.get_available_models()
+
+    def preflight(self, result: dict[str, Any]) -> None:
+        """Take what the shell's probe of the adapter found."""
+        self._preflight = dict(result)
+        if self.blocker() and self._state.state == "unloaded":
+            self._set("unsupported")
+        elif not self.blocker() and self._state.state == "unsupported":
+            self._set("unloaded")
+        self._probed.set()
+        self._events.emit("local-llm:models", {})
+
+    # -- loading
+
+    async def init(self, model_id: str) -> bool | dict[str, Any]:
+        """Load a model: True, or `{"success": False, "error": {name, message, code}}`. Never raises but for cancellation.
+
+        A model that the server is still building is waited for, with progress events.
+        """
+        try:
+            error = await self._init(model_id)
+        except HybridError as refused:
+            error = refused
+        return True if error is None else {"success": False, "error": error.to_dict()}
+
+    async def _init(self, model_id: object) -> HybridError | None:
+        entry = await self._entry(model_id)
+        await self._wait_for_preflight()
+        if error := self._unfit(entry):
+            self._events.emit("local-llm:error", {"error": error.to_dict(), "model": entry["id"]})
+            return error
+        if self.model == entry["id"]:
+            return None
+        load = self._load
+        if load is None or load.model != entry["id"]:
+            load = await self._begin(entry["id"])
+        assert load.task is not None  # noqa: S101 - for mypy: a load that can be joined has its task
+        return await asyncio.shield(load.task)
+
+    def _unfit(self, entry: dict[str, Any]) -> HybridError | None:
+        """Why this model cannot run here, or None."""
+        if blocker := self.blocker():
+            return LocalUnavailableError(f"WebGPU unavailable: {blocker}", code="no_webgpu", kind="capability")
+        verdict = device.fits(entry, self._preflight, cached=entry["id"] in self._cached)
+        if verdict["fits"]:
+            return None
+        return LocalError(f"{entry['id']} does not fit this device. {verdict['reason']}", code="does_not_fit", kind="capability")
+
+    async def _entry(self, model_id: object) -> dict[str, Any]:
+        if self._catalogue.find(model_id) is None:
+            await self._catalogue.refresh()
+        entry = self._catalogue.find(model_id)
+        if entry is None:
+            known = ", ".join(self._catalogue.ids()) or "none"
+            raise UnknownModelError(f"There is no local model {model_id!r}. There are: {known}.", field="model")
+        return entry
+
+    async def _wait_for_preflight(self) -> None:
+        try:
+            await asyncio.wait_for(self._probed.wait(), PREFLIGHT_S)
+        except TimeoutError:
+            log.warning("the preflight has not answered; trying without it")
+
+    async def _begin(self, model_id: str) -> _Load:
+        """Start a load in place of whatever is loaded or loading."""
+        load = _Load(model_id)
+        self._retire(Aborted(f"Another model, {model_id}, was asked for instead."))
+        self._load = load
+        if self.is_ready():
+            self._gone("switch")
+        self._preferences.set("model", model_id)
+        load.task = asyncio.get_running_loop().create_task(self._run(load))
+        self._set("loading", model=model_id)
+        self._events.emit("local-llm:loading", {"model": model_id, "progress": 0.0})
+        return load
+
+    async def _run(self, load: _Load) -> HybridError | None:
+        """The load itself; returns what went wrong."""
+        try:
+            await self._runtime.unload()  # one model at a time in graphics memory
+            entry = await self._built(load)
+            loaded = await self._runtime.load(entry, lambda event: self._progress(load, event))
+        except HybridError as error:
+            return self._failed(load, error)
+        except asyncio.CancelledError:
+            return self._failed(load, Aborted("The load was cancelled."))
+        if not load.live:
+            return load.verdict
+        self._load = None
+        self._set("ready", model=load.model, gpu=loaded.get("gpu"), profile=loaded.get("profile"))
+        self._state.progress["progress"] = 1.0
+        self._cached.add(load.model)
+        self._preferences.set("load_at_start", True)
+        ready = {"model": load.model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
+        self._events.emit("local-llm:ready", ready)
+        return None
+
+    async def _built(self, load: _Load) -> dict[str, Any]:
+        """The entry once the server has built the model. Raises LocalError when it will not."""
+        failures = 0
+        while True:
+            entry = self._catalogue.find(load.model) or {}
+            state = entry.get("state", "missing")
+            if state == "built":
+                return entry
+            if state != "building":
+                raise _unbuilt(load.model, entry)
+            build = entry.get("progress") or {}
+            load.base = BUILD_SHARE
+            text = f"The server is still building this model: {build.get('text') or build.get('step') or 'please wait'}"
+            fraction = float(build.get("fraction") or 0.0)
+            self._report(load, fraction * BUILD_SHARE, {"text": text, "eta_s": build.get("eta_s")})
+            await asyncio.sleep(POLL_S)
+            try:
+                await self._catalogue.refresh()
+                failures = 0
+            except HybridError:
+                failures += 1
+                if failures >= POLL_FAILURES:
+                    raise
+
+    def _progress(self, load: _Load, event: dict[str, Any]) -> None:
+        part = float(event.get("progress") or 0.0)
+        self._report(load, load.base + (1 - load.base) * part, event)
+
+    def _report(self, load: _Load, progress: float, event: dict[str, Any]) -> None:
+        if not load.live:
+            return
+        told = {name: event.get(name) or IDLE[name] for name in ("loaded_bytes", "total_bytes", "eta_s", "text")}
+        told["progress"] = max(self._state.progress["progress"], min(progress, 1.0))
+        self._state.progress = told
+        self._events.emit("local-llm:progress", {"model": load.model, **told})
+
+    def _failed(self, load: _Load, error: HybridError) -> HybridError:
+        if not load.live:
+            return load.verdict or error
+        self._load = None
+        if isinstance(error, Aborted):
+            self._set("unloaded")
+            self._events.emit("local-llm:unloaded", {"model": load.model, "reason": "cancelled"})
+        else:
+            self._set("error", model=load.model, error=error.to_dict())
+            self._events.emit("local-llm:error", {"error": error.to_dict(), "model": load.model})
+        return error
+
+    def _retire(self, verdict: HybridError) -> None:
+        """Let go of the load under way, if any: those who wait for it get `verdict`."""
+        if self._repair and self._repair is not asyncio.current_task():
+            self._repair.cancel()
+        if load := self._load:
+            self._load, load.live, load.verdict = None, False, verdict
+            if load.task:
+                load.task.cancel()
+
+    async def cancel_load(self) -> bool:
+        """Stop the load under way; its `init` returns an error of code `aborted`. True if there was one."""
+        load = self._load
+        if load is None:
+            return False
+        self._retire(Aborted("The load was cancelled."))
+        self._preferences.set("load_at_start", False)
+        self._set("unloaded")
+        self._events.emit("local-llm:unloaded", {"model": load.model, "reason": "cancelled"})
+        await self._quietly(self._runtime.cancel_load())
+        return True
+
+    async def switch_model(self, model_id: str) -> bool | dict[str, Any]:
+        """Load another model in place of the present one; the status is true to what came of it."""
+        return await self.init(model_id)
+
+    async def unload(self) -> bool:
+        """Free the engine; True if a model was loaded. The next visit does not load one by itself."""
+        if self._load:
+            return await self.cancel_load()
+        self._retire(Aborted("The model was unloaded."))
+        if not self.is_ready():
+            return False
+        self._preferences.set("load_at_start", False)
+        self._gone("unload")
+        await self._quietly(self._runtime.unload())
+        return True
+
+    async def delete(self, model_id: str) -> bool:
+        """Remove a model's files from the browser, unloading it first. False if that failed."""
+        if model_id in {self.model, self._load.model if self._load else None}:
+            await self.unload()
+        done = await self._quietly(self._runtime.delete(model_id))
+        await self._look_into_cache()
+        return done
+
+    async def resume(self) -> bool | dict[str, Any]:
+        """Load again what was loaded in an earlier visit, if it is still in the browser: nothing is downloaded unasked."""
+        model = self._preferences.get("model")
+        if not model or not self._preferences.get("load_at_start"):
+            return False
+        await self._look_into_cache()
+        return await self.init(model) if model in self._cached else False
+
+    # -- answering
+
+    async def chat(self, call: Call, emit: Emit) -> Final:
+        """Answer with the model that is ready. Raises LocalUnavailableError when none is."""
+        if not self.is_ready():
+            raise self.unavailable()
+        return await self._runtime.chat(call, emit)
+
+    def unavailable(self) -> LocalUnavailableError:
+        """Why the local model cannot answer now, and what would change it."""
+        if blocker := self.blocker():
+            return LocalUnavailableError(f"No local model can run here: {blocker}", code="no_webgpu", kind="capability")
+        state = self._state
+        if state.state == "loading":
+            return LocalUnavailableError(
+                f"{state.model} is still loading: wait until it is ready.", code="local_loading", kind="capability"
+            )
+        if state.error:
+            return LocalUnavailableError(f"The local model failed: {state.error['message']}", code=state.error["code"])
+        message = "No local model is loaded: load one first (LocalLLM.api.init('smollm2-135m'), or Load in the page)."
+        return LocalUnavailableError(message, kind="capability")
+
+    # -- its loss
+
+    def _died(self, error: HybridError) -> None:
+        """The worker, or the model in it, is gone."""
+        load, was, model = self._load, self._state.state, self._state.model
+        self._retire(error)
+        self._runtime.restart()
+        if load is None and was != "ready":
+            return  # nothing was there to lose, or its failure has been told
+        self._set("error", model=model, error=error.to_dict())
+        self._events.emit("local-llm:error", {"error": error.to_dict(), "model": model})
+        if was == "ready" and model:
+            self._events.emit("local-llm:unloaded", {"model": model, "reason": error.code})
+            self._repair_soon(model)
+
+    def _repair_soon(self, model: str) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._repaired < REPAIR_WINDOW_S:
+            log.warning("%s died twice within %g s: it is not loaded again by itself", model, REPAIR_WINDOW_S)
+            return
+        self._repaired = loop.time()
+        self._repair = loop.create_task(self._reload(model))
+
+    async def _reload(self, model: str) -> None:
+        await asyncio.sleep(REPAIR_AFTER_S)
+        result = await self.init(model)
+        log.info("%s loaded again after its engine died: %s", model, result)
+
+    # -- helpers
+
+    def _gone(self, reason: str) -> None:
+        model = self._state.model
+        self._set("unloaded")
+        self._events.emit("local-llm:unloaded", {"model": model, "reason": reason})
+
+    def _set(self, state: str, **fields: Any) -> None:
+        """Every change of state makes a new one, so that nothing of the old one lingers."""
+        kept = {"gpu": self._state.gpu, "profile": self._state.profile}
+        self._state = _State(state, **{**kept, **fields})
+
+    async def _look_into_cache(self) -> None:
+        try:
+            self._cached = await self._runtime.cached()
+        except HybridError as error:
+            log.info("the browser's model cache cannot be read: %s", error)
+        self._events.emit("local-llm:models", {})
+
+    @staticmethod
+    async def _quietly(work: Any) -> bool:
+        """Await an engine call whose failure changes nothing for the person."""
+        try:
+            await work
+        except HybridError as error:
+            log.info("the engine: %s", error)
+            return False
+        return True
+
+
+def _unbuilt(model: str, entry: dict[str, Any]) -> LocalError:
+    if entry.get("state") == "failed":
+        why = (entry.get("error") or {}).get("message") or "the server does not say why"
+        message = f"The server could not build {model}: {why} Try `hybr models build {model}`."
+        return LocalError(message, code="build_failed", kind="capability")
+    message = f"{model} has not been built on the server yet: run `hybr models build {model}`, then load it again."
+    return LocalError(message, code="not_built", kind="capability")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from hybr.webapp.hybrid.errors import HybridError
     from hybr.webapp.hybrid.types import Call, Final
 
     Emit = Callable[[str], None]
@@ -29,8 +30,58 @@ class CloudRuntime(Protocol):
         """What it can answer with, the default first; empty while that is unknown."""
         ...
 
+    def offline(self) -> bool:
+        """Whether asking it is certain to fail for want of a network."""
+        ...
+
+    async def knows(self, model: str) -> bool | None:
+        """Whether it can answer with `model`; None when that cannot be found out."""
+        ...
+
+    def prefills(self, model: str | None) -> bool:
+        """Whether the model goes on from an assistant's turn that comes last."""
+        ...
+
     async def chat(self, call: Call, emit: Emit) -> Final:
         """Answer `call`. Raises CloudError, CallerError, and whatever cancellation brings."""
+        ...
+
+
+class LocalRuntime(Protocol):
+    """What runs a model in the page. Errors are those of `hybrid.errors`."""
+
+    name: str
+
+    def on_death(self, handler: Callable[[HybridError], None]) -> None:
+        """Call `handler(error)` when the loaded model is gone without having been asked to go."""
+        ...
+
+    def restart(self) -> None:
+        """Begin anew after a death; calls made meanwhile wait."""
+        ...
+
+    async def load(self, entry: dict[str, Any], on_progress: OnEvent) -> dict[str, Any]:
+        """Load a model of the index; progress `{progress, loaded_bytes, total_bytes, eta_s, text}`."""
+        ...
+
+    async def cancel_load(self) -> None:
+        """Stop the load under way."""
+        ...
+
+    async def unload(self) -> None:
+        """Free the model."""
+        ...
+
+    async def delete(self, model_id: str) -> None:
+        """Remove a model's files from the browser."""
+        ...
+
+    async def cached(self) -> set[str]:
+        """Ids of the models whose files are all in the browser."""
+        ...
+
+    async def chat(self, call: Call, emit: Emit) -> Final:
+        """Answer `call` with the loaded model."""
         ...
 
 
@@ -41,8 +92,8 @@ class EngineBridge(Protocol):
         """Run one operation: `load`, `chat`, `abort`, `cancel-load`, `unload`, `delete`, `cached`, `status`, `ping`."""
         ...
 
-    def on_death(self, handler: Callable[[str], None]) -> None:
-        """Call `handler(reason)` when the worker is gone."""
+    def on_death(self, handler: Callable[[EngineCallError], None]) -> None:
+        """Call `handler(failure)` when the worker is gone, or the model in it (a lost device)."""
         ...
 
     def restart(self) -> None:

@@ -1,17 +1,126 @@
-"""What a person prefers, kept across reloads."""
+"""What a person prefers: at once in the browser's own store, a moment later on the server, so that it survives both.
+
+The browser's copy decides; the server's is read only where the browser has none (a new browser, a cleared one). Writing to the
+server is best effort: it must never hold up or fail what the person does. Several changes within `delay_s` are one PUT; a
+version conflict (another tab wrote) reads the newest and lays our changes over it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from hybr.webapp.runtimes.base import UnreachableError
+from hybr.webapp.runtimes.http import read_json
+
+if TYPE_CHECKING:
+    from hybr.webapp.runtimes.base import Storage, Transport
+
+log = logging.getLogger(__name__)
+
+PATH = "/api/preferences"
+KEYS = ("mode", "model", "cloud_model", "while_loading", "load_at_start", "theme", "telemetry")  # the server's list
+ATTEMPTS = 3
 
 
 class Preferences:
-    """Signatures first: `get(name)`, `set(name, value)`."""
+    """Values by name, over a `storage` that is immediate and a `transport` that may not be there."""
+
+    def __init__(self, storage: Storage, transport: Transport | None = None, *, delay_s: float = 1.0) -> None:
+        self._storage = storage
+        self._transport = transport
+        self._delay_s = delay_s
+        self._version = 0
+        self._dirty: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._values = self._stored()
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The stored value."""
-        raise NotImplementedError
+        """The preference, or `default`."""
+        return self._values.get(name, default)
 
     def set(self, name: str, value: Any) -> None:
         """Store now in the browser, soon on the server."""
-        raise NotImplementedError
+        if self._values.get(name) == value:
+            return
+        self._values[name] = value
+        self._storage.set("preferences", json.dumps(self._values))
+        if self._transport is not None and name in KEYS:
+            self._dirty.add(name)
+            self._schedule()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All preferences."""
+        return dict(self._values)
+
+    async def restore(self) -> bool:
+        """Take the server's copy where the browser has none. True if that changed anything."""
+        theirs = await self._read()
+        missing = {name: value for name, value in theirs.items() if name in KEYS and name not in self._values}
+        if missing:
+            self._values |= missing
+            self._storage.set("preferences", json.dumps(self._values))
+        return bool(missing)
+
+    async def flush(self) -> None:
+        """Wait until the server has what it can have."""
+        if self._task:
+            await asyncio.wait([self._task])
+
+    def _stored(self) -> dict[str, Any]:
+        try:
+            values = json.loads(self._storage.get("preferences") or "{}")
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            log.warning("the stored preferences cannot be read; starting from the defaults")
+            return {}
+        return values
+
+    def _schedule(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._push())
+
+    async def _push(self) -> None:
+        await asyncio.sleep(self._delay_s)
+        for _ in range(ATTEMPTS):
+            if not self._dirty or await self._write():
+                return
+
+    async def _write(self) -> bool:
+        """One PUT. True when there is nothing more to do for it: done, or no use."""
+        assert self._transport is not None  # noqa: S101 - for mypy: only scheduled with one
+        sent = set(self._dirty)
+        chosen = {**await self._read(), **{name: self._values[name] for name in sent if self._values[name] is not None}}
+        body = json.dumps({"version": self._version, "preferences": chosen}).encode()
+        try:
+            response = await self._transport.request("PUT", PATH, body)
+            answer = await read_json(response)
+        except (UnreachableError, ValueError) as error:
+            log.info("preferences stay in the browser only for now: %s", error)
+            return True
+        if response.status == 409:
+            return False
+        self._dirty -= sent
+        if response.status != 200:
+            log.warning("the server did not take the preferences: %s", answer)
+            return not self._dirty
+        self._version = answer["version"]
+        return not self._dirty
+
+    async def _read(self) -> dict[str, Any]:
+        """The server's copy; empty if there is none to be had."""
+        if self._transport is None:
+            return {}
+        try:
+            response = await self._transport.request("GET", PATH)
+            answer = await read_json(response)
+        except (UnreachableError, ValueError) as error:
+            log.info("no preferences from the server: %s", error)
+            return {}
+        if response.status != 200 or not isinstance(answer.get("preferences"), dict):
+            return {}
+        self._version = int(answer.get("version", 0))
+        return dict(answer["preferences"])

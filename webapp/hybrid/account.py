@@ -1,0 +1,123 @@
+"""The account: what each provider spent, in tokens, time, errors and money, booked to the one that spent it.
+
+Totals are kept per provider and model as they come, so the sums are those of the single usages by construction. Money is US
+dollars; a cost that nobody stated counts as unknown and not as nothing, and `unpriced` says how many there were.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from hybr.webapp.hybrid.types import Provider, Usage
+
+DEPTH = 20  # how many fallbacks, handovers and switches are remembered (blueprint)
+Outcome = Literal["done", "error", "stopped"]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Running sums of one provider's model. `requests` counts attempts that reached the provider."""
+
+    requests: int = 0
+    errors: int = 0
+    stopped: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_time: float = 0.0
+    ttft_sum: float = 0.0
+    ttft_count: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+
+    def add(self, other: Totals) -> None:
+        """Add `other`'s sums to these."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sums, with `tokens` and the averages that people ask for (ms)."""
+        return {
+            "requests": self.requests,
+            "tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "errors": self.errors,
+            "stopped": self.stopped,
+            "total_time": self.total_time,
+            "average_time": self.total_time / self.requests if self.requests else 0.0,
+            "average_ttft": self.ttft_sum / self.ttft_count if self.ttft_count else None,
+            "cost": self.cost,
+            "unpriced": self.unpriced,
+        }
+
+
+@dataclass(slots=True)
+class Account:
+    """The books of one page session."""
+
+    models: dict[tuple[Provider, str], Totals] = field(default_factory=dict)
+    fallbacks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DEPTH))
+    handovers: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DEPTH))
+    fallback_count: int = 0
+    handover_count: int = 0
+
+    def book(
+        self,
+        provider: Provider,
+        model: str,
+        outcome: Outcome,
+        usage: Usage,
+        *,
+        ms: float,
+        ttft_ms: float | None,
+        cost: float | None,
+    ) -> None:
+        """Book one attempt: what it used, how long it took and how it ended. `cost` None: nobody stated it."""
+        self.models.setdefault((provider, model), Totals()).add(
+            Totals(
+                requests=1,
+                errors=int(outcome == "error"),
+                stopped=int(outcome == "stopped"),
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                total_time=ms,
+                ttft_sum=ttft_ms or 0.0,
+                ttft_count=int(ttft_ms is not None),
+                cost=cost or 0.0,
+                unpriced=int(cost is None),
+            ),
+        )
+
+    def changed(self, kind: Literal["fallback", "handover"], detail: dict[str, Any]) -> None:
+        """Remember a change of provider, newest first."""
+        if kind == "fallback":
+            self.fallbacks.appendleft(detail)
+            self.fallback_count += 1
+        else:
+            self.handovers.appendleft(detail)
+            self.handover_count += 1
+
+    def provider(self, provider: Provider) -> Totals:
+        """The sums over all models of one provider."""
+        total = Totals()
+        for (owner, _), totals in self.models.items():
+            if owner == provider:
+                total.add(totals)
+        return total
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{local, cloud, models, fallbacks, handovers, fallback_count, handover_count}`."""
+        return {
+            "local": self.provider("local").to_dict(),
+            "cloud": self.provider("cloud").to_dict(),
+            "models": [
+                {"provider": provider, "model": model, **totals.to_dict()} for (provider, model), totals in self.models.items()
+            ],
+            "fallbacks": list(self.fallbacks),
+            "handovers": list(self.handovers),
+            "fallback_count": self.fallback_count,
+            "handover_count": self.handover_count,
+        }

@@ -1,0 +1,94 @@
+"""A cloud client that a caller handed to `init`, as a cloud runtime.
+
+It has `complete(messages, options)` and answers whole: a text, or an object with `text` and perhaps `model`, `usage`, `cost`.
+Its answer is then given out in pieces, as the blueprint has it: 50 characters every 50 ms, so that readers of a stream see one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hybr.webapp.hybrid.errors import CallerError, CloudError, HybridError
+from hybr.webapp.hybrid.types import Final, Usage
+
+if TYPE_CHECKING:
+    from hybr.webapp.hybrid.types import Call, Message
+    from hybr.webapp.runtimes.base import Emit
+
+PIECE, PAUSE_S = 50, 0.05
+
+
+class CloudClient(Protocol):
+    """What a caller's client has to have."""
+
+    async def complete(self, messages: list[Message], options: dict[str, Any]) -> Any:
+        """Answer whole."""
+        ...
+
+
+class ClientRuntime:
+    """See the module. `piece` in characters, `pause_s` in seconds; 0 gives the answer out at once."""
+
+    def __init__(self, client: CloudClient, *, piece: int = PIECE, pause_s: float = PAUSE_S) -> None:
+        self._client = client
+        self._piece = piece
+        self._pause_s = pause_s
+
+    def available(self) -> bool:
+        """A client is asked whenever there is one."""
+        return True
+
+    def offline(self) -> bool:
+        """A caller's client may well work offline."""
+        return False
+
+    def models(self) -> list[dict[str, Any]]:
+        """A client does not say what it has."""
+        return []
+
+    async def knows(self, model: str) -> bool | None:  # noqa: ARG002
+        """It cannot be asked."""
+        return None
+
+    def prefills(self, model: str | None) -> bool:  # noqa: ARG002
+        """Not known of it, so no."""
+        return False
+
+    async def chat(self, call: Call, emit: Emit) -> Final:
+        """Answer `call`. Raises CloudError for whatever the client raises."""
+        options = {**call.options.sampling(), "request_id": call.request_id}
+        if call.model:
+            options["model"] = call.model
+        try:
+            answer = await self._client.complete(list(call.messages), options)
+        except HybridError:
+            raise
+        except Exception as error:
+            raise CloudError(f"The cloud client failed: {error}", name=type(error).__name__, code="client_failed") from error
+        said = {"text": answer} if isinstance(answer, str) else answer
+        if not isinstance(said, dict) or not isinstance(said.get("text"), str):
+            raise CloudError("The cloud client answered without `text`.", code="bad_answer")
+        await self._give(said["text"], emit)
+        usage = said.get("usage") or {}
+        return Final(
+            model=str(said.get("model") or call.model or "client"),
+            finish_reason=str(said.get("finish_reason") or "stop"),
+            usage=Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)) if usage else None,
+            cost=said.get("cost"),
+        )
+
+    async def _give(self, text: str, emit: Emit) -> None:
+        for start in range(0, len(text), self._piece):
+            if start and self._pause_s:
+                await asyncio.sleep(self._pause_s)
+            emit(text[start : start + self._piece])
+
+
+def as_runtime(client: Any) -> Any:
+    """A cloud runtime out of what `init` was given: a runtime as it is, a client wrapped; CallerError for anything else."""
+    if callable(getattr(client, "chat", None)) and callable(getattr(client, "available", None)):
+        return client
+    if callable(getattr(client, "complete", None)):
+        return ClientRuntime(client)
+    raise CallerError("cloud_client must have complete(messages, options); leave it out to use the server.", field="cloud_client")
