@@ -32,7 +32,12 @@ export async function download(needed, progress, signal, pauses = PAUSES_MS) {
   if (missing.length) {
     await drop(needed.id, needed.base); // another revision's files would never be read again: make room first
     await ensureRoom(needed.id, bytes);
-    await inLanes(missing, signal, (item, stop) => bring(item, progress, stop, pauses));
+    let left = bytes;
+    await inLanes(missing, signal, async (item, stop) => {
+      const body = await bring(item, progress, stop, pauses);
+      await keep(needed.id, item, body, left);
+      left -= item.bytes;
+    });
   }
   await record(needed);
   return bytes;
@@ -73,16 +78,21 @@ async function inLanes(items, signal, work) {
   if (failed.signal.aborted) throw first;
 }
 
-/** @param {Item} item @param {Progress} progress @param {AbortSignal} signal @param {number[]} pauses */
+/** @param {Item} item @param {Progress} progress @param {AbortSignal} signal @param {number[]} pauses @returns {Promise<Uint8Array<ArrayBuffer>>} verified */
 async function bring(item, progress, signal, pauses) {
   const body = await persistently(item, signal, pauses, () => receive(item, progress, signal));
   const actual = await digest(body);
   stopIf(signal);
   if (actual !== item.sha256) throw wrong(item, `its sha256 is ${actual}, the model list states ${item.sha256}`, {expected: item.sha256, actual});
+  return body;
+}
+
+/** @param {string} id @param {Item} item @param {Uint8Array<ArrayBuffer>} body @param {number} left bytes of the model not stored yet */
+async function keep(id, item, body, left) {
   try {
     await put(item, body);
   } catch (cause) {
-    throw await storageFailure(item, cause);
+    throw await storageFailure(id, item, left, cause);
   }
 }
 
@@ -145,33 +155,35 @@ async function* parts(answer) {
 
 /** @param {string} id @param {number} bytes @throws {EngineError} QuotaExceededError when the browser says that they do not fit */
 async function ensureRoom(id, bytes) {
-  const {quota, usage} = await room();
-  if (quota === null || quota - usage >= bytes) return;
-  throw full(`${id} needs ${mb(bytes)}`, bytes, Math.max(0, quota - usage));
+  const available = await room();
+  if (available !== null && available < bytes) throw full(id, bytes, available);
 }
 
-/** @returns {Promise<{quota: number|null, usage: number}>} bytes; no quota where the browser will not say */
+/**
+ * What the browser says it would still store. Chromium states a round figure to all pages, so the truth may come only from a put.
+ * @returns {Promise<number|null>} bytes; null where it does not say
+ */
 async function room() {
   try {
-    const {quota = null, usage = 0} = await navigator.storage.estimate();
-    return {quota, usage};
+    const {quota, usage = 0} = await navigator.storage.estimate();
+    return quota === undefined ? null : Math.max(0, quota - usage);
   } catch {
-    return {quota: null, usage: 0};
+    return null;
   }
 }
 
-/** @param {Item} item @param {unknown} cause @returns {Promise<EngineError>} why the cache would not take it */
-async function storageFailure(item, cause) {
+/** @param {string} id @param {Item} item @param {number} left @param {unknown} cause @returns {Promise<EngineError>} why the cache would not take it */
+async function storageFailure(id, item, left, cause) {
   if (cause instanceof EngineError) return cause;
-  const {quota, usage} = await room();
-  const name = cause instanceof Error ? cause.name : '';
-  if (/quota/i.test(`${name} ${cause}`)) return full(`${item.path} needs ${mb(item.bytes)}`, item.bytes, Math.max(0, (quota ?? usage) - usage));
-  return new EngineError('StorageError', `The browser could not store ${item.path} (${cause}): is the disk full? Free ${mb(item.bytes)} and load again; what is done is kept.`, 'download', {file: item.path});
+  const available = await room();
+  if (/quota/i.test(`${cause instanceof Error ? cause.name : ''} ${cause}`))
+    return full(id, left, available !== null && available < left ? available : null, {file: item.path});
+  return new EngineError('StorageError', `The browser could not store ${item.path} (${cause}): is the disk full? ${id} needs ${mb(left)} more. Free some and load again; what is done is kept.`, 'download', {file: item.path, neededBytes: left});
 }
 
-/** @param {string} what @param {number} needed @param {number} available @returns {EngineError} */
-const full = (what, needed, available) =>
-  new EngineError('QuotaExceededError', `There is no room for the model: ${what}, this browser grants ${mb(available)} more. Delete another model, free disk space, or leave the private window; what is done is kept.`, 'download', {neededBytes: needed, availableBytes: available});
+/** @param {string} id @param {number} needed bytes @param {number|null} available bytes @param {Record<string, unknown>} [details] @returns {EngineError} */
+const full = (id, needed, available, details = {}) =>
+  new EngineError('QuotaExceededError', `There is no room for ${id} in this browser: it needs ${mb(needed)} more, ${available === null ? 'which the browser refused to store' : `the browser grants ${mb(available)}`}. Delete another model, free disk space, or leave the private window; what is done is kept.`, 'download', {neededBytes: needed, availableBytes: available, ...details});
 
 /** @param {Item} item @param {string} what @param {Record<string, unknown>} [details] @returns {EngineError} */
 const wrong = (item, what, details = {}) =>

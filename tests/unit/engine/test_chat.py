@@ -39,20 +39,10 @@ def test_a_chat_streams_deltas_and_ends_with_usage_and_timings(ready: Bench) -> 
 
 def test_options_reach_webllm_and_ours_cannot_be_overridden(ready: Bench) -> None:
     """Sampling options pass through under OpenAI's names, nulls are left out, and messages get no system turn."""
-    options = {
-        "temperature": 0,
-        "seed": 7,
-        "stop": ["\n"],
-        "max_tokens": 5,
-        "logprobs": True,
-        "top_p": None,
-        "stream": False,
-        "n": 3,
-    }
-    request = json.loads(ready.call("chat", ready.chat("r1", {"echo": True}, **options))["text"])
-    assert {name: request[name] for name in ("temperature", "seed", "stop", "max_tokens", "logprobs")} == {
-        name: options[name] for name in ("temperature", "seed", "stop", "max_tokens", "logprobs")
-    }
+    sampling = {"temperature": 0, "seed": 7, "stop": ["\n"], "max_tokens": 5, "logprobs": True}
+    chat = ready.chat("r1", {"echo": True}, **sampling, top_p=None, stream=False, n=3)
+    request = json.loads(ready.call("chat", chat)["text"])
+    assert {name: request[name] for name in sampling} == sampling
     assert request["stream"] is True
     assert "n" not in request
     assert "top_p" not in request
@@ -207,7 +197,7 @@ def test_the_library_of_the_profile_is_the_one_webllm_gets(ready: Bench, desk: D
 
 
 def test_a_model_in_half_precision_is_refused_before_the_download(bench: Bench, desk: Desk) -> None:
-    """SwiftShader has no shader-f16: said in phase 'probe', without a byte fetched (56 of WebLLM's own models forget to declare it)."""
+    """SwiftShader has no shader-f16: said in phase 'probe', without a byte fetched (facts/webllm.md)."""
     entry = {**desk.add(model()), "quantisation": "q4f16_1"}
     failed = bench.call("load", {"model": entry})["failed"]
     assert (failed["name"], failed["phase"]) == ("ShaderF16SupportError", "probe")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_a_terminated_worker_rejects_what_is_pending_at_once(bench: Bench, desk: Desk) -> None:
-    """terminate() fires no event anywhere: the lock tells. A load, a running and a waiting chat reject, `onDeath` is told once."""
+    """terminate() fires no event anywhere: the lock tells. Load, running and waiting chat reject, `onDeath` is told once."""
     entry = desk.add(model())
     bench.call("load", {"model": entry})
     for name in ("running", "waiting"):
@@ -86,7 +86,7 @@ def test_this_threads_own_pause_is_not_held_against_the_worker(open_bench: Calla
 
 
 def test_a_lost_device_ends_the_running_chat_and_is_told(bench: Bench, desk: Desk) -> None:
-    """A real device destroyed under a generation that then never settles: the chat rejects, `onLost` is told, a new load works."""
+    """A real device destroyed under a generation that never settles: the chat rejects, `onLost` is told, a load works."""
     entry = desk.add(model(device=True))
     bench.call("load", {"model": entry})
     failed = bench.call("chat", bench.chat("r1", {"say": ["a", "b", "c"], "loseAt": 2}))["failed"]

@@ -57,7 +57,7 @@ def test_progress_goes_from_0_to_1_over_download_and_load_and_never_back(bench: 
     [("short", "ends after 39900 of 40000 bytes"), ("long", "longer than the 40000 bytes"), ("flip", "its sha256 is")],
 )
 def test_a_wrong_file_is_refused_named_and_not_kept(bench: Bench, desk: Desk, kind: str, says: str) -> None:
-    """A truncated, padded or altered shard is an IntegrityError naming it and the remedy; the next load fetches only what is missing."""
+    """A truncated, padded or altered shard is an IntegrityError naming it and the remedy; the next load fetches only the rest."""
     entry = desk.add(model())
     desk.fault("params_shard_1.bin", kind)
     failed = bench.call("load", {"model": entry})["failed"]

@@ -86,6 +86,7 @@ def test_a_browser_that_throws_is_an_answer_too(bench: Bench) -> None:
     """The preflight never fails: an adapter request that throws is a no, storage that throws is unknown."""
     found = bench.page.evaluate(
         """() => { const no = async () => { throw new DOMException('no', 'SecurityError'); };
-             return bench.preflight({secure: true, isolated: false, caches: true, gpu: {requestAdapter: no}, storage: {estimate: no, persisted: no}}); }"""
+             const world = {secure: true, isolated: false, caches: true};
+             return bench.preflight({...world, gpu: {requestAdapter: no}, storage: {estimate: no, persisted: no}}); }"""
     )
     assert (found["webgpu"], found["storage"], found["isolated"]) == ("no", None, False)
