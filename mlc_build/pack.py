@@ -86,8 +86,13 @@ def _stage(stage: Path) -> None:
         (stage / name).write_text("")
 
 
+def installed(package: str) -> bool:
+    """Say whether a Python package is there, without importing it: the compiler's library is 250 MB."""
+    return importlib.util.find_spec(package) is not None
+
+
 def _package(name: str) -> Path:
-    spec = importlib.util.find_spec(name)  # found, not imported: the compiler's library is 250 MB
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise MissingTool(f"the Python package {name} is not installed; install the build extra: pip install 'hybr[build]'")
     return Path(spec.origin).parent

@@ -140,10 +140,9 @@ def _failure(output: str, source: dict[str, Any], folder: Path) -> Exception:
         return DiskFull(f"no space left for {folder}: free {need} MB, or set HYBR_HOME to a folder on a larger disk")
     if "DO NOT MATCH THE HASHES" in output:
         return SourceError(f"{what} is not the pinned file (sha256 differs): an index serves something else; nothing was kept")
-    lines = (
-        [line for line in output.strip().splitlines() if "ERROR" in line] or output.strip().splitlines() or ["pip said nothing"]
-    )
-    return SourceError(f"{what} cannot be downloaded: {lines[-1]}. Check the network or pip's index settings, then try again")
+    said = output.strip().splitlines() or ["pip said nothing"]
+    reason = next((line for line in reversed(said) if "ERROR" in line), said[-1])
+    return SourceError(f"{what} cannot be downloaded: {reason}. Check the network or pip's index settings, then try again")
 
 
 def _size(folder: Path) -> int:

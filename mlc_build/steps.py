@@ -8,6 +8,7 @@ left behind is swept at the next one.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -72,6 +73,11 @@ class workspace:  # noqa: N801 - read as a word of the with statement
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def dump(content: object, file: Path) -> None:
+    """Write JSON that is the same bytes for the same content."""
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def sweep(parent: Path) -> None:

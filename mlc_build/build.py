@@ -1,0 +1,211 @@
+"""From a catalogue entry to a folder that WebLLM loads.
+
+    fetch -> weights (read, quantise, tokenizer) -> library per profile (compile, link) -> config -> pack (brotli) -> publish
+
+Weights and libraries are steps of their own (`steps.once`): keyed by what goes into them, kept, and reused by the next build
+and by other quantisations of the same model. The same inputs give the same bytes, so the same revision.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import brotli
+
+from hybr.server import paths
+
+from . import catalogue, checkpoint, manifest, pack, sources, steps, store, template
+from .errors import BuildError, MissingTool, disk
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TextIO
+
+    from .catalogue import Entry
+    from .checkpoint import Checkpoint
+    from .compile import Profile
+
+HERE = Path(__file__).parent
+LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "software": "model-software.wasm"}
+
+# Usual seconds of each step on two slow cores, for the estimate of what remains.
+FETCH, RUNTIME, COMPRESS, PUBLISH = 30.0, 60.0, 4.0, 1.0
+WEIGHTS_PER_MILLION = {"q4f32_1": 0.1, "q0f32": 0.02}
+LIBRARY = 20.0
+
+BROTLI_QUALITY = 9
+"""Within 6 % of quality 11's size in a thirtieth of its time on these files (measured)."""
+
+
+def build(
+    name: str, quantisation: str | None = None, profiles: Sequence[Profile] = tuple(LIBRARIES), stream: TextIO | None = None
+) -> Path:
+    """Build a model and return its folder. Does nothing but read when the same build is there.
+
+    Raises BuildError; state.json then says `failed`, with the error's code and message, unless the model is unknown or another
+    process is at work on it.
+    """
+    entry = catalogue.find(name, quantisation)
+    with disk(store.root()), store.building(entry.id):
+        progress = Progress(plan(entry, profiles), lambda told: store.write(entry.id, "building", progress=told), stream)
+        try:
+            return _build(entry, profiles, progress)
+        except BaseException as error:
+            _fail(entry.id, error)
+            raise
+
+
+def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:
+    """Return the steps of a build and their usual seconds."""
+    millions = entry.source.get("member_bytes", 0) / 0.7e6  # a Q4_1 weight takes 0.6 to 0.7 bytes
+    found = {
+        "fetch": FETCH if entry.source["kind"] == "wheel" else 0.0,
+        "weights": 1 + millions * WEIGHTS_PER_MILLION[entry.quantisation],
+    }
+    return found | {"runtime": RUNTIME} | dict.fromkeys(profiles, LIBRARY) | {"compress": COMPRESS, "publish": PUBLISH}
+
+
+def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Path:
+    _check_tools()
+    opened, origin = _open(entry, progress)
+    progress.step("weights", f"quantising the weights to {entry.quantisation}")
+    weights = _weights(entry, opened, origin)
+    progress.step("runtime", "preparing the runtime")
+    pack.objects(progress.at)
+    with steps.workspace(store.workplace(entry.id)) as folder:
+        _place(weights, folder)
+        for profile in profiles:
+            progress.step(profile, f"compiling the library for {profile} adapters")
+            _place(_library(entry, opened, profile, progress), folder)
+        write_config(entry, opened, folder)
+        progress.step("compress", "compressing")
+        compress(folder, progress.at)
+        progress.step("publish", "checking and publishing")
+        found = manifest.make(folder, entry, opened.config)
+        final = store.put(entry.id, folder, found["rev"])
+    progress.done(f"{entry.id} is built: {found['bytes'] / 1e6:.1f} MB in {final}")
+    return final
+
+
+def _check_tools() -> None:
+    """Fail before the download, not after it."""
+    from . import emscripten
+
+    emscripten.find()
+    for package, distribution in {"tvm": "apache-tvm", "gguf": "gguf", "tokenizers": "tokenizers", "jinja2": "jinja2"}.items():
+        if not pack.installed(package):
+            raise MissingTool(f"{distribution} is not installed; install the build extra: pip install 'hybr[build]'")
+
+
+def _open(entry: Entry, progress: Progress) -> tuple[Checkpoint, str]:
+    """Return the checkpoint and a string that stands for its contents."""
+    progress.step("fetch", "looking for the weights")
+    if entry.source["kind"] == "seeded":
+        return checkpoint.open_seeded(), steps.key(HERE / "tiny.py")
+    mega = 1e6
+    path = sources.fetch(
+        entry.id, lambda done, total: progress.at(done / total, f"downloading {done / mega:.0f} of {total / mega:.0f} MB")
+    )
+    sources.check(path, entry.source)
+    opened = checkpoint.open_gguf(path, entry)
+    return opened, str(entry.source["member_sha256"])
+
+
+def _weights(entry: Entry, opened: Checkpoint, origin: str) -> Path:
+    """Return a folder with shards, index and tokenizer."""
+    from . import quantise, shards, tokenizer
+
+    def make(folder: Path) -> None:
+        shards.write(quantise.quantise(opened.tensors, opened.config, entry.quantisation), folder)
+        tokenizer.write(opened, folder)
+
+    code = [HERE / f"{module}.py" for module in ("quantise", "shards", "checkpoint", "tokenizer")]
+    name = steps.key(origin, entry.quantisation, opened.config, _versions("gguf", "numpy", "tokenizers"), *code)
+    return steps.once(paths.home() / "steps" / "weights" / name, make)
+
+
+def _library(entry: Entry, opened: Checkpoint, profile: Profile, progress: Progress) -> Path:
+    """Return a folder with one profile's library."""
+    from .compile import compile_library
+    from .link import FLAGS, link
+
+    def make(folder: Path) -> None:
+        with steps.workspace(folder.parent) as scratch:
+            compiled = compile_library(opened.config, entry.quantisation, profile, scratch)
+            progress.at(0.9, f"linking {LIBRARIES[profile]}")
+            link(compiled.objects, folder / LIBRARIES[profile])
+
+    code = [HERE / "compile.py", HERE / "lower.py", HERE / "model", HERE / "kernels"]
+    runtime = pack.objects()[0].parent.name
+    name = steps.key(opened.config, entry.quantisation, profile, _versions("apache-tvm", "apache-tvm-ffi"), runtime, FLAGS, *code)
+    return steps.once(paths.home() / "steps" / "libraries" / name, make)
+
+
+def write_config(entry: Entry, opened: Checkpoint, folder: Path) -> None:
+    """Write mlc-chat-config.json, after checking the conversation template against the checkpoint's own."""
+    vocabulary, config = opened.vocabulary, opened.config
+    conversation = template.conversation(vocabulary)
+    template.check(conversation, opened.template, entry)
+    content = {
+        "version": "0.1.0",
+        "model_type": entry.family,
+        "quantization": entry.quantisation,
+        "model_config": config.to_dict(),
+        "vocab_size": config.vocab_size,
+        "context_window_size": config.context_window_size,
+        "sliding_window_size": -1,
+        "attention_sink_size": -1,
+        "prefill_chunk_size": config.prefill_chunk_size,
+        "tensor_parallel_shards": 1,
+        **entry.sampling,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "pad_token_id": vocabulary.pad,
+        "bos_token_id": vocabulary.bos,
+        "eos_token_id": vocabulary.eos,
+        "tokenizer_files": ["tokenizer.json", "tokenizer_config.json"],
+        "tokenizer_info": {
+            "token_postproc_method": "byte_level",
+            "prepend_space_in_encode": False,
+            "strip_space_in_decode": False,
+        },
+        "conv_template": conversation,
+    }
+    steps.dump(content, folder / "mlc-chat-config.json")
+
+
+def compress(folder: Path, progress: Callable[[float, str], None]) -> None:
+    """Write a `.br` sibling for each library and JSON file. Shards of weights do not shrink."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in {".wasm", ".json"})
+    for done, file in enumerate(files):
+        progress(done / len(files), f"compressing {file.name}")
+        file.with_name(file.name + ".br").write_bytes(brotli.compress(file.read_bytes(), quality=BROTLI_QUALITY))
+
+
+def _place(made: Path, folder: Path) -> None:
+    """Put a step's files into the build: as links where the disk can, so that weights lie on it once."""
+    for file in made.iterdir():
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copyfile(file, folder / file.name)
+
+
+def _versions(*distributions: str) -> list[str]:
+    return [f"{name}={importlib.metadata.version(name)}" for name in distributions]
+
+
+def _fail(name: str, error: BaseException) -> None:
+    """Leave the reason where the page finds it; an interruption is not a failure, the next build goes on from here."""
+    code = error.code if isinstance(error, BuildError) else "interrupted" if isinstance(error, KeyboardInterrupt) else "internal"
+    message = str(error) or type(error).__name__
+    try:
+        store.write(name, "failed", error={"code": code, "message": message})
+    except OSError:
+        return  # the disk is full: the exception under way says so

@@ -1,0 +1,220 @@
+"""A checkpoint as the compiler wants it: numbers, float tensors in Hugging Face's layout, vocabulary, conversation template.
+
+Two kinds: a GGUF file of the Llama family, and the seeded `tiny`. llama.cpp's converter interleaves the rows of the query and key
+projections for its own rotary embedding; reading undoes that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import tiny
+from .errors import SourceError
+from .model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from .catalogue import Entry
+
+F32 = npt.NDArray[np.float32]
+CONTROL = 3
+"""GGUF's token type for specials."""
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+# GGUF's name of a tensor -> Hugging Face's; `{}` is the layer.
+WHOLE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A byte-level vocabulary.
+
+    Attributes:
+        tokens: text of each id, in the byte-level alphabet but for the specials.
+        merges: pairs of tokens joined by a space, the first to be merged first.
+        specials: ids that are matched whole in the text and never split.
+        digits: each digit is a token of its own (SmolLM's rule), before words are split.
+        words: text is first split into words by GPT-2's pattern.
+        bos: id of the token that opens a text.
+        eos: id of the token that ends an answer.
+        pad: id of the token that fills.
+        unknown: id of the token for what has none.
+
+    """
+
+    tokens: list[str]
+    merges: list[str]
+    specials: list[int]
+    digits: bool
+    words: bool
+    bos: int
+    eos: int
+    pad: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a build needs to know of a model.
+
+    Attributes:
+        config: the model's numbers, with the catalogue's window.
+        vocabulary: its tokens.
+        template: its conversation template, in Jinja.
+        tensors: name and float32 array, read as they are iterated.
+
+    """
+
+    config: ModelConfig
+    vocabulary: Vocabulary
+    template: str
+    tensors: Iterable[tuple[str, F32]]
+
+
+def open_seeded() -> Checkpoint:
+    """Return `tiny`."""
+    words = [*tiny.SPECIALS, *byte_alphabet()]
+    specials = list(range(len(tiny.SPECIALS)))
+    vocabulary = Vocabulary(words, [], specials, digits=False, words=False, bos=tiny.BOS, eos=tiny.EOS, pad=3, unknown=0)
+    return Checkpoint(tiny.CONFIG, vocabulary, CHATML, tiny.tensors().items())
+
+
+def open_gguf(path: Path, entry: Entry) -> Checkpoint:
+    """Read a GGUF file's header now and its tensors when they are iterated.
+
+    Raises SourceError for a file that is cut short, is not GGUF, or holds a model that cannot be built; it names the field.
+    """
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+    except (ValueError, OSError, IndexError) as error:
+        raise SourceError(f"{path} is not a whole GGUF file ({error}); remove it and run the command again") from error
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    config = _config(fields, reader, entry)
+    return Checkpoint(config, _vocabulary(fields), str(_need(fields, "tokenizer.chat_template")), GgufTensors(reader, config))
+
+
+class GgufTensors:
+    """The tensors of a GGUF file, dequantised one at a time."""
+
+    def __init__(self, reader: Any, config: ModelConfig) -> None:
+        self.reader = reader
+        self.config = config
+
+    def __iter__(self) -> Iterator[tuple[str, F32]]:
+        from gguf.quants import dequantize
+
+        for tensor in self.reader.tensors:
+            name = hugging_face_name(tensor.name)
+            array = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+            array = array.reshape([int(n) for n in reversed(tensor.shape)])
+            if name.endswith("q_proj.weight"):
+                array = uninterleave(array, self.config.num_attention_heads)
+            elif name.endswith("k_proj.weight"):
+                array = uninterleave(array, self.config.num_key_value_heads)
+            yield name, array
+
+
+def uninterleave(weight: F32, heads: int) -> F32:
+    """Bring a projection's rows from llama.cpp's order (rotary pairs adjacent) into Hugging Face's (halves of a head)."""
+    rows, columns = weight.shape
+    pairs = weight.reshape(heads, rows // heads // 2, 2, columns)
+    return pairs.swapaxes(1, 2).reshape(rows, columns)
+
+
+def hugging_face_name(name: str) -> str:
+    """Translate a GGUF tensor's name. Raises SourceError for one that no Llama has."""
+    stem, _, kind = name.rpartition(".")
+    if stem in WHOLE:
+        return f"{WHOLE[stem]}.{kind}"
+    parts = stem.split(".")
+    if len(parts) == 3 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in LAYER:
+        return f"model.layers.{parts[1]}.{LAYER[parts[2]]}.{kind}"
+    raise SourceError(f"tensor {name} has no place in a Llama; this checkpoint is of another family")
+
+
+def byte_alphabet() -> list[str]:
+    """Return the printable character that stands for each byte in byte-level vocabularies (GPT-2's table).
+
+    Printable Latin-1 stands for itself; the others take characters from 256 on, in order.
+    """
+    plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    spare = iter(range(256, 512))
+    return [chr(byte) if byte in plain else chr(next(spare)) for byte in range(256)]
+
+
+def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
+    family = _need(fields, "general.architecture")
+    if family != "llama":
+        raise SourceError(f"general.architecture is {family!r}; only llama can be built so far")
+    heads, width = int(_need(fields, "llama.attention.head_count")), int(_need(fields, "llama.embedding_length"))
+    longest = int(_need(fields, "llama.context_length"))
+    if entry.context > longest:
+        raise SourceError(
+            f"the catalogue gives {entry.id} a context of {entry.context}; the checkpoint was trained for {longest}"
+        )
+    return ModelConfig(
+        hidden_size=width,
+        num_hidden_layers=int(_need(fields, "llama.block_count")),
+        num_attention_heads=heads,
+        num_key_value_heads=int(fields.get("llama.attention.head_count_kv", heads)),
+        head_dim=int(fields.get("llama.rope.dimension_count", width // heads)),
+        intermediate_size=int(_need(fields, "llama.feed_forward_length")),
+        vocab_size=len(_need(fields, "tokenizer.ggml.tokens")),
+        rope_theta=float(fields.get("llama.rope.freq_base", 10000.0)),
+        # Stored as float32: 1e-5 comes back as 9.999999747378752e-06, which is the same float32.
+        rms_norm_eps=float(_need(fields, "llama.attention.layer_norm_rms_epsilon")),
+        tie_word_embeddings=all(tensor.name != "output.weight" for tensor in reader.tensors),
+        context_window_size=entry.context,
+        prefill_chunk_size=entry.prefill_chunk,
+    )
+
+
+def _vocabulary(fields: dict[str, Any]) -> Vocabulary:
+    model, split = _need(fields, "tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "default")
+    if model != "gpt2" or split not in {"smollm", "gpt-2", "default"}:
+        raise SourceError(
+            f"tokenizer.ggml.model is {model!r} with the splitting rule {split!r}; gpt2 with smollm or gpt-2 can be built so far"
+        )
+    eos = int(_need(fields, "tokenizer.ggml.eos_token_id"))
+    return Vocabulary(
+        tokens=list(_need(fields, "tokenizer.ggml.tokens")),
+        merges=list(_need(fields, "tokenizer.ggml.merges")),
+        specials=[i for i, kind in enumerate(_need(fields, "tokenizer.ggml.token_type")) if kind == CONTROL],
+        digits=split == "smollm",
+        words=True,
+        bos=int(fields.get("tokenizer.ggml.bos_token_id", eos)),
+        eos=eos,
+        pad=int(fields.get("tokenizer.ggml.padding_token_id", eos)),
+        unknown=int(fields.get("tokenizer.ggml.unknown_token_id", eos)),
+    )
+
+
+def _need(fields: dict[str, Any], name: str) -> Any:
+    if name not in fields:
+        raise SourceError(f"the checkpoint's field {name} is missing; it is damaged or of another family")
+    return fields[name]

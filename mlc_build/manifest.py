@@ -1,0 +1,102 @@
+"""manifest.json: what a built model consists of, and what the page must know before it downloads a byte.
+
+    {"schema": 1, "id", "rev", "files": [{"path", "bytes", "sha256", "sri"}], "bytes", "vram_bytes", "features", "limits",
+     and the catalogue's fields: name, family, quantisation, context, licence, origin, test_only}
+
+`rev` is a hash over the files' names and contents, so the manifest holds nothing of when or where it was built.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from .errors import Damaged
+from .store import MANIFEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .catalogue import Entry
+    from .model.config import ModelConfig
+
+FLOAT = 4
+PACKED = ".br"
+
+# What WebLLM asks of every adapter.
+FLOORS = {
+    "maxStorageBuffersPerShaderStage": 10,
+    "maxComputeWorkgroupStorageSize": 32768,
+    "maxComputeInvocationsPerWorkgroup": 256,
+}
+
+
+def make(folder: Path, entry: Entry, config: ModelConfig) -> dict[str, Any]:
+    """Describe the files in `folder` (compressed siblings are not files of their own) and write manifest.json there."""
+    files = [describe(file, folder) for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != PACKED]
+    weights = sum(item["bytes"] for item in files if item["path"].endswith(".bin"))
+    largest = largest_buffer(folder, config)
+    found = {
+        "schema": 1,
+        "rev": revision(files),
+        **entry.public(),
+        "bytes": sum(item["bytes"] for item in files),
+        "vram_bytes": weights + cache_bytes(config) + scratch_bytes(config),
+        "features": [],
+        "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
+        "files": files,
+    }
+    (folder / MANIFEST).write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def describe(file: Path, folder: Path) -> dict[str, Any]:
+    """Return one file's entry: path, size, sha256 in hex and as a subresource integrity string."""
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").digest()
+    sri = f"sha256-{base64.b64encode(digest).decode()}"
+    return {"path": file.relative_to(folder).as_posix(), "bytes": file.stat().st_size, "sha256": digest.hex(), "sri": sri}
+
+
+def revision(files: list[dict[str, Any]]) -> str:
+    """Return the revision's name: 16 hex digits over the files' paths and sums."""
+    lines = sorted(f"{item['path']} {item['sha256']}\n" for item in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def verify(folder: Path, found: dict[str, Any]) -> None:
+    """Compare every file with the manifest. Raises Damaged with the first that is missing, short or altered."""
+    remedy = f"run: hybr models build {found['id']}"
+    for item in found["files"]:
+        path = folder / item["path"]
+        if not path.is_file():
+            raise Damaged(f"{path} is missing; {remedy}")
+        if path.stat().st_size != item["bytes"]:
+            raise Damaged(f"{path} has {path.stat().st_size} bytes and should have {item['bytes']}; {remedy}")
+        if describe(path, folder)["sha256"] != item["sha256"]:
+            raise Damaged(f"{path} was altered or damaged (its sha256 differs from the manifest's); {remedy}")
+    if revision(found["files"]) != folder.name:
+        raise Damaged(f"{folder / MANIFEST} does not belong to revision {folder.name}; {remedy}")
+
+
+def cache_bytes(config: ModelConfig) -> int:
+    """Return the size of the KV cache: keys and values of every layer over the whole window, in float32."""
+    return config.context_window_size * config.num_hidden_layers * 2 * config.key_value_size * FLOAT
+
+
+def scratch_bytes(config: ModelConfig) -> int:
+    """Return an estimate of what one prefill call needs beside weights and cache.
+
+    The widest activations of a chunk (feed-forward in and out, attention, residual) and a few vectors over the vocabulary.
+    """
+    width = 2 * config.intermediate_size + config.intermediate_size + config.qkv_size + 2 * config.hidden_size
+    return (config.prefill_chunk_size * width + 4 * config.vocab_size) * FLOAT
+
+
+def largest_buffer(folder: Path, config: ModelConfig) -> int:
+    """Return the size of the largest single buffer: a parameter, or one layer's keys and values."""
+    index = json.loads((folder / "tensor-cache.json").read_bytes())
+    parameters = [int(record["nbytes"]) for shard in index["records"] for record in shard["records"]]
+    return max([*parameters, cache_bytes(config) // config.num_hidden_layers])

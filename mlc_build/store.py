@@ -1,0 +1,140 @@
+"""The shelf of built models: `$HYBR_HOME/models/<id>/<rev>/` and, beside the revisions, `state.json`. Standard library only.
+
+A revision's name is a hash of its contents, so its URLs never change meaning. A folder with such a name is whole: it was renamed
+into place after its last byte. state.json is what the page shows while a build runs, in whichever process:
+
+    {"state": "building|built|failed", "progress": {"step", "fraction", "text", "eta_s"} | null,
+     "error": {"code", "message"} | null, "rev": "<16 hex>" | null, "pid": 123, "updated": <unix seconds>}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hybr.server import paths
+
+from .errors import Busy, Damaged, UnknownModel
+from .lock import alive, hold
+from .steps import PREFIX, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STATE = "state.json"
+MANIFEST = "manifest.json"
+REV = re.compile(r"[0-9a-f]{16}")
+
+
+def root() -> Path:
+    """Return the shelf's folder."""
+    return paths.home() / "models"
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return a model's state; `missing` when nothing was built, or when the builder died."""
+    try:
+        state: dict[str, Any] = json.loads((root() / name / STATE).read_bytes())
+    except (OSError, ValueError):
+        return {"state": "missing", "progress": None, "error": None, "rev": None}
+    if state.get("state") == "building" and not alive(state.get("pid")):
+        return {**state, "state": "built" if current(name) else "missing", "progress": None}
+    return state
+
+
+def write(name: str, state: str, *, progress: dict[str, Any] | None = None, error: dict[str, str] | None = None) -> None:
+    """Write a model's state; the revision that is there stays in it, so that a rebuild does not hide the last build."""
+    folder = root() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {
+        "state": state,
+        "progress": progress,
+        "error": error,
+        "rev": _rev(name),
+        "pid": os.getpid(),
+        "updated": int(time.time()),
+    }
+    _replace(folder / STATE, found)
+
+
+def put(name: str, made: Path, rev: str) -> Path:
+    """Move a whole build into place as revision `rev`, name it in state.json, drop the earlier ones. Returns its folder."""
+    final = root() / name / rev
+    publish(made, final)
+    found = {"state": "built", "progress": None, "error": None, "rev": rev, "pid": os.getpid(), "updated": int(time.time())}
+    _replace(final.parent / STATE, found)
+    for other in final.parent.iterdir():
+        if other != final and REV.fullmatch(other.name):
+            shutil.rmtree(other, ignore_errors=True)
+    return final
+
+
+def current(name: str) -> Path | None:
+    """Return the folder of the model's built revision, or None."""
+    rev = _rev(name)
+    folder = root() / name / rev if rev else None
+    return folder if folder and (folder / MANIFEST).is_file() else None
+
+
+def manifest(name: str) -> dict[str, Any]:
+    """Return the manifest of a built model. Raises UnknownModel when it is not built, Damaged when it cannot be read."""
+    folder = current(name)
+    if folder is None:
+        raise UnknownModel(f"{name} is not built; run: hybr models build {name}")
+    try:
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{folder / MANIFEST} cannot be read ({error}); run: hybr models build {name}") from error
+    return found
+
+
+def names() -> list[str]:
+    """Return the ids that have a state, sorted."""
+    return sorted(path.parent.name for path in root().glob(f"*/{STATE}"))
+
+
+def remove(name: str) -> None:
+    """Delete a model's builds. Raises UnknownModel when there are none, Busy while one is being made."""
+    folder = root() / name
+    if not folder.is_dir():
+        raise UnknownModel(f"{name} is not built; there are {', '.join(names()) or 'none'}")
+    with building(name):
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def building(name: str) -> Iterator[None]:
+    """Be the one process that builds this model. Raises Busy, with the builder's process id, when another does."""
+    try:
+        with hold(root() / f".{name}.lock", wait=False):
+            yield
+    except BlockingIOError as error:
+        pid = read(name).get("pid")
+        raise Busy(f"{name} is being built by process {pid} already; wait for it, or stop it") from error
+
+
+def workplace(name: str) -> Path:
+    """Return the folder under which a build's temporary folder goes: the same disk as the shelf, and swept by the next build."""
+    folder = root() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _rev(name: str) -> str | None:
+    try:
+        rev = json.loads((root() / name / STATE).read_bytes()).get("rev")
+    except (OSError, ValueError):
+        return None
+    return rev if isinstance(rev, str) and REV.fullmatch(rev) else None
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
+    fresh = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
+    fresh.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    fresh.replace(path)
