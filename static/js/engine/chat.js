@@ -3,12 +3,14 @@
  *
  * WebLLM's interrupt is a flag of the whole engine that the next generation resets when it begins, so an early interrupt would be
  * lost: `stopped` is looked at again at every chunk. Text with an unfinished UTF-8 character is held back by WebLLM and given
- * when it is whole; what is still held at the end is fetched there, so that the deltas always add up to `text`.
+ * when it is whole, and what may be a stop sequence by us; what is still held at the end is fetched there, so that the deltas
+ * always add up to `text`.
  */
 
 /** @import {ChatResult} from './wire.js' */
 /** @import {MLCEngineInterface, ChatCompletionChunk} from '@mlc-ai/web-llm' */
 import {EngineError, toError} from './errors.js';
+import {holdback} from './holdback.js';
 
 /** Set by us, whatever the caller says. */
 const OURS = new Set(['stream', 'stream_options', 'messages', 'model', 'n']);
@@ -28,6 +30,7 @@ export async function chat(engine, args, ticket, onDelta) {
   const started = performance.now();
   /** @type {ChatResult & {first: number|null}} */
   const out = {text: '', finishReason: 'abort', first: null, ...nothing(ticket, started)};
+  const settled = holdback(args.options?.stop);
   /** @param {string} delta */
   const give = (delta) => {
     if (!delta) return;
@@ -38,7 +41,7 @@ export async function chat(engine, args, ticket, onDelta) {
   try {
     const chunks = await engine.chat.completions.create(/** @type {any} */ (requestOf(args)));
     for await (const chunk of /** @type {AsyncIterable<ChatCompletionChunk>} */ (/** @type {unknown} */ (chunks))) {
-      take(chunk, out, give);
+      take(chunk, out, (delta) => give(settled(delta)));
       if (ticket.stopped) engine.interruptGenerate();
     }
     give(await heldBack(engine, out.text));

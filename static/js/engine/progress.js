@@ -32,7 +32,7 @@ export class Progress {
   /** @param {number} bytes already in the browser before this download: they count as done, but say nothing about the rate */
   skip(bytes) {
     this.loadedBytes += bytes;
-    this.#report('download', this.#downloadShare(), 'Found in this browser', true);
+    this.#report('download', this.#downloadShare(), bytes ? `${mb(bytes)} are in this browser already` : 'Starting the download', true);
   }
 
   /** @param {number} bytes just arrived; negative when a file is begun again */
