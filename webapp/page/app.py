@@ -1,16 +1,45 @@
-"""Builds the orchestrator out of its parts at boot and hands each message to whom it concerns."""
+"""Builds the orchestrator out of its parts at boot and hands each message of the shell to whom it concerns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hybr.webapp.hybrid.events import EventBus
+from hybr.webapp.hybrid.local import LocalLLM
+from hybr.webapp.hybrid.provider import HybridLLMProvider
+from hybr.webapp.page import convert
+from hybr.webapp.page.caller import CallerClient
+from hybr.webapp.page.chat import Chat
+from hybr.webapp.page.engine import Engine
+from hybr.webapp.page.rpc import Rpc
+from hybr.webapp.page.startup import Startup
+from hybr.webapp.runtimes.catalogue import Catalogue
+from hybr.webapp.runtimes.gateway import Gateway
+from hybr.webapp.runtimes.webllm import WebLLM
+from hybr.webapp.state.preferences import Preferences
 
 if TYPE_CHECKING:
-    from hybr.webapp.hybrid.events import EventBus
-    from hybr.webapp.hybrid.local import LocalLLM
-    from hybr.webapp.hybrid.provider import HybridLLMProvider
-    from hybr.webapp.runtimes.gateway import Gateway
-    from hybr.webapp.state.preferences import Preferences
+    from hybr.webapp.page.engine import Client
+    from hybr.webapp.runtimes.base import Transport
+
+log = logging.getLogger(__name__)
+
+INTERNAL = frozenset({"local-llm:models", "hybrid-llm:status"})  # for the views on this side; not part of the page's contract
+
+
+class Host(Protocol):
+    """python.worker.js, as far as this side calls it."""
+
+    def post(self, message: str) -> None:
+        """Send one message, as JSON, to the shell."""
+        ...
+
+    def delta(self, message_id: str, delta: str, provider: str, segment: int) -> None:
+        """Send one delta of a message to the view."""
+        ...
 
 
 @dataclass
@@ -22,19 +51,124 @@ class Context:
     gateway: Gateway
     events: EventBus
     preferences: Preferences
-    preflight: dict[str, Any]
+    preflight: dict[str, Any] = field(default_factory=dict)
+
+
+class App:
+    """All parts of the page's Python side, wired. The world comes in as `host`, `transport` and `client`."""
+
+    def __init__(self, host: Host, config: dict[str, Any], transport: Transport, client: Client) -> None:
+        self._host = host
+        events = EventBus()
+        preferences = Preferences(HostStorage(self, config.get("stored") or {}), transport)
+        engine = Engine(client, lambda: self.post({"kind": "engine", "op": "restart"}))
+        local = LocalLLM(WebLLM(engine), Catalogue(transport), events, preferences)
+        gateway = Gateway(transport)
+        hybrid = HybridLLMProvider(local, gateway, events, preferences)
+        self.context = Context(hybrid, local, gateway, events, preferences)
+        self.caller = CallerClient(self.post)
+        self.rpc = Rpc(hybrid, local, self.post, self.caller)
+        self.chat = Chat(hybrid, self)
+        self.startup = Startup(self.context, config.get("query") or {})
+        events.tap(self._forward)
+        events.on("hybrid-llm:fallback", self._tell_fallback)
+        events.on("hybrid-llm:handover", self._tell_handover)
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """One message of the shell."""
+        kind = message.get("kind")
+        if kind == "rpc":
+            self.rpc.receive(message)
+        elif kind == "rpc-cancel":
+            self.rpc.cancel(message["id"])
+        elif kind == "ui":
+            self.chat.take(message)
+        elif kind == "preflight":
+            self.context.preflight.clear()
+            self.context.preflight.update(message.get("result") or {})
+            self.context.local.preflight(self.context.preflight)
+        elif kind == "online":
+            self.context.gateway.online(bool(message.get("value")))
+            self.startup.look_at_gateway()
+        elif kind in {"cloud-result", "cloud-error"}:
+            self.caller.receive(message)
+        else:
+            log.warning("unknown message of the shell: %r", kind)
+
+    # -- towards the shell
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Send one message; its names are already those of the wire."""
+        self._host.post(json.dumps(message))
+
+    def op(self, op: dict[str, Any]) -> None:
+        """Draw one view op."""
+        self.post({"kind": "view", "op": convert.camel(op)})
+
+    def delta(self, message_id: str, delta: str, provider: str, segment: int) -> None:
+        """Append text to a message in the view."""
+        self._host.delta(message_id, delta, provider, segment)
+
+    def _forward(self, name: str, detail: dict[str, Any]) -> None:
+        if name not in INTERNAL:
+            self.post({"kind": "event", "name": name, "detail": convert.camel(detail)})
+
+    def _tell_fallback(self, detail: dict[str, Any]) -> None:
+        text = f"The {_side(detail['from'])} could not answer, so the {_side(detail['to'])} does. {detail['error']['message']}"
+        self.op({"type": "toast", "toast": "fallback", "text": text})
+
+    def _tell_handover(self, detail: dict[str, Any]) -> None:
+        sides = _side(detail["from"]), _side(detail["to"])
+        text = f"The {sides[0]} failed in the middle; the {sides[1]} finishes the answer. {detail['error']['message']}"
+        self.op({"type": "toast", "toast": "handover", "text": text})
+
+
+class HostStorage:
+    """`Storage` over the shell's localStorage: read at boot, written by message."""
+
+    def __init__(self, app: App, stored: dict[str, Any]) -> None:
+        self._app = app
+        self._stored = dict(stored)
+
+    def get(self, key: str) -> str | None:
+        """The stored text. The shell stores JSON, so what was stored as an object comes back as one."""
+        value = self._stored.get(key)
+        return value if value is None or isinstance(value, str) else json.dumps(value)
+
+    def set(self, key: str, value: str) -> None:
+        """Store it, here and in the browser."""
+        self._stored[key] = value
+        self._app.post({"kind": "store", "key": key, "value": json.loads(value)})
+
+
+def _side(provider: str) -> str:
+    return "local model" if provider == "local" else "cloud"
+
+
+_app: list[App] = []  # the page's one App: Pyodide is one page
 
 
 def boot(host: Any, config_json: str) -> None:
     """Build everything and start what the address bar and the stored preferences ask for."""
-    raise NotImplementedError
+    from hybr.webapp.page.browser import EngineProxy, FetchTransport  # only here is there a browser
+
+    start(host, json.loads(config_json), FetchTransport(host.origin), EngineProxy(host.engine))
+
+
+def start(host: Host, config: dict[str, Any], transport: Transport, client: Client) -> App:
+    """Build the App and begin; `boot` without the browser."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    app = App(host, config, transport, client)
+    _app[:] = [app]
+    app.startup.begin()
+    return app
 
 
 def receive(message: str) -> None:
-    """Take one message of the shell (`preflight`, `online`, `ui`, `rpc`, `rpc-cancel`, `cloud-chunk`, ...)."""
-    raise NotImplementedError
+    """Take one message of the shell, as JSON."""
+    _app[0].receive(json.loads(message))
 
 
 def context() -> Context:
     """The parts, for the Panel app; only after `boot`."""
-    raise NotImplementedError
+    return _app[0].context

@@ -114,8 +114,15 @@ class EngineCallError(Exception):
 class Response(Protocol):
     """An HTTP answer whose body is read as it comes."""
 
-    status: int
-    headers: Mapping[str, str]
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, by lower-case name."""
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body, in the pieces in which it arrived."""

@@ -1,0 +1,145 @@
+"""Calls from the page's JavaScript: each to a method of the provider or of LocalLLM, answered by result, chunks or error.
+
+`rpc-cancel` stops the request that the call began; a call that is no request (a load) goes on, only its answer is not awaited
+any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from hybr.webapp.hybrid.errors import CallerError, HybridError
+from hybr.webapp.page import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hybr.webapp.hybrid.local import LocalLLM
+    from hybr.webapp.hybrid.provider import HybridLLMProvider
+    from hybr.webapp.hybrid.types import Completion
+
+log = logging.getLogger(__name__)
+
+REQUESTS = ("complete", "complete_local", "complete_cloud", "generate_with_model")
+PLAIN = ("get_mode", "is_local_available", "abort", "get_status", "get_auto_switch_config", "get_usage_stats")
+LOCAL = ("init", "switch_model", "unload", "cancel_load", "delete", "is_ready", "get_status", "get_runtime_info")
+
+
+class Rpc:
+    """See the module. `post` sends one message to the shell; `client` is the caller's own cloud client as seen from here."""
+
+    def __init__(
+        self,
+        hybrid: HybridLLMProvider,
+        local: LocalLLM,
+        post: Callable[[dict[str, Any]], None],
+        client: object,
+    ) -> None:
+        self._hybrid = hybrid
+        self._local = local
+        self._post = post
+        self._client = client
+        self._calls: dict[str, asyncio.Task[None]] = {}
+        self._requests: dict[str, str] = {}
+        self._methods = self._table()
+
+    def _table(self) -> dict[tuple[str, str], Callable[..., Any]]:
+        hybrid, local = self._hybrid, self._local
+        table: dict[tuple[str, str], Callable[..., Any]] = {
+            ("HybridLLMProvider", "init"): lambda wire=None: hybrid.init(self._client if wire else None),
+            # A script is told False and may act on it; a wish that comes true later is for the person's own control.
+            ("HybridLLMProvider", "setMode"): lambda mode=None, manual=True: hybrid.set_mode(
+                mode, manual is not False, remember=False
+            ),
+            ("LocalLLM", "getAvailableModels"): self._models,
+        }
+        for name in PLAIN:
+            table["HybridLLMProvider", convert.camel_name(name)] = getattr(hybrid, name)
+        for name in LOCAL:
+            table["LocalLLM", convert.camel_name(name)] = getattr(local, name)
+        return table
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """Begin one call."""
+        call_id = message["id"]
+        task = asyncio.get_running_loop().create_task(self._answer(call_id, message))
+        self._calls[call_id] = task
+        task.add_done_callback(lambda _: self._forget(call_id))
+
+    def cancel(self, call_id: str) -> None:
+        """Stop a call: its request if it is one, else only the waiting for it."""
+        request = self._requests.get(call_id)
+        if request is not None and self._hybrid.abort(request):
+            return
+        if task := self._calls.get(call_id):
+            task.cancel()
+
+    def _forget(self, call_id: str) -> None:
+        self._calls.pop(call_id, None)
+        self._requests.pop(call_id, None)
+
+    async def _answer(self, call_id: str, message: dict[str, Any]) -> None:
+        try:
+            value = await self._call(call_id, message["module"], message["method"], message.get("args") or [])
+        except HybridError as error:
+            self._post({"kind": "rpc-error", "id": call_id, "error": error_to_wire(error)})
+        except Exception as error:
+            log.exception("%s.%s failed", message.get("module"), message.get("method"))
+            wire = {
+                "name": type(error).__name__,
+                "message": str(error) or "Something in this page is broken.",
+                "code": "internal",
+            }
+            self._post({"kind": "rpc-error", "id": call_id, "error": wire})
+        else:
+            self._post({"kind": "rpc-result", "id": call_id, "value": value})
+
+    async def _call(self, call_id: str, module: str, method: str, args: list[Any]) -> Any:
+        if module == "HybridLLMProvider" and (method == "stream" or convert.snake_name(method) in REQUESTS):
+            return await self._request(call_id, method, *[*args, None, None][:2])
+        known = self._methods.get((module, method))
+        if known is None:
+            raise CallerError(f"{module} has no method {method}.", field="method", code="unknown_method")
+        try:
+            inspect.signature(known).bind(*args)
+        except TypeError as error:
+            raise CallerError(f"{module}.{method}: {error}.", field="args") from None
+        value = known(*args)
+        value = await value if inspect.isawaitable(value) else value
+        return value if method == "getAvailableModels" else convert.camel(value)
+
+    async def _request(self, call_id: str, method: str, asked: object, given: object) -> Any:
+        options = convert.options(given)
+        request_id = options.get("request_id") if isinstance(options, dict) else None
+        if isinstance(request_id, str):
+            self._requests[call_id] = request_id
+        if method == "stream":
+            async for chunk in self._hybrid.stream(asked, options):
+                self._post({"kind": "rpc-chunk", "id": call_id, "chunk": convert.camel(chunk.to_dict())})
+            return None
+        completion: Completion = await getattr(self._hybrid, convert.snake_name(method))(asked, options)
+        return completion_to_wire(completion)
+
+    async def _models(self) -> list[dict[str, Any]]:
+        """The index's entries under the index's own names, with ours beside them; read now if it never was."""
+        models = self._local.get_available_models()
+        return models or await self._local.refresh()
+
+
+def completion_to_wire(completion: Completion) -> dict[str, Any]:
+    """camelCase, but for tool calls, whose names are the model's and the caller's."""
+    wire: dict[str, Any] = convert.camel(completion.to_dict())
+    if completion.tool_calls:
+        wire["toolCalls"] = list(completion.tool_calls)
+    return wire
+
+
+def error_to_wire(error: HybridError) -> dict[str, Any]:
+    """`{name, message, code, phase, text, ...}`: a stop carries its usage, a caller's error its field."""
+    wire = {**error.to_dict(), "phase": error.phase, "text": error.text, "retryable": error.retryable}
+    if usage := getattr(error, "usage", None):
+        wire["usage"] = usage.to_dict()
+    return dict(convert.camel(wire))

@@ -1,0 +1,98 @@
+"""What happens by itself: wishes in the address bar, the preferences, the last model, a look at server and builds now and then.
+
+The address bar (`?model=ID&load=1&mode=MODE`) counts as the person's own control. Without it, the model of the last visit is
+loaded again if its files are still in the browser, and the preferred mode comes into force when it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from hybr.webapp.hybrid.errors import HybridError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from hybr.webapp.page.app import Context
+
+log = logging.getLogger(__name__)
+
+WELL_S, UNWELL_S = 60.0, 3.0  # between looks at the server
+BUILDING_S, SETTLED_S = 2.0, 60.0  # between looks at the model index
+
+
+class Startup:
+    """See the module."""
+
+    def __init__(self, context: Context, query: dict[str, Any]) -> None:
+        self._context = context
+        self._query = query
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._look = asyncio.Event()
+
+    def begin(self) -> None:
+        """Start it all; returns at once."""
+        if mode := self._query.get("mode"):
+            self._context.hybrid.set_mode(mode)
+        for work in (self._models(), self._watch_gateway(), self._watch_builds()):
+            self._keep(work)
+
+    def look_at_gateway(self) -> None:
+        """Look now: the network changed."""
+        self._look.set()
+
+    async def _models(self) -> None:
+        """Preferences first, then the model they or the address bar name."""
+        context = self._context
+        if await context.preferences.restore():
+            if not self._query.get("mode"):
+                context.hybrid.restore_mode(context.preferences.get("mode"))
+            context.events.emit("hybrid-llm:status", {})
+        model = self._query.get("model")
+        if model and str(self._query.get("load", "")) in {"1", "true"}:
+            result = await context.local.init(model)
+        else:
+            result = await context.local.resume()
+        if isinstance(result, dict):
+            log.warning("the model was not loaded: %s", result["error"]["message"])
+
+    async def _watch_gateway(self) -> None:
+        gateway = self._context.gateway
+        while True:
+            before = gateway.available(), len(gateway.models())
+            well = await gateway.check()
+            if (well, len(gateway.models())) != before:
+                self._context.events.emit("hybrid-llm:status", {})
+            self._look.clear()
+            try:
+                await asyncio.wait_for(self._look.wait(), WELL_S if well and gateway.models() else UNWELL_S)
+            except TimeoutError:
+                continue
+
+    async def _watch_builds(self) -> None:
+        local = self._context.local
+        while True:
+            try:
+                models = await local.refresh()
+            except HybridError as error:
+                log.info("%s", error)
+                models = []
+            moving = not models or any(model.get("state") == "building" for model in models)
+            await asyncio.sleep(BUILDING_S if moving else SETTLED_S)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a background task of the page ended: %r", error)
+
+    def end(self) -> None:
+        """Stop it all (tests)."""
+        for task in self._tasks:
+            task.cancel()
