@@ -72,7 +72,7 @@ def shell() -> Entries:
     found = [
         (path.relative_to(static).as_posix(), path.read_bytes()) for part in ("js", "css") for path in digest.files(static / part)
     ]
-    return found + [(f"js/ui/{path.name}", path.read_bytes()) for path in digest.files(views) if path.suffix == ".js"]
+    return found + [(f"js/ui/{path.name}", path.read_bytes()) for path in digest.files(views) if path.suffix in {".js", ".css"}]
 
 
 def vendored(modules: Path) -> Entries:

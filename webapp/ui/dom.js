@@ -1,0 +1,103 @@
+/** What the views share: making elements, our icons, keyed lists, the style sheet, and the frame of a view. */
+
+const SHEET = await loadSheet();
+
+/** @returns {Promise<CSSStyleSheet>} one for all views, loaded before the first of them is drawn */
+async function loadSheet() {
+  const answer = await fetch(new URL('./panel.css', import.meta.url));
+  return new CSSStyleSheet().replace(await answer.text());
+}
+
+/** @typedef {Record<string, string|number|boolean|null|undefined|((event: any) => void)>} Attributes */
+
+/**
+ * Makes an element. `on...` functions listen; true and false set and leave out; `text` is its text.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag @param {Attributes} [attributes] @param {(Node|string)[]} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function h(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') made.addEventListener(name.slice(2), value);
+    else if (name === 'text') made.textContent = String(value ?? '');
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? '' : String(value));
+  }
+  made.append(...children);
+  return made;
+}
+
+/** Paths in a 16 by 16 box, drawn with the text's colour; the same hand as the shell's icons. */
+const ICONS = {
+  local: '<rect x="2" y="2.75" width="12" height="8.5" rx="1.5"/><path d="M5.5 13.75h5"/>',
+  cloud: '<path d="M4.6 12.5a2.85 2.85 0 0 1-.3-5.68 3.9 3.9 0 0 1 7.5.72 2.5 2.5 0 0 1-.3 4.96z"/>',
+  check: '<path d="m3.5 8.4 3 3 6-6.6"/>',
+};
+
+/** @param {keyof typeof ICONS} name @returns {SVGSVGElement} */
+export function icon(name) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('viewBox', '0 0 16 16');
+  svg.setAttribute('class', 'icon');
+  svg.setAttribute('aria-hidden', 'true');
+  svg.innerHTML = ICONS[name];
+  return svg;
+}
+
+/** @param {Element} node @param {Attributes} attributes sets those that differ; null and false take one away */
+export function set(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    const wanted = value === null || value === undefined || value === false ? null : value === true ? '' : String(value);
+    if (node.getAttribute(name) === wanted) continue;
+    if (wanted === null) node.removeAttribute(name);
+    else node.setAttribute(name, wanted);
+  }
+}
+
+/** @param {Element} node @param {string} text changes the text only when it differs, so that a live region speaks once */
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * Keeps the children of `parent` equal to `items` without making again what is there: focus and selection survive.
+ * @template {{id: string}} T
+ * @template {HTMLElement} N
+ * @param {Map<string, N>} made by id @param {HTMLElement} parent @param {T[]} items
+ * @param {(item: T) => N} make @param {(node: N, item: T) => void} update
+ */
+export function keep(made, parent, items, make, update) {
+  const wanted = new Set(items.map(({ id }) => id));
+  for (const [id, node] of made) if (!wanted.has(id)) (node.remove(), made.delete(id));
+  items.forEach((item, at) => {
+    const node = made.get(item.id) ?? make(item);
+    made.set(item.id, node);
+    if (parent.children[at] !== node) parent.insertBefore(node, parent.children[at] ?? null);
+    update(node, item);
+  });
+}
+
+/**
+ * What Panel gives a component's `render`.
+ * @typedef {{state: string, on: (name: string, listener: () => void) => void, send_msg: (message: object) => void}} Model
+ * @typedef {{model: Model, el: HTMLElement}} Props
+ */
+
+/**
+ * A component from a view: `draw` makes its elements once and returns what shows a state in them.
+ * @template S
+ * @param {(root: HTMLElement, send: (message: object) => void) => (state: S) => void} draw
+ * @returns {(props: Props) => HTMLElement}
+ */
+export function component(draw) {
+  return ({ model, el }) => {
+    const shadow = el.getRootNode();
+    if (shadow instanceof ShadowRoot) shadow.adoptedStyleSheets = [...shadow.adoptedStyleSheets, SHEET];
+    const root = h('section', { class: 'part' });
+    const show = draw(root, (message) => model.send_msg(message));
+    const update = () => show(JSON.parse(model.state));
+    model.on('state', update);
+    update();
+    return root;
+  };
+}

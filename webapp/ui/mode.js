@@ -1,0 +1,57 @@
+/** The mode control: who answers, and one line that says what leaves this browser by it. */
+
+import { component, h, icon, say, set } from './dom.js';
+import { words } from './words.js';
+
+/**
+ * @typedef {object} State see facts.mode
+ * @property {string} mode in force
+ * @property {string} preferred what the person chose
+ * @property {string[]} modes
+ * @property {{state: string, reason: string|null, name: string}} local
+ * @property {{available: boolean, reason: string}} cloud
+ */
+
+/** @param {string} mode @returns {'local'|'cloud'} */
+const side = (mode) => (mode.startsWith('local') ? 'local' : 'cloud');
+
+/** @param {State} state @returns {string} what leaves this browser, as things are now */
+function leaves({ mode, preferred, local, cloud }) {
+  if (preferred === mode) return words.leaves[mode] ?? '';
+  if (local.state === 'unsupported') return `${words.noLocal} ${words.leaves[mode] ?? ''}`;
+  if (!cloud.available) return words.cloudAway;
+  return local.state === 'loading' ? words.pendingLoading(local.name) : words.pendingLoad;
+}
+
+export const render = component((root, /** @type {(message: object) => void} */ send) => {
+  const segments = h('div', { class: 'segments' });
+  const line = h('p', { class: 'line', role: 'status' });
+  const control = h('fieldset', { 'data-testid': 'mode', 'aria-describedby': 'leaves' }, h('legend', { text: words.whoAnswers }), segments, line);
+  line.id = 'leaves';
+  root.append(control);
+  /** @type {Map<string, {label: HTMLElement, input: HTMLInputElement}>} */
+  const choices = new Map();
+
+  /** @param {string} mode */
+  function choice(mode) {
+    const input = h('input', { type: 'radio', name: 'mode', value: mode, onchange: () => send({ action: 'set-mode', mode }) });
+    const label = h('label', { class: `segment ${side(mode)}`, 'data-testid': `mode-${mode}` }, input, icon(side(mode)), h('span', { text: words.modes[mode] ?? mode }));
+    segments.append(label);
+    const made = { label, input };
+    choices.set(mode, made);
+    return made;
+  }
+
+  return (/** @type {State} */ state) => {
+    const unsupported = state.local.state === 'unsupported';
+    const shown = unsupported && side(state.preferred) === 'local' ? state.mode : state.preferred;
+    for (const mode of state.modes) {
+      const { label, input } = choices.get(mode) ?? choice(mode);
+      input.disabled = unsupported && side(mode) === 'local';
+      input.checked = mode === shown;
+      set(label, { title: input.disabled ? state.local.reason : null, 'data-pending': mode === shown && mode !== state.mode });
+    }
+    set(control, { 'data-mode': state.mode, 'data-preferred': state.preferred });
+    say(line, leaves(state));
+  };
+});

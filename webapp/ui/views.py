@@ -1,0 +1,60 @@
+"""The Panel components: each shows one of `facts` and reports what a person does to `on_action`.
+
+A component's JavaScript is a module of the bundle (js/ui/<name>.js), so it is cached, typed and shares helpers with its
+siblings; what Panel is given is one line that re-exports it. State crosses as JSON text: Bokeh would turn dicts into Maps.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import param
+from panel.custom import JSComponent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class View(JSComponent):  # type: ignore[misc]
+    """A view with its state (JSON text, set from Python) and messages (from JavaScript)."""
+
+    state = param.String(default="{}", doc="What is shown, as JSON text.")
+
+    on_action: Callable[[Any], None]
+
+    def show(self, facts: dict[str, Any]) -> None:
+        """Show these facts; nothing crosses when they are the ones already shown."""
+        self.state = json.dumps(facts, separators=(",", ":"), sort_keys=True)
+
+    def _handle_msg(self, data: Any) -> None:
+        self.on_action(data)
+
+
+class Mode(View):
+    """Who answers: the mode control, and the line that says what leaves the browser."""
+
+
+class Status(View):
+    """The local runtime: its state, its progress, why it cannot run."""
+
+
+class Models(View):
+    """The models: choosing, loading, deleting."""
+
+
+class Usage(View):
+    """What each provider did and cost."""
+
+
+VIEWS: dict[str, type[View]] = {"mode": Mode, "status": Status, "models": Models, "usage": Usage}
+
+
+def make(address: str, on_action: Callable[[Any], None]) -> dict[str, View]:
+    """Make one of each, in the order in which they stand; `address` is the absolute URL of the bundle's js/ui folder."""
+    made: dict[str, View] = {}
+    for name, kind in VIEWS.items():
+        kind._esm = f'export {{ render }} from "{address}/{name}.js";'  # noqa: SLF001  Panel's name for the module's text
+        made[name] = kind(sizing_mode="stretch_width", name=name)
+        made[name].on_action = on_action
+    return made
