@@ -43,7 +43,7 @@ def pipeline(profile: Profile, target: tvm.target.Target) -> tvm.transform.Pass:
         t.FoldConstant(),
         t.FuseOps(),
         t.FuseTIR(),
-        t.DeadCodeElimination(ENTRIES),
+        t.DeadCodeElimination(),
     ]
     if not native:
         schedules = {
@@ -70,22 +70,6 @@ def pipeline(profile: Profile, target: tvm.target.Target) -> tvm.transform.Pass:
             return tvm.transform.Sequential(passes)(module)
 
     return run
-
-
-ENTRIES = [
-    "embed",
-    "prefill",
-    "decode",
-    "create_tir_paged_kv_cache",
-    "softmax_with_temperature",
-    "argsort_probs",
-    "sample_with_top_p",
-    "apply_bitmask_inplace",
-    "apply_penalty_inplace",
-    "apply_logit_bias_inplace",
-    "_metadata",
-]
-"""The functions WebLLM looks up in a chat library."""
 
 
 def add_metadata(module: tvm.IRModule, metadata: dict[str, Any]) -> tvm.IRModule:

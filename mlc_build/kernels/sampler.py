@@ -1,12 +1,12 @@
 """From logits to one token: softmax, and a draw from the smallest set of tokens that holds `top_p` of the mass.
 
 WebLLM asks for three steps (softmax, argsort, sample) and only passes the middle one's result on to the last, so nothing has to be
-sorted: the draw needs the token at which the mass, summed from the largest probability down, passes a target, and that is found by
+sorted: the draw needs the token at which the mass, summed from the largest probability down, passes an aim, and that is found by
 bisection on the bits of the probability. Non-negative floats order like their bits, so with
 
     G(t) = sum of p[i] with bits(p[i]) >= t
 
-the probability of the wanted token is the largest t with G(t) > target: three bits a pass, ten passes, exact for any distribution,
+the probability of the wanted token is the largest t with G(t) > aim: three bits a pass, ten passes, exact for any distribution,
 with no array in sorted order. Equal probabilities are taken by rising token id, as a stable sort would.
 
 The kernels are int32 and float32, use no atomics, and the vocabulary is a constant of the library.
@@ -37,6 +37,8 @@ def softmax_partial(vocabulary: int) -> Any:
         for block in T.thread_binding(THREADS // 64, thread="blockIdx.x"):
             for thread in T.thread_binding(64, thread="threadIdx.x"):
                 with T.sblock("partial"):
+                    T.reads()
+                    T.writes()
                     top = T.sblock_alloc_buffer((1,), "float32", scope="local")
                     total = T.sblock_alloc_buffer((1,), "float32", scope="local")
                     top[0] = T.float32(LEAST)
@@ -67,6 +69,8 @@ def softmax_normalise(vocabulary: int) -> Any:
         for block in T.thread_binding(THREADS // 64, thread="blockIdx.x"):
             for thread in T.thread_binding(64, thread="threadIdx.x"):
                 with T.sblock("normalise"):
+                    T.reads()
+                    T.writes()
                     top = T.sblock_alloc_buffer((1,), "float32", scope="local")
                     total = T.sblock_alloc_buffer((1,), "float32", scope="local")
                     top[0] = T.float32(LEAST)
@@ -97,45 +101,47 @@ def draw(vocabulary: int) -> Any:
         for _block in T.thread_binding(1, thread="blockIdx.x"):
             for _thread in T.thread_binding(1, thread="threadIdx.x"):
                 with T.sblock("draw"):
+                    T.reads()
+                    T.writes()
                     mass = T.sblock_alloc_buffer((8,), "float32", scope="local")
                     above = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    target = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    floor = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                    aim = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    low = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     rank = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     bits = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     value = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    target[0] = top_p[0]
+                    aim[0] = top_p[0]
                     # Turn 0 finds the mass that top_p keeps, turn 1 the token at the drawn part of that mass.
                     for turn in T.serial(2):
-                        floor[0] = 0
+                        low[0] = 0
                         above[0] = T.float32(0)
                         for digit in T.serial(10):
                             for j in T.unroll(8):
                                 mass[j] = T.float32(0)
                             for i in T.serial(vocabulary):
                                 value[0] = p[0, i]
-                                bits[0] = T.shift_right(T.reinterpret("int32", value[0]) - floor[0], 27 - 3 * digit)
+                                bits[0] = T.shift_right(T.reinterpret("int32", value[0]) - low[0], 27 - 3 * digit)
                                 if bits[0] >= 0:
                                     for j in T.unroll(8):
                                         if bits[0] >= j:
                                             mass[j] += value[0]
-                            # mass[j] = G(floor + j digits); mass[0] is known to pass the target, or all is kept.
+                            # mass[j] = G(low + j digits); mass[0] is known to pass the aim, or all is kept.
                             rank[0] = 0
                             for j in T.unroll(7):
-                                if T.if_then_else(turn == 0, mass[j + 1] >= target[0], mass[j + 1] > target[0]):
+                                if T.if_then_else(turn == 0, mass[j + 1] >= aim[0], mass[j + 1] > aim[0]):
                                     rank[0] = j + 1
                             for j in T.unroll(7):
                                 if rank[0] == j:
                                     above[0] = mass[j + 1]
-                            floor[0] = floor[0] + T.shift_left(rank[0], 27 - 3 * digit)
-                        value[0] = T.reinterpret("float32", floor[0])
-                        rank[0] = T.cast(T.floor((target[0] - above[0]) / T.max(value[0], T.float32(1e-38))), "int32")
+                            low[0] = low[0] + T.shift_left(rank[0], 27 - 3 * digit)
+                        value[0] = T.reinterpret("float32", low[0])
+                        rank[0] = T.cast(T.floor((aim[0] - above[0]) / T.max(value[0], T.float32(1e-38))), "int32")
                         if turn == 0:
                             # Enough of the tokens that tie at the edge to reach top_p.
-                            target[0] = uniform[0] * (above[0] + T.max(T.ceil((target[0] - above[0]) / T.max(value[0], T.float32(1e-38))), T.float32(1)) * value[0])
+                            aim[0] = uniform[0] * (above[0] + T.max(T.ceil((aim[0] - above[0]) / T.max(value[0], T.float32(1e-38))), T.float32(1)) * value[0])
                     token[0] = -1
                     for i in T.serial(vocabulary):
-                        if T.reinterpret("int32", p[0, i]) == floor[0] and rank[0] >= 0:
+                        if T.reinterpret("int32", p[0, i]) == low[0] and rank[0] >= 0:
                             token[0] = i
                             rank[0] = rank[0] - 1
 
@@ -157,6 +163,8 @@ def apply_bitmask(vocabulary: int) -> Any:
             for block in T.thread_binding((vocabulary + 63) // 64, thread="blockIdx.x"):
                 for thread in T.thread_binding(64, thread="threadIdx.x"):
                     with T.sblock("mask"):
+                        T.reads()
+                        T.writes()
                         if block * 64 + thread < vocabulary:
                             if T.bitwise_and(T.shift_right(mask[sequence[row], (block * 64 + thread) // 32], (block * 64 + thread) % 32), 1) == 0:
                                 logits[sequence[row], block * 64 + thread] = T.float32(LEAST)
@@ -180,6 +188,8 @@ def apply_penalty(vocabulary: int) -> Any:
         for block in T.thread_binding((count + 63) // 64, thread="blockIdx.x"):
             for thread in T.thread_binding(64, thread="threadIdx.x"):
                 with T.sblock("penalise"):
+                    T.reads()
+                    T.writes()
                     value = T.sblock_alloc_buffer((1,), "float32", scope="local")
                     if block * 64 + thread < count:
                         value[0] = logits[sequence[place[block * 64 + thread]], token[block * 64 + thread]] - (
@@ -209,6 +219,8 @@ def apply_bias(vocabulary: int) -> Any:
         for block in T.thread_binding((count + 63) // 64, thread="blockIdx.x"):
             for thread in T.thread_binding(64, thread="threadIdx.x"):
                 with T.sblock("bias"):
+                    T.reads()
+                    T.writes()
                     if block * 64 + thread < count:
                         logits[place[block * 64 + thread], token[block * 64 + thread]] += bias[block * 64 + thread]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import te, tirx
 from tvm.relax.frontend import nn
-from tvm.relax.frontend.nn.llm import _decode_kernels, _page_kernels, _prefill_kernels
-from tvm.relax.frontend.nn.llm.position_embedding import llama_rope_with_position_map
+
+from . import attention, rotary
 
 if TYPE_CHECKING:
     from tvm.target import Target
@@ -82,22 +82,11 @@ class Stock:
 
     def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
         """See Family."""
-        q, kv, d, kind = config.num_attention_heads, config.num_key_value_heads, config.head_dim, "float32"
-        scaling: dict[str, Any] = {}
-        if name == "append":
-            return _page_kernels._kv_cache_transpose_append(kv, d, kind)  # noqa: SLF001
-        if name == "rotate":
-            return llama_rope_with_position_map(config.rope_theta, 1.0, d, q, kv, kind, scaling, d)
-        if self.target.kind.name == "llvm":
-            return {
-                "prefill_self": lambda: _prefill_kernels._attention_prefill_ragged_cpu(kv, q, d, d, kind, scaling),  # noqa: SLF001
-                "prefill_past": lambda: _prefill_kernels._attention_prefill_cpu(kv, q, d, kind, False, scaling),  # noqa: FBT003, SLF001
-                "decode_past": lambda: _decode_kernels._attention_decode_cpu(kv, q, d, kind, False, scaling),  # noqa: FBT003, SLF001
-                "merge": lambda: _decode_kernels._merge_state_inplace_cpu(kind),  # noqa: SLF001
-            }[name]()
         return {
-            "prefill_self": lambda: _prefill_kernels._attention_prefill_ragged(kv, q, d, d, kind, scaling, self.target),  # noqa: SLF001
-            "prefill_past": lambda: _prefill_kernels._attention_prefill(kv, q, d, kind, False, scaling, self.target),  # noqa: FBT003, SLF001
-            "decode_past": lambda: _decode_kernels._attention_decode(kv, q, d, kind, False, scaling, self.target),  # noqa: FBT003, SLF001
-            "merge": lambda: _decode_kernels._merge_state_inplace(q, d, kind, self.target),  # noqa: SLF001
-        }[name]()
+            "append": attention.append,
+            "rotate": rotary.rotate,
+            "prefill_self": attention.prefill_self,
+            "prefill_past": attention.prefill_past,
+            "decode_past": attention.decode_past,
+            "merge": attention.merge,
+        }[name](config)

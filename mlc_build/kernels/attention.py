@@ -1,0 +1,265 @@
+"""Attention over the paged cache without barriers or workgroup memory: one thread, one query head, one pass over the keys.
+
+The runtime prescribes the signatures: it hands each kernel more than we need (positions, rotation, several sequences), because the
+same places serve rotations inside the kernel and batches. WebLLM runs one sequence at a time and our cache stores rotated keys, so
+those arguments are taken and left. A prefill is two kernels, the new tokens among themselves and the new tokens against the pages,
+joined by the logarithms of their sums (base 2); a decode appends first and reads only pages.
+
+Softmax is the online kind (Milakov and Gimelshein, arXiv:1805.02867): a running maximum, and the sum and the output rescaled to it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tvm.script import tirx as T
+
+from ..model.config import PAGE
+
+if TYPE_CHECKING:
+    from ..model.config import ModelConfig
+
+LOG2E = math.log2(math.e)
+LEAST = -5e4
+"""The running maximum before the first key; far below any score, and exp2 of it is zero."""
+
+BLOCK = 32
+
+
+def append(config: ModelConfig) -> Any:
+    """Copy new keys and values to their places in the pages; position -1 means none."""
+    heads, dim = config.num_key_value_heads, config.head_dim
+    width = heads * dim
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length, count, start, offset = T.int32(), T.int32(), T.int64(), T.int32()
+        pages = T.match_buffer(a, (count, 2, heads, PAGE, dim), "float32", elem_offset=start)
+        k = T.match_buffer(b, (length, heads, dim), "float32")
+        v = T.match_buffer(c, (length, heads, dim), "float32")
+        place = T.match_buffer(d, (length,), "int32", elem_offset=offset)
+        for block in T.thread_binding((length * width + 63) // 64, thread="blockIdx.x"):
+            for thread in T.thread_binding(64, thread="threadIdx.x"):
+                with T.sblock("append"):
+                    T.reads()
+                    T.writes()
+                    index: T.let[T.int32] = block * 64 + thread
+                    token: T.let[T.int32] = index // width
+                    head: T.let[T.int32] = index // dim % heads
+                    i: T.let[T.int32] = index % dim
+                    if index < length * width:
+                        if place[token] >= 0:
+                            pages[place[token] // PAGE, 0, head, place[token] % PAGE, i] = k[token, head, i]
+                            pages[place[token] // PAGE, 1, head, place[token] % PAGE, i] = v[token, head, i]
+
+    return kernel
+
+
+def merge(config: ModelConfig) -> Any:
+    """Join two attentions of the same queries over different keys, in place of the first."""
+    heads, dim = config.num_attention_heads, config.head_dim
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length = T.int32()
+        v = T.match_buffer(a, (length, heads, dim), "float32")
+        s = T.match_buffer(b, (length, heads), "float32")
+        v_other = T.match_buffer(c, (length, heads, dim), "float32")
+        s_other = T.match_buffer(d, (length, heads), "float32")
+        for block in T.thread_binding((length * heads + BLOCK - 1) // BLOCK, thread="blockIdx.x"):
+            for thread in T.thread_binding(BLOCK, thread="threadIdx.x"):
+                with T.sblock("merge"):
+                    T.reads()
+                    T.writes()
+                    mine = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    other = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    top = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    index: T.let[T.int32] = block * BLOCK + thread
+                    token: T.let[T.int32] = index // heads
+                    head: T.let[T.int32] = index % heads
+                    if index < length * heads:
+                        top[0] = T.max(s[token, head], s_other[token, head])
+                        mine[0] = T.exp2(s[token, head] - top[0])
+                        other[0] = T.exp2(s_other[token, head] - top[0])
+                        top[0] = top[0] + T.log2(mine[0] + other[0])
+                        mine[0] = mine[0] / (mine[0] + other[0])
+                        other[0] = T.float32(1) - mine[0]
+                        for i in T.serial(dim):
+                            v[token, head, i] = v[token, head, i] * mine[0] + v_other[token, head, i] * other[0]
+                        s[token, head] = top[0]
+
+    return kernel
+
+
+@T.macro
+def _start(q, dim, token, head, scale, query, out, state):
+    for i in T.unroll(dim):
+        query[i] = q[token, head, i] * (scale * T.float32(LOG2E))
+        out[i] = T.float32(0)
+    state[0] = T.float32(LEAST)
+    state[1] = T.float32(1)
+
+
+@T.macro
+def _weigh(state):
+    """state: maximum, sum, score of this key -> weight of this key in [2], factor for what came before in [3]."""
+    state[3] = T.max(state[0], state[2])
+    state[2] = T.exp2(state[2] - state[3])
+    state[0] = T.exp2(state[0] - state[3])
+    state[1] = state[1] * state[0] + state[2]
+    # Swap: the new maximum to its place, the factor out of it.
+    state[4] = state[0]
+    state[0] = state[3]
+    state[3] = state[4]
+
+
+@T.macro
+def _finish(output, lse, dim, token, head, out, state):
+    for i in T.unroll(dim):
+        output[token, head, i] = out[i] / state[1]
+    lse[token, head] = state[0] + T.log2(state[1])
+
+
+def prefill_self(config: ModelConfig) -> Any:
+    """New tokens among themselves: each sees itself and those before it."""
+    queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    group = queries // heads
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(
+        a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle, g: T.handle, h: T.handle, l: T.handle,
+        causal: T.int32, rotary: T.int32, rope_scale: T.float32, rope_theta: T.float32, scale: T.float32,
+    ):  # fmt: skip
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length, keys, batch = T.int32(), T.int32(), T.int32()
+        o1, o2, o3, o4 = T.int32(), T.int32(), T.int32(), T.int32()
+        q = T.match_buffer(a, (length, queries, dim), "float32")
+        _q_start = T.match_buffer(b, (batch + 1,), "int32", elem_offset=o1)
+        k = T.match_buffer(c, (keys, heads, dim), "float32")
+        v = T.match_buffer(d, (keys, heads, dim), "float32")
+        _k_start = T.match_buffer(e, (batch + 1,), "int32", elem_offset=o2)
+        _q_position = T.match_buffer(f, (length,), "int32", elem_offset=o3)
+        _k_position = T.match_buffer(g, (batch,), "int32", elem_offset=o4)
+        output = T.match_buffer(h, (length, queries, dim), "float32")
+        lse = T.match_buffer(l, (length, queries), "float32")
+        for block in T.thread_binding((length * queries + BLOCK - 1) // BLOCK, thread="blockIdx.x"):
+            for thread in T.thread_binding(BLOCK, thread="threadIdx.x"):
+                with T.sblock("attend"):
+                    T.reads()
+                    T.writes()
+                    query = T.sblock_alloc_buffer((dim,), "float32", scope="local")
+                    out = T.sblock_alloc_buffer((dim,), "float32", scope="local")
+                    state = T.sblock_alloc_buffer((5,), "float32", scope="local")
+                    index: T.let[T.int32] = block * BLOCK + thread
+                    token: T.let[T.int32] = index // queries
+                    head: T.let[T.int32] = index % queries
+                    if index < length * queries:
+                        _start(q, dim, token, head, scale, query, out, state)
+                        for j in T.serial(token + 1):
+                            state[2] = T.float32(0)
+                            for i in T.unroll(dim):
+                                state[2] = state[2] + query[i] * k[j, head // group, i]
+                            _weigh(state)
+                            for i in T.unroll(dim):
+                                out[i] = out[i] * state[3] + state[2] * v[j, head // group, i]
+                        _finish(output, lse, dim, token, head, out, state)
+
+    return kernel
+
+
+@T.macro
+def _read_pages(pages, table, first, seen, dim, kv, query, out, state):
+    for j in T.serial(seen):
+        page: T.let[T.int32] = table[first + j // PAGE]
+        state[2] = T.float32(0)
+        for i in T.unroll(dim):
+            state[2] = state[2] + query[i] * pages[page, 0, kv, j % PAGE, i]
+        _weigh(state)
+        for i in T.unroll(dim):
+            out[i] = out[i] * state[3] + state[2] * pages[page, 1, kv, j % PAGE, i]
+
+
+def prefill_past(config: ModelConfig) -> Any:
+    """New tokens against the pages: each sees all of them."""
+    queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    group = queries // heads
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(
+        a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle, g: T.handle, h: T.handle, l: T.handle, m: T.handle,
+        causal: T.int32, rotary: T.int32, rope_scale: T.float32, rope_theta: T.float32, scale: T.float32,
+    ):  # fmt: skip
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length, batch, used, count, start = T.int32(), T.int32(), T.int32(), T.int32(), T.int64()
+        o1, o2, o3, o4, o5, o6 = T.int32(), T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
+        q = T.match_buffer(a, (length, queries, dim), "float32")
+        _q_start = T.match_buffer(b, (batch + 1,), "int32", elem_offset=o1)
+        pages = T.match_buffer(c, (count, 2, heads, PAGE, dim), "float32", elem_offset=start)
+        first = T.match_buffer(d, (batch + 1,), "int32", elem_offset=o2)
+        table = T.match_buffer(e, (used,), "int32", elem_offset=o3)
+        last = T.match_buffer(f, (batch,), "int32", elem_offset=o4)
+        _k_position = T.match_buffer(g, (batch,), "int32", elem_offset=o5)
+        _q_position = T.match_buffer(h, (length,), "int32", elem_offset=o6)
+        output = T.match_buffer(l, (length, queries, dim), "float32")
+        lse = T.match_buffer(m, (length, queries), "float32")
+        for block in T.thread_binding((length * queries + BLOCK - 1) // BLOCK, thread="blockIdx.x"):
+            for thread in T.thread_binding(BLOCK, thread="threadIdx.x"):
+                with T.sblock("attend"):
+                    T.reads()
+                    T.writes()
+                    query = T.sblock_alloc_buffer((dim,), "float32", scope="local")
+                    out = T.sblock_alloc_buffer((dim,), "float32", scope="local")
+                    state = T.sblock_alloc_buffer((5,), "float32", scope="local")
+                    index: T.let[T.int32] = block * BLOCK + thread
+                    token: T.let[T.int32] = index // queries
+                    head: T.let[T.int32] = index % queries
+                    if index < length * queries:
+                        seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
+                        _start(q, dim, token, head, scale, query, out, state)
+                        _read_pages(pages, table, first[0], seen, dim, head // group, query, out, state)
+                        _finish(output, lse, dim, token, head, out, state)
+
+    return kernel
+
+
+def decode_past(config: ModelConfig) -> Any:
+    """One token against the pages, which already hold its own key."""
+    queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    group = queries // heads
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(
+        a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle, g: T.handle, h: T.handle, l: T.handle,
+        rotary: T.int32, rope_scale: T.float32, rope_theta: T.float32, scale: T.float32,
+    ):  # fmt: skip
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        batch, used, count, start = T.int32(), T.int32(), T.int32(), T.int64()
+        o1, o2, o3, o4, o5 = T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
+        q = T.match_buffer(a, (batch, queries, dim), "float32")
+        pages = T.match_buffer(b, (count, 2, heads, PAGE, dim), "float32", elem_offset=start)
+        first = T.match_buffer(c, (batch + 1,), "int32", elem_offset=o1)
+        table = T.match_buffer(d, (used,), "int32", elem_offset=o2)
+        last = T.match_buffer(e, (batch,), "int32", elem_offset=o3)
+        _k_position = T.match_buffer(f, (batch,), "int32", elem_offset=o4)
+        _q_position = T.match_buffer(g, (batch,), "int32", elem_offset=o5)
+        output = T.match_buffer(h, (batch, queries, dim), "float32")
+        lse = T.match_buffer(l, (batch, queries), "float32")
+        for block in T.thread_binding((queries + 3) // 4, thread="blockIdx.x"):
+            for thread in T.thread_binding(4, thread="threadIdx.x"):
+                with T.sblock("attend"):
+                    T.reads()
+                    T.writes()
+                    query = T.sblock_alloc_buffer((dim,), "float32", scope="local")
+                    out = T.sblock_alloc_buffer((dim,), "float32", scope="local")
+                    state = T.sblock_alloc_buffer((5,), "float32", scope="local")
+                    head: T.let[T.int32] = block * 4 + thread
+                    if head < queries:
+                        seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
+                        _start(q, dim, 0, head, scale, query, out, state)
+                        _read_pages(pages, table, first[0], seen, dim, head // group, query, out, state)
+                        _finish(output, lse, dim, 0, head, out, state)
+
+    return kernel

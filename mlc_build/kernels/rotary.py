@@ -1,0 +1,107 @@
+"""Rotary embedding that stays exact at any position.
+
+WGSL promises little of `pow` and of `sin` far from zero (SwiftShader's error at position 240 was large enough to change tokens), so
+neither is used. The frequencies are a constant of the library, in turns per token, split in two floats: position times the upper
+part is exact, hence so is its fraction of a turn. Sine and cosine of what remains are polynomials of the half angle.
+
+The cache hands the table to the kernel where it would hand the "extension factors" of long-context models.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from tvm.script import tirx as T
+
+if TYPE_CHECKING:
+    from ..model.config import ModelConfig
+
+SINE = (-1 / 6, 1 / 120, -1 / 5040, 1 / 362880, -1 / 39916800, 1 / 6227020800)
+COSINE = (-1 / 2, 1 / 24, -1 / 720, 1 / 40320, -1 / 3628800, 1 / 479001600, -1 / 87178291200)
+PI = 3.14159265358979
+
+
+def frequencies(config: ModelConfig) -> npt.NDArray[np.float32]:
+    """Return turns per token, `(2, head_dim / 2)`: the part that multiplies exactly, and the rest."""
+    half = config.head_dim // 2
+    turns = config.rope_theta ** (-np.arange(half, dtype=np.float64) / half) / (2 * np.pi)
+    bits = 24 - int(config.context_window_size - 1).bit_length()
+    mantissa, exponent = np.frexp(turns)
+    upper = np.ldexp(np.floor(np.ldexp(mantissa, bits)), exponent - bits)
+    return np.stack([upper, turns - upper]).astype(np.float32)
+
+
+def polynomial(square: Any, terms: tuple[float, ...]) -> Any:
+    """Return 1 + terms[0] * square + terms[1] * square^2 ... by Horner's rule, as an expression."""
+    value = T.float32(terms[-1])
+    for term in reversed(terms[:-1]):
+        value = value * square + T.float32(term)
+    return value * square + T.float32(1)
+
+
+def rotate(config: ModelConfig) -> Any:
+    """Split the fused projection into queries, keys and values, and rotate the first two.
+
+    A thread takes one pair `(i, i + half)` of one head of one token.
+    """
+    queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    half, total = dim // 2, queries + 2 * heads
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length = T.int32()
+        offset = T.int32()
+        qkv = T.match_buffer(a, (length, total, dim), "float32")
+        position = T.match_buffer(b, (length,), "int32", elem_offset=offset)
+        q = T.match_buffer(c, (length, queries, dim), "float32")
+        k = T.match_buffer(d, (length, heads, dim), "float32")
+        v = T.match_buffer(e, (length, heads, dim), "float32")
+        table = T.match_buffer(f, (2, half), "float32")
+        for block in T.thread_binding((length * total * half + 63) // 64, thread="blockIdx.x"):
+            for thread in T.thread_binding(64, thread="threadIdx.x"):
+                with T.sblock("rotate"):
+                    T.reads()
+                    T.writes()
+                    x = T.sblock_alloc_buffer((2,), "float32", scope="local")
+                    angle = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    square = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    s = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    co = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    r = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    index: T.let[T.int32] = block * 64 + thread
+                    token: T.let[T.int32] = index // (total * half)
+                    head: T.let[T.int32] = index // half % total
+                    i: T.let[T.int32] = index % half
+                    if index < length * total * half:
+                        x[0] = qkv[token, head, i]
+                        x[1] = qkv[token, head, i + half]
+                        if head < queries + heads:
+                            angle[0] = T.cast(position[token], "float32")
+                            r[0] = angle[0] * table[0, i]
+                            angle[0] = r[0] - T.floor(r[0]) + angle[0] * table[1, i]
+                            # Half of what is left of the turn, in radians within -pi/2..pi/2.
+                            angle[0] = (angle[0] - T.floor(angle[0] + T.float32(0.5))) * T.float32(PI)
+                            square[0] = angle[0] * angle[0]
+                            s[0] = angle[0] * polynomial(square[0], SINE)
+                            co[0] = polynomial(square[0], COSINE)
+                            r[0] = T.float32(2) * s[0] * co[0]
+                            co[0] = T.float32(1) - T.float32(2) * s[0] * s[0]
+                            s[0] = r[0]
+                            r[0] = x[0] * co[0] - x[1] * s[0]
+                            x[1] = x[1] * co[0] + x[0] * s[0]
+                            x[0] = r[0]
+                        if head < queries:
+                            q[token, head, i] = x[0]
+                            q[token, head, i + half] = x[1]
+                        else:
+                            if head < queries + heads:
+                                k[token, head - queries, i] = x[0]
+                                k[token, head - queries, i + half] = x[1]
+                            else:
+                                v[token, head - queries - heads, i] = x[0]
+                                v[token, head - queries - heads, i + half] = x[1]
+
+    return kernel
