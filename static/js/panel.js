@@ -1,7 +1,7 @@
 /**
  * Panel's main-thread half: draws the Bokeh document that Python made, and carries changes both ways as JSON text.
  *
- * Panel's JavaScript (two scripts of the bundle) is loaded when Python says `prepare`, that is after the composer works. Its
+ * Panel's JavaScript (three scripts of the bundle) is loaded when Python says `prepare`, that is after the composer works. Its
  * components are ES modules of ours, imported natively; Panel would bring a module shim for that, so `importShim` is set first.
  *
  *     Python -> here   prepare | render {docs, items, roots} | patch {patch} | failed {error}
@@ -24,7 +24,7 @@ import { strings } from './strings.js';
  * @typedef {{embed: {embed_items(docs: object, items: object[]): Promise<any[]>}, set_log_level?: (level: string) => void}} Bokeh
  */
 
-const SCRIPTS = ['bokeh.min.js', 'panel.min.js'];
+const SCRIPTS = ['bokeh.min.js', 'bokeh-widgets.min.js', 'panel.min.js'];
 
 /** @param {string} src */
 function script(src) {
