@@ -93,6 +93,9 @@ def _guarded(action: Any) -> Any:
         except BuildError as error:
             print(f"hybr: {error}", file=sys.stderr)
             return 1
+        except OSError as error:  # a folder that cannot be written, most often: the system's words name it
+            print(f"hybr: {error}", file=sys.stderr)
+            return 1
         return 0
 
     return run

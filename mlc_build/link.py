@@ -36,4 +36,5 @@ def link(objects: Sequence[Path], out: Path) -> Path:
     emcc = emscripten.find()
     runtime = pack.objects()
     emscripten.run([emcc, *FLAGS, "-o", str(out), *map(str, runtime), *map(str, objects)])
+    out.chmod(0o644)
     return out

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ def once(final: Path, make: Callable[[Path], None]) -> Path:
 
     `make` gets an empty folder on the same disk. Raises what it raises, and DiskFull; then nothing is left behind.
     """
-    if not final.is_dir():
+    if final.is_dir():
+        os.utime(final)  # in use: prune leaves it
+    else:
         with disk(final.parent), workspace(final.parent) as made:
             make(made)
             publish(made, final)
@@ -73,6 +76,14 @@ class workspace:  # noqa: N801 - read as a word of the with statement
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def prune(parent: Path, days: float = 14) -> None:
+    """Remove the results that no build has used for so many days."""
+    oldest = time.time() - days * 86400
+    for folder in parent.iterdir():
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def dump(content: object, file: Path) -> None:

@@ -64,13 +64,16 @@ def write(name: str, state: str, *, progress: dict[str, Any] | None = None, erro
 
 
 def put(name: str, made: Path, rev: str) -> Path:
-    """Move a whole build into place as revision `rev`, name it in state.json, drop the earlier ones. Returns its folder."""
-    final = root() / name / rev
+    """Move a whole build into place as revision `rev`, name it in state.json and return its folder.
+
+    The revision before it stays until the next build: a page may be downloading it. Earlier ones are dropped.
+    """
+    final, before = root() / name / rev, _rev(name)
     publish(made, final)
     found = {"state": "built", "progress": None, "error": None, "rev": rev, "pid": os.getpid(), "updated": int(time.time())}
     _replace(final.parent / STATE, found)
     for other in final.parent.iterdir():
-        if other != final and REV.fullmatch(other.name):
+        if other.name not in {rev, before} and REV.fullmatch(other.name):
             shutil.rmtree(other, ignore_errors=True)
     return final
 
