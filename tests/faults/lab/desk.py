@@ -1,0 +1,93 @@
+"""The orchestrator on a scripted engine and a scripted upstream, with every event on record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hybr.webapp.hybrid.events import EventBus
+from hybr.webapp.hybrid.local import LocalLLM
+from hybr.webapp.hybrid.provider import HybridLLMProvider
+from hybr.webapp.runtimes.catalogue import Catalogue
+from hybr.webapp.runtimes.gateway import Gateway
+from hybr.webapp.runtimes.webllm import WebLLM
+from hybr.webapp.state.preferences import Preferences
+from lab.engine import ScriptedEngine
+from lab.upstream import ScriptedUpstream
+
+if TYPE_CHECKING:
+    from hybr.webapp.hybrid.types import Chunk
+
+ASK = [{"role": "user", "content": "What is the capital of France?"}]
+YES = {"webgpu": "yes", "features": [], "limits": {}, "storage": {"quota": 10**9, "usage": 0}}
+NO = {"webgpu": "no", "reason": "This browser has no WebGPU.", "remedy": "Use another.", "features": [], "limits": {}}
+
+
+def entry(model_id: str, state: str = "built", **more: Any) -> dict[str, Any]:
+    """One model of the index."""
+    return {"id": model_id, "state": state, "quantisation": "q4f32_1", "bytes": 1000, "files": [], "base": "/m/", **more}
+
+
+class MemoryStorage:
+    """A browser's store."""
+
+    def __init__(self, values: dict[str, str] | None = None) -> None:
+        self.values = values if values is not None else {}
+
+    def get(self, key: str) -> str | None:
+        """The stored text."""
+        return self.values.get(key)
+
+    def set(self, key: str, value: str) -> None:
+        """Store it."""
+        self.values[key] = value
+
+
+class Desk:
+    """All of it. `seen` are the events in order, as (name, detail)."""
+
+    def __init__(
+        self, *, cloud: bool = True, storage: MemoryStorage | None = None, preflight: dict[str, Any] | None = None
+    ) -> None:
+        self.engine = ScriptedEngine()
+        self.upstream = ScriptedUpstream()
+        self.upstream.files["/models/index.json"] = {"schema": 1, "models": [entry("tiny"), entry("smollm2-135m")]}
+        self.events = EventBus()
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.events.tap(lambda name, detail: self.seen.append((name, detail)))
+        self.storage = storage or MemoryStorage()
+        self.preferences = Preferences(self.storage)
+        self.local = LocalLLM(WebLLM(self.engine), Catalogue(self.upstream), self.events, self.preferences)
+        self.gateway = Gateway(self.upstream, jitter=lambda: 1.0)
+        self.hybrid = HybridLLMProvider(
+            self.local, self.gateway if cloud else None, self.events, self.preferences, now=lambda: 1000.0
+        )
+        self.hybrid.init()
+        self.local.preflight(preflight or YES)
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """The details of all events of that name, in order."""
+        return [detail for seen, detail in self.seen if seen == name]
+
+    async def ready(self, model: str = "tiny", mode: str = "local") -> Desk:
+        """A model loaded and a mode in force; the record starts here."""
+        assert await self.local.init(model) is True
+        assert self.hybrid.set_mode(mode) is True
+        self.seen.clear()
+        return self
+
+    async def read(self, stream: Any) -> list[Chunk]:
+        """All chunks, each checked against the contract of a stream: deltas add up to the text, one is the last."""
+        chunks: list[Chunk] = []
+        text = ""
+        async for chunk in stream:
+            text += chunk.delta
+            assert chunk.text == text
+            assert not any(earlier.done for earlier in chunks)
+            chunks.append(chunk)
+        assert chunks[-1].done
+        return chunks
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing of any request is held."""
+        return not self.engine.held and self.upstream.open == 0 and self.hybrid.get_status()["active"] == 0
