@@ -19,8 +19,8 @@ function describe({ bytes: size, quantisation, context }) {
   return [size ? bytes(size) : '', quantisation, context ? words.tokens(context) : ''].filter(Boolean).join(' · ');
 }
 
-/** @param {Entry} entry @returns {string} what stands in the way, or how far it is */
-function note({ id, state, build, error, fits, reason }) {
+/** @param {Entry} entry @param {boolean} possible whether any model can run here; where none can, the status says why @returns {string} */
+function note({ id, state, build, error, fits, reason }, possible) {
   if (state === 'building') {
     const share = build.fraction === null ? '' : `${Math.floor(build.fraction * 100)} %`;
     const eta = build.etaS ? words.left(duration(build.etaS)) : '';
@@ -28,7 +28,7 @@ function note({ id, state, build, error, fits, reason }) {
   }
   if (state === 'failed') return words.failed(error ?? '');
   if (state === 'missing') return words.missing(id);
-  return fits ? '' : reason;
+  return fits || !possible ? '' : reason;
 }
 
 /** @param {Entry} entry @param {(id: string) => void} choose @returns {Option} */
@@ -43,8 +43,8 @@ function make(entry, choose) {
   return Object.assign(option, { parts: { input, name, badge, facts, note: noted, bar } });
 }
 
-/** @param {Option} option @param {Entry} entry @param {boolean} chosen */
-function update(option, entry, chosen) {
+/** @param {Option} option @param {Entry} entry @param {boolean} chosen @param {boolean} possible */
+function update(option, entry, chosen, possible) {
   const { input, name, badge, facts, note: noted, bar } = option.parts;
   const yes = (/** @type {boolean} */ value) => (value ? 'yes' : 'no');
   set(option, { 'data-model': entry.id, 'data-fits': yes(entry.fits), 'data-cached': yes(entry.cached), 'data-state': entry.state, title: entry.origin });
@@ -52,7 +52,7 @@ function update(option, entry, chosen) {
   say(name, entry.name);
   badge.hidden = !entry.cached;
   say(facts, describe(entry));
-  say(noted, note(entry));
+  say(noted, note(entry, possible));
   noted.hidden = !noted.textContent;
   bar.hidden = entry.state !== 'building';
   bar.style.setProperty('--done', `${Math.floor((entry.build.fraction ?? 0) * 100)}%`);
@@ -103,7 +103,7 @@ export const render = component((root, /** @type {(message: object) => void} */ 
   function show(state) {
     last = state;
     if (!state.models.some(({ id }) => id === chosen)) chosen = state.chosen;
-    const refresh = (/** @type {Option} */ option, /** @type {Entry} */ entry) => update(option, entry, entry.id === chosen);
+    const refresh = (/** @type {Option} */ option, /** @type {Entry} */ entry) => update(option, entry, entry.id === chosen, state.state !== 'unsupported');
     const making = (/** @type {Entry} */ entry) => make(entry, choose);
     const [real, forTests] = [state.models.filter((entry) => !entry.testOnly), state.models.filter((entry) => entry.testOnly)];
     keep(options, list, real, making, refresh);

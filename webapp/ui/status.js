@@ -31,12 +31,13 @@ function lines({ state, reason, remedy, error, adapter, webgpu, runtime }) {
   return [[words.runtimes[runtime ?? ''], graphics].filter(Boolean).join(', '), adapter.software ? words.software : ''];
 }
 
-/** @param {State} state @returns {string} bytes and time left */
-function figures({ loadedBytes, totalBytes, etaS, progress }) {
-  const share = `${Math.floor(progress * 100)} %`;
-  const size = totalBytes ? words.of(bytes(loadedBytes), bytes(totalBytes)) : '';
-  return [share, size, etaS ? words.left(duration(etaS)) : ''].filter(Boolean).join(' · ');
+/** @param {State} state @returns {string} how much is done and how long it still takes */
+function share({ progress, etaS }) {
+  return [`${Math.floor(progress * 100)} %`, etaS ? words.left(duration(etaS)) : ''].filter(Boolean).join(' · ');
 }
+
+/** @param {State} state @returns {string} what is being done; the engine says it with its bytes */
+const doing = ({ text, loadedBytes, totalBytes }) => text || (totalBytes ? words.of(bytes(loadedBytes), bytes(totalBytes)) : '');
 
 export const render = component((root, /** @type {(message: object) => void} */ send) => {
   const heading = h('p', { class: 'state' });
@@ -45,12 +46,12 @@ export const render = component((root, /** @type {(message: object) => void} */ 
   const notes = h('div', { class: 'notes' });
   const bar = h('div', { class: 'bar' }, h('i'));
   const told = h('p', { class: 'figures' });
-  const doing = h('p', { class: 'doing' });
+  const detail = h('p', { class: 'doing' });
   const cancel = h('button', { type: 'button', class: 'quiet', 'data-testid': 'cancel-load', text: words.cancel, onclick: () => send({ action: 'cancel' }) });
   const progress = h(
     'div',
     { class: 'progress', role: 'progressbar', 'data-testid': 'load-progress', 'aria-label': words.loadProgress, 'aria-valuemin': 0, 'aria-valuemax': 100 },
-    bar, told, doing,
+    bar, told, detail,
   );
   const loading = h('div', { class: 'loading' }, progress, cancel);
   const card = h('div', { class: 'card', 'data-testid': 'local-status' }, h('div', { role: 'status' }, heading, notes), loading);
@@ -66,9 +67,9 @@ export const render = component((root, /** @type {(message: object) => void} */ 
     loading.hidden = state.state !== 'loading';
     if (loading.hidden) return;
     const percent = Math.floor(state.progress * 100);
-    set(progress, { 'aria-valuenow': percent, 'aria-valuetext': figures(state) });
+    set(progress, { 'aria-valuenow': percent, 'aria-valuetext': `${share(state)}, ${doing(state)}` });
     bar.style.setProperty('--done', `${percent}%`);
-    say(told, figures(state));
-    say(doing, state.text);
+    say(told, share(state));
+    say(detail, doing(state));
   };
 });

@@ -51,7 +51,7 @@ export const words = {
   building: 'The server is building this model',
   missing: (/** @type {string} */ id) => `Not built yet. On the server: hybr models build ${id}`,
   failed: (/** @type {string} */ why) => `The server could not build it. ${why}`,
-  tokens: (/** @type {number} */ n) => `${n.toLocaleString()} tokens of context`,
+  tokens: (/** @type {number} */ n) => `context ${n.toLocaleString()}`,
 
   usage: 'This session',
   columns: ['', 'Requests', 'Tokens', 'Average', 'Errors'],
