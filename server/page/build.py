@@ -10,14 +10,19 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.server import paths
 from hybr.server.errors import BuildError
 
 from . import archive, compiler, compress, digest, npm, parts, wheels
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORKERS = 2  # pieces made at a time; each is one core's work
 KEPT = 4  # bundles that stay on disk: open tabs still ask for the last ones
 
 
@@ -72,29 +77,48 @@ def build(progress: Progress = quiet) -> Path:
 
 
 def assemble(folder: Path, name: str, progress: Progress) -> None:
-    """Write the whole bundle into `folder`."""
-    assets = folder / "assets" / name
+    """Write the whole bundle into `folder`: fetch, then make its pieces side by side (Node and Brotli run outside our lock)."""
     progress("npm packages", 0.0)
     modules = npm.folder()
     progress(f"Python packages: {', '.join(wheels.names())}", 0.05)
     fetched = wheels.fetch()
-    progress("JavaScript and styles", 0.3)
-    for path, contents in [*parts.shell(), *parts.vendored(modules), *parts.browser_side(fetched)]:
-        target = assets / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(contents)
-    pyodide = modules / "pyodide"
-    progress("compiling the standard library for the page", 0.4)
-    stdlib = compiler.compiled(parts.python_stdlib(modules), pyodide, prefix="/lib/python/", optimize=2)
-    archive.write(assets / "vendor" / "pyodide" / "python_stdlib.zip", stdlib)
-    progress("compiling Panel for the page", 0.55)
-    archive.write(assets / "py" / "panel.zip", compiler.compiled(parts.python_panel(fetched), pyodide))
-    archive.write(assets / "py" / "core.zip", compiler.compiled(parts.python_core(), pyodide))
-    progress("compressing", 0.75)
-    compress.siblings(assets)
+    jobs = pieces(folder / "assets" / name, modules, fetched)
+    done = 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for future in as_completed([pool.submit(work, text) for text, work in jobs.items()]):
+            done += 1
+            progress(future.result(), 0.3 + 0.7 * done / len(jobs))
     page = (paths.package("static") / "index.html").read_text(encoding="utf-8").replace("{{assets}}", f"/assets/{name}")
     (folder / "index.html").write_text(page, encoding="utf-8")
-    progress("done", 1.0)
+
+
+def pieces(assets: Path, modules: Path, fetched: list[Path]) -> dict[str, Callable[[str], str]]:
+    """Return what is to be made: a name for people, and the work, which returns that name when it is done."""
+    pyodide = modules / "pyodide"
+
+    def python(target: str, entries: parts.Entries, **options: Any) -> Callable[[str], str]:
+        def work(text: str) -> str:
+            archive.write(assets / target, compiler.compiled(entries, pyodide, **options))
+            compress.sibling(assets / target)
+            return text
+
+        return work
+
+    def files(text: str) -> str:
+        for path, contents in [*parts.shell(), *parts.vendored(modules), *parts.browser_side(fetched)]:
+            target = assets / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(contents)
+            compress.sibling(target)
+        return text
+
+    stdlib = python("vendor/pyodide/python_stdlib.zip", parts.python_stdlib(modules), prefix="/lib/python/", optimize=2)
+    return {
+        "Panel, compiled and compressed": python("py/panel.zip", parts.python_panel(fetched)),
+        "Python's standard library, compiled and compressed": stdlib,
+        "JavaScript and styles, compressed": files,
+        "the orchestrator, compiled and compressed": python("py/core.zip", parts.python_core()),
+    }
 
 
 def bundles() -> list[Path]:

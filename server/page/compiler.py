@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -41,8 +42,8 @@ def compiled(entries: Entries, pyodide: Path, *, prefix: str = "/app/", optimize
             partial = Path(work) / "compiled.zip"
             archive.write(partial, run(sources, pyodide, Path(work), [prefix, str(optimize)]))
             kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(partial, kept.with_suffix(".new"))
-            kept.with_suffix(".new").rename(kept)
+            shutil.copy(partial, kept.with_suffix(f".{os.getpid()}.new"))
+            kept.with_suffix(f".{os.getpid()}.new").rename(kept)
     return [entry for entry in entries if not entry[0].endswith(".py")] + archive.read(kept)
 
 
