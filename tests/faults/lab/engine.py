@@ -91,6 +91,7 @@ class ScriptedEngine:
         self._handler: Callable[[EngineCallError], None] = lambda _: None
         self._next = 0
         self._works: set[asyncio.Task[Any]] = set()
+        self._loading: asyncio.Event | None = None
 
     # -- EngineBridge
 
@@ -170,6 +171,8 @@ class ScriptedEngine:
         await asyncio.sleep(0.001)  # the hop between the threads
         if op == "chat":
             return await self._chat(args, tell)
+        if op in {"load", "unload", "cancel-load"} and self._loading is not None:
+            self._loading.set()  # whatever is loading ends
         if op == "load":
             return await self._load(args["model"], tell)
         if op == "abort":
@@ -190,7 +193,10 @@ class ScriptedEngine:
 
     async def _load(self, entry: dict[str, Any], tell: OnEvent) -> dict[str, Any]:
         script = self.loads.popleft() if self.loads else [Sleep(0.5)]
+        stop = self._loading = asyncio.Event()
         for number, step in enumerate(script):
+            if stop.is_set():
+                raise EngineCallError("AbortError", "The load was cancelled.", "load")
             tell(
                 {
                     "type": "progress",
@@ -200,7 +206,9 @@ class ScriptedEngine:
                     "total_bytes": 9,
                 }
             )
-            await self._step(step)
+            await self._step(step, stop)
+        if stop.is_set():
+            raise EngineCallError("AbortError", "The load was cancelled.", "load")
         self.model = entry["id"]
         self.cache.add(entry["id"])
         return {"model": entry["id"], "profile": "gpu", "gpu": {"vendor": "scripted"}}
