@@ -4,9 +4,9 @@
  * Safety: HTML in the text is shown as text; images become links (no request leaves because a model wrote a URL); what
  * marked makes is cut down by DOMPurify last of all, to the tags and attributes named here.
  *
- * Streaming: the text is lexed from the first block that may still change. A later character can reach back into the
- * last block, and by an underline (`---`) or a table's second row into the one before; so all but the last two are
- * frozen and never touched again. `finish()` lexes the whole once more and replaces only blocks that came out differently (a
+ * Streaming: the text is lexed from the first block that may still change. A later character can reach back into the last
+ * block, and by way of it into the one before (a lone `*` below a quote is a list until its line goes on, and then part
+ * of the quote); so all but the last two are frozen and never touched again. `finish()` lexes the whole once more and replaces only blocks that came out differently (a
  * link defined below its use, for instance): the end is always what rendering the whole at once would have given.
  */
 
@@ -52,8 +52,9 @@ purifier.addHook('afterSanitizeAttributes', (node) => {
 function sanitise(html) {
   return purifier.sanitize(html, {
     ALLOWED_TAGS: TAGS,
-    ALLOWED_ATTR: ['href', 'title', 'start', 'align', 'class', 'target', 'rel'],
+    ALLOWED_ATTR: ['href', 'title', 'start', 'align', 'class'],
     ALLOWED_URI_REGEXP: LINK,
+    ADD_URI_SAFE_ATTR: ['start', 'align'], // the rest but title and class must look like a link
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     RETURN_DOM_FRAGMENT: true,

@@ -151,8 +151,8 @@ class Stream {
   #error = null;
   #over = false;
   #stopping = false;
-  /** @type {(() => void)|null} wakes the consumer that waits in next() */
-  #wake = null;
+  /** @type {(() => void)[]} wakes those who wait in next(), in their order */
+  #waiting = [];
 
   /**
    * @param {(pending: Pending) => string} start
@@ -174,7 +174,7 @@ class Stream {
     if (this.#id === null && !this.#over) this.#open();
     while (!this.#chunks.length && !this.#over) {
       const { promise, resolve } = Promise.withResolvers();
-      this.#wake = () => resolve(undefined);
+      this.#waiting.push(() => resolve(undefined));
       await promise;
     }
     const value = this.#chunks.shift();
@@ -215,7 +215,11 @@ class Stream {
     if (this.#over || this.#stopping) return;
     this.#text += chunk.delta;
     this.#chunks.push({ ...chunk, text: this.#text });
-    this.#wake?.();
+    this.#wake();
+  }
+
+  #wake() {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   /** @param {CodedError|null} error */
@@ -224,7 +228,7 @@ class Stream {
     this.#over = true;
     this.#error = error;
     this.#signal?.removeEventListener('abort', this.#onAbort);
-    this.#wake?.();
+    this.#wake();
   }
 }
 

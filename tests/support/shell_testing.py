@@ -29,9 +29,9 @@ ROOTS = {
     "vendor/dompurify": STATIC / "node_modules/dompurify/dist",
 }
 POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; style-src 'self' 'unsafe-inline' blob:; "
-    "font-src 'self' data:; img-src 'self' data: blob:; connect-src 'self' blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline' blob:; font-src 'self' data:; img-src 'self' data: blob:; "
+    "connect-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 SCRIPTED_WORKERS = """
@@ -149,4 +149,6 @@ def settle(page: Page) -> None:
 
 def wait_sent(page: Page, kind: str, count: int = 1) -> list[dict[str, Any]]:
     """Wait for `count` messages of `kind`."""
-    return until(lambda: found if len(found := sent(page, kind)) >= count else [], timeout=10, what=f"{count} x {kind}", every=0.02)
+    return until(
+        lambda: found if len(found := sent(page, kind)) >= count else [], timeout=10, what=f"{count} x {kind}", every=0.02
+    )
