@@ -57,7 +57,8 @@ function blockedBrowser({secure, gpu, caches: hasCaches}) {
   if (!gpu)
     return {
       reason: 'This browser has no WebGPU.',
-      remedy: 'Use Chrome or Edge 113 or newer, Safari 26 or Firefox 141 or newer; on Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu.',
+      remedy:
+        'Use Chrome or Edge 113, Safari 26, Firefox 141 or newer; on Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu.',
     };
   if (!hasCaches)
     return {

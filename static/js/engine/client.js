@@ -55,7 +55,7 @@ export class EngineClient {
    * @param {MessagePort} port @param {string} lockName
    */
   attach(port, lockName) {
-    this.#end(new EngineError('EngineDeadError', 'The local engine was started anew.', 'worker'));
+    this.#end(dead('The local engine was started anew.'));
     this.#port = port;
     this.#dead = null;
     this.#life = new AbortController();
@@ -67,6 +67,14 @@ export class EngineClient {
   }
 
   /**
+   * Let go of the present worker: calls pending reject, new ones do too until `attach`. For one that lives but is to be replaced.
+   */
+  detach() {
+    this.#dead = dead('The local engine is being started anew.');
+    this.#end(this.#dead);
+  }
+
+  /**
    * @param {string} op see wire.js
    * @param {string|object|null} [argsJson]
    * @param {((json: string) => void)|null} [onEvent] told each EngineEvent as JSON
@@ -74,7 +82,7 @@ export class EngineClient {
    * @returns {Promise<string>} the result as JSON
    */
   async call(op, argsJson = null, onEvent = null, signal = null) {
-    if (this.#dead || !this.#port) throw this.#dead ?? new EngineError('EngineDeadError', 'The local engine has not been started.', 'worker');
+    if (this.#dead || !this.#port) throw this.#dead ?? dead('The local engine has not been started.');
     const args = parse(argsJson);
     const id = this.#next++;
     /** @type {Promise<string>} */
@@ -116,7 +124,8 @@ export class EngineClient {
 
   /** @param {string} lockName @param {AbortSignal} signal */
   #waitForDeath(lockName, signal) {
-    navigator.locks.request(lockName, {signal}, () => this.#die('has ended')).catch(() => {}); // aborted: another worker took over
+    // It rejects when another worker took over: then this one's death is of no interest.
+    navigator.locks.request(lockName, {signal}, () => this.#die('has ended')).catch(() => {});
   }
 
   /** Ping while something is under way. */
@@ -124,7 +133,8 @@ export class EngineClient {
     if (this.#timer !== undefined) return;
     this.#unanswered = 0;
     this.#timer = setInterval(() => {
-      if (this.#unanswered >= this.misses) return this.#die(`has not answered for ${Math.round((this.misses * this.pingEveryMs) / 1000)} s`);
+      const silentS = Math.round((this.misses * this.pingEveryMs) / 1000);
+      if (this.#unanswered >= this.misses) return this.#die(`has not answered for ${silentS} s`);
       this.#unanswered += 1;
       this.#post({kind: 'ping', n: this.#unanswered});
     }, this.pingEveryMs);
@@ -138,7 +148,7 @@ export class EngineClient {
   /** @param {string} how */
   #die(how) {
     if (this.#dead || !this.#port) return;
-    const error = new EngineError('EngineDeadError', `The local engine ${how}: it is being started anew, and the model must be loaded again.`, 'worker');
+    const error = dead(`The local engine ${how}: it is being started anew, and the model must be loaded again.`);
     this.#dead = error;
     this.#end(error);
     tell(this.onDeath, toWire(error, 'worker'));
@@ -168,6 +178,9 @@ export function createEngineClient(port, lockName, patience) {
   return client;
 }
 
+/** @param {string} message @returns {EngineError} */
+const dead = (message) => new EngineError('EngineDeadError', message, 'worker');
+
 /** @param {string|object|null} args @returns {any} @throws {EngineError} of phase validate */
 function parse(args) {
   if (typeof args !== 'string') return args ?? {};
@@ -184,7 +197,10 @@ function onAbort(signal, act) {
   else signal.addEventListener('abort', act, {once: true});
 }
 
-/** @param {((json: string) => void)|null} listener @param {object} what A listener's failure is its own: it must not end the stream of the others. */
+/**
+ * A listener's failure is its own: it must not end the stream of the others.
+ * @param {((json: string) => void)|null} listener @param {object} what
+ */
 function tell(listener, what) {
   try {
     listener?.(JSON.stringify(what));

@@ -64,4 +64,10 @@ function patchRequestDevice(watch) {
 
 /** @param {GPUDeviceLostInfo} info @returns {EngineError} */
 const lost = ({reason, message}) =>
-  new EngineError('DeviceLostError', `The graphics device was lost (${message || reason || 'no reason given'}): out of memory, a driver reset or a sleeping machine. Load the model again, or a smaller one.`, 'worker', {reason: reason ?? null});
+  new EngineError(
+    'DeviceLostError',
+    `The graphics device was lost (${message || reason || 'no reason given'}): out of memory, a driver reset or a sleeping machine. ` +
+      'Load the model again, or a smaller one.',
+    'worker',
+    {reason: reason ?? null},
+  );

@@ -9,7 +9,7 @@
 /** @import {Item, Plan} from './store.js' */
 /** @import {Progress} from './progress.js' */
 import {EngineError, aborted} from './errors.js';
-import {mb} from './progress.js';
+import {full, missingFile, unreachable, unstorable, wrong} from './failures.js';
 import {digest, drop, has, put, record, sum} from './store.js';
 
 /** Files at a time: enough to hide latency, few enough for memory (a file is held whole while it is checked). */
@@ -78,13 +78,16 @@ async function inLanes(items, signal, work) {
   if (failed.signal.aborted) throw first;
 }
 
-/** @param {Item} item @param {Progress} progress @param {AbortSignal} signal @param {number[]} pauses @returns {Promise<Uint8Array<ArrayBuffer>>} verified */
+/**
+ * @param {Item} item @param {Progress} progress @param {AbortSignal} signal @param {number[]} pauses
+ * @returns {Promise<Uint8Array<ArrayBuffer>>} verified
+ */
 async function bring(item, progress, signal, pauses) {
   const body = await persistently(item, signal, pauses, () => receive(item, progress, signal));
   const actual = await digest(body);
   stopIf(signal);
-  if (actual !== item.sha256) throw wrong(item, `its sha256 is ${actual}, the model list states ${item.sha256}`, {expected: item.sha256, actual});
-  return body;
+  if (actual === item.sha256) return body;
+  throw wrong(item, `its sha256 is ${actual}, the model list states ${item.sha256}`, {expected: item.sha256, actual});
 }
 
 /** @param {string} id @param {Item} item @param {Uint8Array<ArrayBuffer>} body @param {number} left bytes of the model not stored yet */
@@ -119,7 +122,10 @@ async function persistently(item, signal, pauses, attempt) {
 /** Something the network may do better next time; anything else is an EngineError at once. */
 class Transient extends Error {}
 
-/** @param {Item} item @param {Progress} progress @param {AbortSignal} signal @returns {Promise<Uint8Array<ArrayBuffer>>} exactly `item.bytes` bytes */
+/**
+ * @param {Item} item @param {Progress} progress @param {AbortSignal} signal
+ * @returns {Promise<Uint8Array<ArrayBuffer>>} exactly `item.bytes` bytes
+ */
 async function receive(item, progress, signal) {
   // no-store: the HTTP cache would keep a second copy of every shard.
   const answer = await fetch(item.url, {signal, cache: 'no-store', credentials: 'same-origin'});
@@ -172,30 +178,17 @@ async function room() {
   }
 }
 
-/** @param {string} id @param {Item} item @param {number} left @param {unknown} cause @returns {Promise<EngineError>} why the cache would not take it */
+/**
+ * @param {string} id @param {Item} item @param {number} left @param {unknown} cause
+ * @returns {Promise<EngineError>} why the cache would not take it
+ */
 async function storageFailure(id, item, left, cause) {
   if (cause instanceof EngineError) return cause;
   const available = await room();
   if (/quota/i.test(`${cause instanceof Error ? cause.name : ''} ${cause}`))
     return full(id, left, available !== null && available < left ? available : null, {file: item.path});
-  return new EngineError('StorageError', `The browser could not store ${item.path} (${cause}): is the disk full? ${id} needs ${mb(left)} more. Free some and load again; what is done is kept.`, 'download', {file: item.path, neededBytes: left});
+  return unstorable(id, item, left, cause);
 }
-
-/** @param {string} id @param {number} needed bytes @param {number|null} available bytes @param {Record<string, unknown>} [details] @returns {EngineError} */
-const full = (id, needed, available, details = {}) =>
-  new EngineError('QuotaExceededError', `There is no room for ${id} in this browser: it needs ${mb(needed)} more, ${available === null ? 'which the browser refused to store' : `the browser grants ${mb(available)}`}. Delete another model, free disk space, or leave the private window; what is done is kept.`, 'download', {neededBytes: needed, availableBytes: available, ...details});
-
-/** @param {Item} item @param {string} what @param {Record<string, unknown>} [details] @returns {EngineError} */
-const wrong = (item, what, details = {}) =>
-  new EngineError('IntegrityError', `${item.path} is not the file the model list names: ${what}. Nothing of it was kept. Build the model again on the server (hybr models build) and reload this page.`, 'download', {file: item.path, url: item.url, ...details});
-
-/** @param {Item} item @param {number} status @returns {EngineError} */
-const missingFile = (item, status) =>
-  new EngineError('ModelFileMissingError', `The server has no ${item.path} (${status}): the model was rebuilt or removed. Reload the page for the new model list.`, 'download', {file: item.path, url: item.url, status});
-
-/** @param {Item} item @param {unknown} cause @param {number} tries @returns {EngineError} */
-const unreachable = (item, cause, tries) =>
-  new EngineError('NetworkError', `${item.path} could not be downloaded in ${tries} tries (${cause instanceof Error ? cause.message : cause}). Check the connection and load again; what is done is kept.`, 'download', {file: item.path, url: item.url, tries});
 
 /** @param {AbortSignal} signal */
 function stopIf(signal) {

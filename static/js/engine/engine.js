@@ -20,6 +20,7 @@ import {download} from './download.js';
 import {EngineError, aborted, toError} from './errors.js';
 import {Progress} from './progress.js';
 import {dropIfDamaged, library, plan} from './store.js';
+import {SKIPPED, Turns} from './turns.js';
 
 /** @typedef {{MLCEngine: typeof MLCEngine}} WebLLM the part of the package that is used */
 /** @typedef {{id: string, control: AbortController}} Loading */
@@ -30,7 +31,7 @@ export class Engine {
   /** @type {Loading|null} */ #loading = null;
   /** @type {Map<string, Ticket>} chats running or waiting, by requestId */ #chats = new Map();
   /** @type {string|null} */ #active = null;
-  /** @type {Promise<unknown>} the end of the GPU queue */ #tail = Promise.resolve();
+  #gpu = new Turns();
   #lost = false;
 
   /**
@@ -81,7 +82,10 @@ export class Engine {
   }
 
   /**
-   * @param {ModelEntry} entry @param {Profile|undefined} forced @param {(event: ProgressEvent) => void} onProgress @param {AbortSignal} signal
+   * @param {ModelEntry} entry
+   * @param {Profile|undefined} forced
+   * @param {(event: ProgressEvent) => void} onProgress
+   * @param {AbortSignal} signal
    * @returns {Promise<Loaded>}
    */
   async #load(entry, forced, onProgress, signal) {
@@ -104,7 +108,7 @@ export class Engine {
         downloadS: (downloaded - begun) / 1000, loadS: (performance.now() - downloaded) / 1000,
       };
     };
-    await unlessStopped(signal, this.#inTurn(enter));
+    await unlessStopped(signal, this.#gpu.take(enter));
     return /** @type {Loaded} */ (this.#loaded);
   }
 
@@ -113,7 +117,8 @@ export class Engine {
     try {
       return await this.webllm();
     } catch (cause) {
-      throw new EngineError('EngineScriptError', `The local engine's script did not load (${cause instanceof Error ? cause.message : cause}): reload the page.`, 'worker');
+      const why = cause instanceof Error ? cause.message : cause;
+      throw new EngineError('EngineScriptError', `The local engine's script did not load (${why}): reload the page.`, 'worker');
     }
   }
 
@@ -149,7 +154,8 @@ export class Engine {
     const damaged = [];
     for (const item of needed.items) if (await dropIfDamaged(item)) damaged.push(item.path);
     if (!damaged.length) return error;
-    return new EngineError('IntegrityError', `This browser's copy of ${damaged.join(', ')} was damaged and has been dropped: load ${needed.id} again.`, 'load', {files: damaged, cause: error.message});
+    const message = `This browser's copy of ${damaged.join(', ')} was damaged and has been dropped: load ${needed.id} again.`;
+    return new EngineError('IntegrityError', message, 'load', {files: damaged, cause: error.message});
   }
 
   /**
@@ -157,13 +163,15 @@ export class Engine {
    */
   async chat(args, onDelta) {
     const {requestId} = args;
-    if (!requestId || this.#chats.has(requestId))
-      throw new EngineError('RequestIdError', `requestId: ${requestId ? `"${requestId}" is under way already` : 'missing'}; give each request one of its own.`, 'validate');
+    if (!requestId || this.#chats.has(requestId)) {
+      const wrong = requestId ? 'is under way already' : 'is missing';
+      throw new EngineError('RequestIdError', `requestId ${wrong}: give each request its own.`, 'validate');
+    }
     /** @type {Ticket} */
     const ticket = {arrived: performance.now(), stopped: false, started: false};
     this.#chats.set(requestId, ticket);
     try {
-      return await this.#inTurn(() => this.#generate(args, ticket, onDelta), () => ticket.stopped);
+      return await this.#gpu.take(() => this.#generate(args, ticket, onDelta), () => ticket.stopped);
     } catch (cause) {
       if (cause === SKIPPED) return unbegun(ticket);
       throw cause;
@@ -192,7 +200,7 @@ export class Engine {
     if (!ticket) return false;
     ticket.stopped = true;
     if (ticket.started) this.#engine?.interruptGenerate();
-    this.#nudge();
+    this.#gpu.nudge();
     return true;
   }
 
@@ -201,7 +209,7 @@ export class Engine {
     this.cancelLoad();
     const was = this.#loaded?.model ?? null;
     for (const id of this.#chats.keys()) this.abort(id);
-    await this.#inTurn(() => this.#discard());
+    await this.#gpu.take(() => this.#discard());
     this.#lost = false;
     return was;
   }
@@ -223,36 +231,7 @@ export class Engine {
     this.#lost = true;
     if (had) this.onLost(error);
   }
-
-  /** @type {Set<() => void>} wakes waiting chats so that an aborted one need not wait for its turn */
-  #waiting = new Set();
-
-  #nudge() {
-    for (const wake of [...this.#waiting]) wake();
-  }
-
-  /**
-   * Run `job` when everything before it on the GPU has ended. With `skip`, give up waiting as soon as it says so.
-   * @template T
-   * @param {() => Promise<T>} job @param {() => boolean} [skip] @returns {Promise<T>}
-   */
-  #inTurn(job, skip) {
-    const before = this.#tail;
-    /** @type {() => void} */
-    let wake = () => {};
-    const turn = new Promise((resolve, reject) => {
-      before.then(resolve);
-      wake = () => skip?.() && reject(SKIPPED);
-      this.#waiting.add(wake);
-    }).finally(() => this.#waiting.delete(wake));
-    const done = turn.then(job);
-    this.#tail = Promise.allSettled([before, done]);
-    return done;
-  }
 }
-
-/** Thrown to a chat that was aborted while it waited. */
-const SKIPPED = Symbol('skipped');
 
 /**
  * @template T
@@ -277,6 +256,10 @@ async function probe(entry, forced) {
   if (found.webgpu === 'no') throw new EngineError('WebGPUNotAvailableError', `${found.reason} ${found.remedy}`, 'probe');
   const half = entry.features?.includes('shader-f16') || /q\df16/.test(entry.quantisation ?? entry.id);
   if (half && !found.features?.includes('shader-f16'))
-    throw new EngineError('ShaderF16SupportError', `${entry.id} computes in half precision, which this graphics adapter cannot (no shader-f16): choose a model with f32 in its name.`, 'probe');
+    throw new EngineError(
+      'ShaderF16SupportError',
+      `${entry.id} computes in half precision, which this graphics adapter cannot (no shader-f16): choose an f32 model.`,
+      'probe',
+    );
   return {gpu: /** @type {Gpu} */ (found.adapter), profile: forced ?? found.profile ?? 'gpu'};
 }

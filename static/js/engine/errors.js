@@ -18,7 +18,8 @@ const CALLER = new Set([
 ]);
 
 /** What has to do with the adapter itself, whenever it shows. */
-const PROBE = /^(WebGPUNotAvailableError|WebGPUNotFoundError)$|^Unable to find a compatible GPU|^Cannot find WebGPU|^Cannot initialize runtime because of requested/;
+const PROBE =
+  /^(WebGPUNotAvailableError|WebGPUNotFoundError)$|^(Unable to find a compatible GPU|Cannot find WebGPU|Cannot initialize runtime because)/;
 
 /** An Error with the phase in which it happened, and details that programs may read. */
 export class EngineError extends Error {

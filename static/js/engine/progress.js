@@ -63,7 +63,10 @@ export class Progress {
     return DOWNLOAD_SHARE * (this.totalBytes ? Math.min(1, this.loadedBytes / this.totalBytes) : 1);
   }
 
-  /** @param {'download'|'load'} phase @param {number} progress @param {string} text @param {boolean} now say it however short the last one was ago */
+  /**
+   * @param {'download'|'load'} phase @param {number} progress @param {string} text
+   * @param {boolean} now say it however short the last one was ago
+   */
   #report(phase, progress, text, now) {
     this.highest = Math.max(this.highest, progress);
     this.shownBytes = Math.max(this.shownBytes, this.loadedBytes); // a file begun again takes nothing back on the screen

@@ -36,7 +36,12 @@ export function plan(entry, profile, origin) {
   const library = entry.libraries[profile] ?? entry.libraries.gpu;
   const names = new Set(entry.files.map((file) => file.path));
   if (!library || !names.has(library))
-    throw new EngineError('ModelIncompleteError', `The entry of ${id} names no library for this adapter (${profile}): build it again with "hybr models build ${id}".`, 'download', {model: id});
+    throw new EngineError(
+      'ModelIncompleteError',
+      `The entry of ${id} names no library for this adapter (${profile}): build it again with "hybr models build ${id}".`,
+      'download',
+      {model: id},
+    );
   const items = entry.files
     .filter(({path}) => (path.endsWith('.wasm') ? path === library : !UNREAD.has(path) && !path.endsWith('.br')))
     .map((file) => ({...file, url: `${origin}${base}resolve/main/${file.path}`, cache: placeOf(file.path)}));
@@ -63,7 +68,11 @@ async function open(name) {
   try {
     return await caches.open(name);
   } catch (cause) {
-    throw new EngineError('StorageError', `This browser keeps no files for this page (${cause}): allow site data for this address, or leave the private window.`, 'download');
+    throw new EngineError(
+      'StorageError',
+      `This browser keeps no files for this page (${cause}): allow site data for this address, or leave the private window.`,
+      'download',
+    );
   }
 }
 
@@ -79,15 +88,18 @@ export async function has(item) {
  * @returns {Promise<void>}
  */
 export async function put(item, body) {
-  const type = item.path.endsWith('.json') ? 'application/json' : item.path.endsWith('.wasm') ? 'application/wasm' : 'application/octet-stream';
-  const headers = {[SHA256]: item.sha256, 'content-length': String(item.bytes), 'content-type': type};
+  const headers = {[SHA256]: item.sha256, 'content-length': String(item.bytes), 'content-type': typeOf(item.path)};
   await (await open(item.cache)).put(item.url, new Response(body, {headers}));
 }
+
+/** @param {string} path @returns {string} */
+const typeOf = (path) =>
+  path.endsWith('.json') ? 'application/json' : path.endsWith('.wasm') ? 'application/wasm' : 'application/octet-stream';
 
 /** @param {Plan} needed @returns {Promise<Blob>} the library's bytes */
 export async function library(needed) {
   const found = await (await open(LIBRARY)).match(needed.library);
-  if (!found) throw new EngineError('StorageError', `The browser dropped ${needed.library} from its storage: load ${needed.id} again.`, 'load');
+  if (!found) throw new EngineError('StorageError', `The browser dropped files of ${needed.id} from its storage: load it again.`, 'load');
   return found.blob();
 }
 

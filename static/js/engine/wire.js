@@ -51,7 +51,10 @@
 
 /** @typedef {{vendor: string, architecture: string, description: string, fallback: boolean}} Gpu */
 
-/** @typedef {{model: string, base: string, profile: Profile, gpu: Gpu, downloadedBytes: number, downloadS: number, loadS: number}} Loaded */
+/**
+ * @typedef {{model: string, base: string, profile: Profile, gpu: Gpu, downloadedBytes: number, downloadS: number,
+ *   loadS: number}} Loaded
+ */
 
 /**
  * `finishReason`: 'stop', 'length' (max_tokens or context), 'abort', 'tool_calls'. `ttftMs` counts from the call's arrival, so it
