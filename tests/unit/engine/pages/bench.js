@@ -67,3 +67,25 @@ export async function spoil(cache, path, body, keepHeaders) {
   }
   return false;
 }
+
+// Messages a second from a worker that does nothing but post them: what the browser itself allows.
+export async function bare(count) {
+  const source = `for (let i = 0; i < ${count}; i += 1) postMessage({kind: 'event', id: 1, event: {type: 'delta', delta: 'word '}});`;
+  const url = URL.createObjectURL(new Blob([source], {type: 'text/javascript'}));
+  const begun = performance.now();
+  const posting = new Worker(url);
+  let seen = 0;
+  await new Promise((resolve) => (posting.onmessage = () => (seen += 1) === count && resolve()));
+  posting.terminate();
+  return (count * 1000) / (performance.now() - begun);
+}
+
+// Deltas a second of one chat through worker, port and client.
+export async function deltasPerSecond(count) {
+  const begun = performance.now();
+  let seen = 0;
+  const content = JSON.stringify({say: ['word '], endless: true, until: count});
+  const args = {requestId: crypto.randomUUID(), messages: [{role: 'user', content}]};
+  await client.call('chat', args, () => (seen += 1));
+  return (seen * 1000) / (performance.now() - begun);
+}

@@ -71,7 +71,7 @@ class MLCEngine {
     this.message = '';
     const words = script.say ?? ['one ', 'two ', 'three'];
     let given = 0;
-    for (let i = 0; i < words.length || script.endless; i += 1) {
+    for (let i = 0; i < (script.until ?? words.length) || (script.endless && !script.until); i += 1) {
       if (script.everyMs !== undefined || i % 500 === 0) await pause(script.everyMs ?? 0);
       if (script.failAt === i) throw failure(script.fail);
       if (script.loseAt === i) this.device.destroy();

@@ -1,0 +1,89 @@
+"""The engine alone: what a delta costs on its way to Python's thread, and how fast the built models load and run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from http.server import ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from engine_desk import Bench, Desk, Handler, Model
+from harness import Figure, bench
+from hybr_testing import Watch, launch
+from playwright.sync_api import sync_playwright
+
+from hybr.server.paths import home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COUNT = 20_000
+PROMPT = "What is the capital of France?"
+
+
+@contextlib.contextmanager
+def _page(worker: str) -> Iterator[tuple[Bench, Desk]]:
+    desk = Desk()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"desk": desk}))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    with sync_playwright() as driver:
+        browser = launch(driver)
+        page = browser.new_page()
+        page.set_default_timeout(0)
+        page.goto(url + "/pages/blank.html")
+        page.evaluate("async () => { window.bench = await import('/pages/bench.js'); }")
+        page.evaluate("(worker) => bench.begin(worker)", worker)
+        yield Bench(page, Watch(url)), desk
+        browser.close()
+    server.shutdown()
+    server.server_close()
+
+
+@bench
+def engine_deltas() -> Iterator[Figure]:
+    """Deltas a second through worker, port and client, against bare postMessage."""
+    with _page("/pages/scripted.worker.js") as (page, desk):
+        script = {"mlc-chat-config.json": b"{}", "tensor-cache.json": b'{"records": []}', "tokenizer.json": b"{}"}
+        loaded = page.call("load", {"model": desk.add(Model("toy", {**script, "model.wasm": b"x", "model-software.wasm": b"x"}))})
+        assert "failed" not in loaded, loaded
+        bare = max(page.page.evaluate("(n) => bench.bare(n)", COUNT) for _ in range(3))
+        best = max(page.page.evaluate("(n) => bench.deltasPerSecond(n)", COUNT) for _ in range(3))
+        yield Figure("engine.deltas", best, "1/s", "bare postMessage", bare, "scripted WebLLM, JSON out; floor 2000/s")
+
+
+@bench
+def engine_models() -> Iterator[Figure]:
+    """Load and rates of each built model on the software adapter."""
+    aims = {"tiny": None, "smollm2-135m": 1.0}
+    for name, aim in aims.items():
+        state = home() / "models" / name / "state.json"
+        if not state.exists() or json.loads(state.read_text())["state"] != "built":
+            print(f"   {name} is not built: skipped")
+            continue
+        yield from _rates(name, aim)
+
+
+def _rates(name: str, aim: float | None) -> Iterator[Figure]:
+    folder = home() / "models" / name
+    rev = json.loads((folder / "state.json").read_text())["rev"]
+    listed = json.loads((folder / rev / "manifest.json").read_text())["files"]
+    model = Model(name, {file["path"]: (folder / rev / file["path"]).read_bytes() for file in listed}, rev)
+    with _page("/js/engine/engine.worker.js") as (page, desk):
+        loaded = page.call("load", {"model": desk.add(model)})
+        assert "failed" not in loaded, loaded
+        conditions = f"{loaded['profile']} library, {loaded['gpu']['architecture'] or loaded['gpu']['vendor']}"
+        yield Figure(f"engine.{name}.load", loaded["loadS"], "s", "download", loaded["downloadS"], conditions)
+        best: dict[str, Any] = {}
+        for i in range(2):
+            options = {"temperature": 0, "max_tokens": 16}
+            chat = {"requestId": f"r{i}", "messages": [{"role": "user", "content": PROMPT}], "options": options}
+            result = page.call("chat", chat)
+            assert "failed" not in result, result
+            best = max(best, result["timings"], key=lambda each: each.get("decodeTps") or 0)
+        limit = "limit: aim" if aim else "none"
+        yield Figure(f"engine.{name}.prefill", best["prefillTps"], "tokens/s", limit, aim, conditions)
+        yield Figure(f"engine.{name}.decode", best["decodeTps"], "tokens/s", limit, aim, conditions)
+        yield Figure(f"engine.{name}.ttft", best["ttftMs"] / 1000, "s", "none", None, conditions)
