@@ -36,11 +36,16 @@ def fetch() -> list[Path]:
     folder = paths.home() / "page" / "wheels" / digest.of(LOCK.read_bytes())
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-            download(Path(partial))
-            Path(partial).chmod(0o755)
-            shutil.copytree(partial, folder.with_suffix(".new"), dirs_exist_ok=True)
-        folder.with_suffix(".new").rename(folder)
+        partial = Path(tempfile.mkdtemp(prefix="fetch-", dir=folder.parent))
+        try:
+            download(partial)
+            partial.chmod(0o755)
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another build was quicker
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return sorted(folder.glob("*.whl"))
 
 

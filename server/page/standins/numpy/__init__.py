@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math as _math
+import numbers as _numbers
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def issubdtype(kind: Any, of: Any) -> bool:
 
 def isscalar(value: Any) -> bool:
     """Tell whether `value` is a number, text or bytes."""
-    return isinstance(value, generic | int | float | complex | str | bytes)
+    return isinstance(value, generic | _numbers.Number | str | bytes)
 
 
 def isnan(value: float) -> bool:
