@@ -1,0 +1,514 @@
+"""What a person sees and does: first frame, composer, messages, auto-scroll, toasts, theme, drawer, contrast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hybr_testing import until
+from shell_testing import STATIC, op, say, sent, settle, shell_page, shell_server, wait_sent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Locator, Page
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    """The static server for this file."""
+    with shell_server() as origin:
+        yield origin
+
+
+@pytest.fixture
+def page(chromium_without_webgpu: Browser, origin: str) -> Iterator[Page]:
+    """A fresh shell whose Python is ready."""
+    with shell_page(chromium_without_webgpu, origin) as (page, _):
+        yield page
+
+
+def ask(page: Page, number: int, *, text: str = "question") -> None:
+    """Show a question and the start of its reply."""
+    op(
+        page,
+        {"type": "message", "id": f"u{number}", "role": "user", "text": text, "state": "done"},
+        {"type": "message", "id": f"a{number}", "role": "assistant", "text": "", "state": "streaming"},
+        {"type": "busy", "value": True},
+    )
+
+
+def delta(page: Page, number: int, text: str, **more: Any) -> None:
+    """Stream a piece into a reply."""
+    op(page, {"type": "delta", "id": f"a{number}", "delta": text, "provider": "local", "segment": 0, **more})
+    settle(page)
+
+
+def finish(page: Page, number: int, state: str = "done", **more: Any) -> None:
+    """End a reply."""
+    op(
+        page,
+        {"type": "finish", "id": f"a{number}", "state": state, "provider": "local", "model": "tiny", **more},
+        {"type": "busy", "value": False},
+    )
+
+
+def reply(page: Page, number: int) -> Locator:
+    """Return a reply's element."""
+    return page.locator(f"[data-testid=message][data-id=a{number}]")
+
+
+class TestFirstFrame:
+    """Before any script has run."""
+
+    def test_the_page_stands_without_javascript(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """With scripts off there is a header, a composer and a placeholder for the panel; <noscript> says what is missing."""
+        with chromium_without_webgpu.new_context(java_script_enabled=False) as context:
+            page = context.new_page()
+            page.goto(origin)
+            assert page.get_by_test_id("composer").is_visible()
+            assert page.locator("#panel-root .bone").first.is_visible()
+            assert "needs JavaScript" in page.locator("noscript").inner_html()
+            assert page.locator("html").get_attribute("lang") == "en"
+
+    def test_no_handler_or_script_stands_in_the_html(self) -> None:
+        """The policy would refuse them; nothing external is named either."""
+        html = (STATIC / "index.html").read_text()
+        assert " on" not in {word[:3] for word in html.split("<") if "=" in word}
+        assert "<script>" not in html
+        assert "http:" not in html.replace("http://www.w3.org", "")
+        assert "https:" not in html
+
+    def test_boot_is_told_with_progress(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """`status` messages show text and fraction until the core is ready."""
+        with shell_page(chromium_without_webgpu, origin, core=False) as (page, _):
+            say(page, {"kind": "status", "phase": "python", "text": "Starting Python", "fraction": 0.4})
+            assert page.locator("#boot .boot-text").inner_text() == "Starting Python"
+            assert page.locator("#boot progress").get_attribute("value") == "0.4"
+            say(page, {"kind": "status", "phase": "panel", "text": "Views", "fraction": None})
+            assert page.locator("#boot progress").get_attribute("value") is None
+            say(page, {"kind": "ready", "stage": "core"})
+            assert page.locator("#boot").is_hidden()
+            assert page.locator("#panel-root [data-skeleton]").count() == 1
+            say(page, {"kind": "ready", "stage": "ui"})
+            assert page.locator("#panel-root [data-skeleton]").count() == 0
+
+    def test_without_webgpu_the_welcome_says_why(self, page: Page) -> None:
+        """The promise of a model in the browser gives way to the reason and the remedy."""
+        until(lambda: page.locator("#no-local").is_visible(), timeout=25, what="reason")
+        assert page.locator("#promise").is_hidden()
+        assert "WebGPU" in page.locator("#no-local").inner_text()
+
+
+class TestComposer:
+    """Writing and sending."""
+
+    def test_enter_sends_and_shift_enter_breaks(self, page: Page) -> None:
+        """A message with a line break goes out whole and trimmed, once, and the field is empty again."""
+        composer = page.get_by_test_id("composer")
+        composer.press_sequentially("  one")
+        composer.press("Shift+Enter")
+        composer.press_sequentially("two ")
+        composer.press("Enter")
+        assert wait_sent(page, "ui") == [{"kind": "ui", "event": "send", "text": "one\ntwo", "transferred": 0}]
+        assert composer.input_value() == ""
+
+    def test_the_field_grows_with_its_text(self, page: Page) -> None:
+        """Ten lines make it taller, a hundred no more than its limit."""
+        composer = page.get_by_test_id("composer")
+
+        def height(lines: int) -> float:
+            composer.fill("\n".join("x" * lines))
+            box = composer.bounding_box()
+            assert box is not None
+            return box["height"]
+
+        one, ten, many = height(1), height(10), height(100)
+        assert one < ten <= many <= 16 * 16
+
+    def test_an_input_methods_enter_is_not_a_send(self, page: Page) -> None:
+        """While a word is being composed, Enter chooses it."""
+        page.get_by_test_id("composer").fill("にほ")
+        for extra in ({"isComposing": True}, {"keyCode": 229}):
+            page.get_by_test_id("composer").dispatch_event("keydown", {"key": "Enter", **extra})
+        assert sent(page, "ui") == []
+
+    @pytest.mark.parametrize("text", ["", "   ", "\n\n"])
+    def test_nothing_is_not_sent(self, page: Page, text: str) -> None:
+        """An empty message says what to do, marks the field, keeps the focus there, and the hint goes with the first letter."""
+        composer = page.get_by_test_id("composer")
+        composer.fill(text)
+        page.get_by_test_id("send").click()
+        assert sent(page, "ui") == []
+        assert "write a message" in page.locator("#hint").inner_text()
+        assert composer.get_attribute("aria-invalid") == "true"
+        assert page.evaluate("document.activeElement.id") == "composer"
+        composer.press_sequentially("x")
+        assert composer.get_attribute("aria-invalid") is None
+        assert "Enter sends" in page.locator("#hint").inner_text()
+
+    def test_typed_and_sent_before_the_core_is_up(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """The text is kept, the wait is said, and it goes out once when the core is ready."""
+        with shell_page(chromium_without_webgpu, origin, core=False) as (page, _):
+            composer = page.get_by_test_id("composer")
+            composer.fill("early")
+            composer.press("Enter")
+            composer.press("Enter")
+            assert sent(page, "ui") == []
+            assert composer.input_value() == "early"
+            assert "as soon as" in page.locator("#hint").inner_text()
+            say(page, {"kind": "ready", "stage": "core"})
+            assert [m["text"] for m in sent(page, "ui")] == ["early"]
+            assert composer.input_value() == ""
+
+    def test_an_early_send_that_is_edited_waits_for_its_writer(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """Typing on after an early Enter takes the send back."""
+        with shell_page(chromium_without_webgpu, origin, core=False) as (page, _):
+            page.get_by_test_id("composer").fill("early")
+            page.get_by_test_id("composer").press("Enter")
+            page.get_by_test_id("composer").press_sequentially(" and more")
+            say(page, {"kind": "ready", "stage": "core"})
+            assert sent(page, "ui") == []
+
+    def test_stop_while_busy(self, page: Page) -> None:
+        """While an answer is under way the send button is a stop button; text typed meanwhile is kept."""
+        ask(page, 1)
+        assert page.get_by_test_id("send").is_hidden()
+        page.get_by_test_id("composer").fill("next")
+        page.get_by_test_id("composer").press("Enter")
+        page.get_by_test_id("stop").click()
+        assert [m["event"] for m in sent(page, "ui")] == ["stop"]
+        finish(page, 1, "stopped")
+        assert page.get_by_test_id("stop").is_hidden()
+        assert page.get_by_test_id("composer").input_value() == "next"
+        assert page.evaluate("document.activeElement.id") == "composer", "the stop button had the focus and is gone"
+
+    def test_a_suggestion_fills_the_field(self, page: Page) -> None:
+        """The welcome's ideas are put into the composer for the person to send."""
+        page.get_by_role("button", name="What is the capital of France?").click()
+        assert page.get_by_test_id("composer").input_value() == "What is the capital of France?"
+        assert page.evaluate("document.activeElement.id") == "composer"
+
+    def test_on_touch_enter_breaks_the_line(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """A phone's Enter key makes a line; the button sends."""
+        with shell_page(chromium_without_webgpu, origin, **PHONE, is_mobile=True) as (page, _):
+            page.get_by_test_id("composer").fill("one")
+            page.get_by_test_id("composer").press("Enter")
+            assert sent(page, "ui") == []
+            assert page.get_by_test_id("composer").input_value() == "one\n"
+            page.get_by_test_id("send").click()
+            assert [m["text"] for m in sent(page, "ui")] == ["one"]
+
+    def test_new_conversation(self, page: Page) -> None:
+        """The button tells Python; `clear` empties the list and brings the welcome back."""
+        ask(page, 1)
+        assert page.locator("#hello").is_hidden()
+        page.get_by_test_id("new-conversation").click()
+        assert [m["event"] for m in sent(page, "ui")] == ["new-conversation"]
+        op(page, {"type": "clear"})
+        assert page.get_by_test_id("message").count() == 0
+        assert page.locator("#hello").is_visible()
+
+
+class TestMessages:
+    """The list."""
+
+    def test_a_reply_streams_and_ends_with_its_figures(self, page: Page) -> None:
+        """Role, state, provider and segments are on the element; the stats line names who, what, how much and how fast."""
+        ask(page, 1, text="<b>my</b>\nquestion")
+        user = page.locator("[data-testid=message][data-role=user]")
+        assert user.locator(".body").inner_text() == "<b>my</b>\nquestion"
+        assert reply(page, 1).get_attribute("data-state") == "streaming"
+        delta(page, 1, "The **capi")
+        delta(page, 1, "tal**")
+        assert reply(page, 1).locator("strong").inner_text() == "capital"
+        assert reply(page, 1).get_attribute("data-provider") == "local"
+        stats = {"usage": {"completionTokens": 12}, "timings": {"ttftMs": 1234.5, "totalMs": 3000, "decodeTps": 7.256}, "cost": 0}
+        finish(page, 1, stats=stats)
+        assert reply(page, 1).get_attribute("data-state") == "done"
+        assert reply(page, 1).get_attribute("data-segments") == "1"
+        line = " ".join(reply(page, 1).get_by_test_id("stats").inner_text().split())
+        assert line == "In this browser tiny 12 tokens first after 1.2 s 7.26 tok/s no cost"
+
+    @pytest.mark.parametrize(
+        ("cost", "shown"), [(0.0004, "$0.0004"), (1.5, "$1.5"), (None, ""), ({"amount": 0.02, "currency": "EUR"}, "€0.02")]
+    )
+    def test_cost_is_shown_when_it_is_known(self, page: Page, cost: Any, shown: str) -> None:
+        """Money with its currency, small sums with their digits, nothing when nobody said."""
+        ask(page, 1)
+        finish(page, 1, stats={"cost": cost})
+        figures = reply(page, 1).locator(".figure").all_inner_texts()
+        assert figures == [text for text in ("tiny", shown) if text]
+
+    def test_an_error_is_shown_with_its_remedy(self, page: Page) -> None:
+        """What was written stays, the message stands below it, and it is announced."""
+        ask(page, 1)
+        delta(page, 1, "So far")
+        finish(page, 1, "error", error={"name": "GatewayError", "message": "<i>No</i> model. Start one.", "code": "x"})
+        assert "So far" in reply(page, 1).inner_text()
+        assert "<i>No</i> model. Start one." in reply(page, 1).locator(".problem").inner_text()
+        assert "Start one." in page.locator("#announcer").inner_text()
+
+    def test_a_handover_is_marked(self, page: Page) -> None:
+        """When another provider goes on, the message says so and counts its segments."""
+        ask(page, 1)
+        delta(page, 1, "Local text, ")
+        delta(page, 1, "cloud text.", provider="cloud", segment=1)
+        assert reply(page, 1).get_attribute("data-provider") == "cloud"
+        assert reply(page, 1).get_attribute("data-segments") == "2"
+        assert "Server" in reply(page, 1).locator(".handover").inner_text()
+        assert "Local text, cloud text." in reply(page, 1).inner_text()
+
+    def test_states_are_announced_but_not_tokens(self, page: Page) -> None:
+        """Assistive technology hears that an answer began and ended; the list itself is no live region."""
+        ask(page, 1)
+        assert page.locator("#announcer").inner_text() == "Answering"
+        for _ in range(5):
+            delta(page, 1, "word ")
+        assert page.locator("#announcer").inner_text() == "Answering"
+        finish(page, 1)
+        assert page.locator("#announcer").inner_text() == "Answer complete"
+        assert page.evaluate("document.querySelector('#messages').closest('[aria-live]')") is None
+
+    def test_many_deltas_are_drawn_together(self, page: Page) -> None:
+        """Two thousand deltas that come at once are all there, and cost a handful of drawings."""
+        ask(page, 1)
+        drawings = page.evaluate(
+            """async () => {
+                 let count = 0;
+                 new MutationObserver(() => (count += 1)).observe(document.querySelector('[data-id=a1] .body'),
+                   {childList: true, subtree: true, characterData: true});
+                 for (let i = 0; i < 2000; i += 1)
+                   python.say({kind: 'view', op: {type: 'delta', id: 'a1', delta: `w${i} `, provider: 'local', segment: 0}});
+                 await new Promise((done) => setTimeout(done, 500));
+                 return count;
+               }"""
+        )
+        assert drawings <= 3
+        assert reply(page, 1).locator(".body").inner_text().split() == [f"w{i}" for i in range(2000)]
+
+    def test_what_comes_for_an_unknown_message_harms_nothing(self, page: Page) -> None:
+        """A delta or an end after `clear` finds nobody."""
+        ask(page, 1)
+        op(page, {"type": "clear"})
+        delta(page, 1, "late")
+        finish(page, 1)
+        assert page.get_by_test_id("message").count() == 0
+
+
+class TestScroll:
+    """Following the end, and letting go of it."""
+
+    def fill(self, page: Page) -> None:
+        """Stream more than a screen."""
+        ask(page, 1)
+        for i in range(40):
+            delta(page, 1, f"Paragraph {i}.\n\n")
+
+    @staticmethod
+    def gap(page: Page) -> float:
+        """Return the pixels between the reader and the end."""
+        settle(page)
+        return float(
+            page.evaluate("(({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight)(scroller)")
+        )
+
+    def test_it_follows_lets_go_and_takes_hold_again(self, page: Page) -> None:
+        """At the end the view follows; a scroll up lets go and shows the way back; the button takes hold again."""
+        self.fill(page)
+        assert self.gap(page) <= 1
+        assert page.locator("#jump").is_hidden()
+        page.mouse.move(400, 400)
+        page.mouse.wheel(0, -300)
+        until(lambda: page.locator("#jump").is_visible(), timeout=5, what="let go")
+        top = page.evaluate("scroller.scrollTop")
+        for i in range(10):
+            delta(page, 1, f"More {i}.\n\n")
+        assert page.evaluate("scroller.scrollTop") == top
+        page.locator("#jump").click()
+        assert self.gap(page) <= 1
+        delta(page, 1, "And on.\n\n")
+        assert self.gap(page) <= 1
+        assert page.locator("#jump").is_hidden()
+
+    def test_coming_back_to_the_end_takes_hold(self, page: Page) -> None:
+        """Scrolling down to the end by oneself is enough."""
+        self.fill(page)
+        page.mouse.move(400, 400)
+        page.mouse.wheel(0, -200)
+        until(lambda: page.locator("#jump").is_visible(), timeout=5, what="let go")
+        page.mouse.wheel(0, 5000)
+        until(lambda: page.locator("#jump").is_hidden(), timeout=5, what="hold")
+        delta(page, 1, "More.\n\nAnd more.\n\n")
+        assert self.gap(page) <= 1
+
+    def test_sending_goes_to_the_end(self, page: Page) -> None:
+        """Who sends wants to see the answer."""
+        self.fill(page)
+        finish(page, 1)
+        page.mouse.move(400, 400)
+        page.mouse.wheel(0, -300)
+        until(lambda: page.locator("#jump").is_visible(), timeout=5, what="let go")
+        page.get_by_test_id("composer").fill("next")
+        page.get_by_test_id("composer").press("Enter")
+        assert self.gap(page) <= 1
+
+
+class TestToasts:
+    """Notices."""
+
+    def test_kind_text_and_dismissal(self, page: Page) -> None:
+        """A toast carries its kind, shows text as text, and goes when it is dismissed."""
+        op(page, {"type": "toast", "toast": "fallback", "text": "<b>Local</b> stopped."})
+        toast = page.get_by_test_id("toast")
+        assert toast.get_attribute("data-kind") == "fallback"
+        assert toast.inner_text() == "<b>Local</b> stopped."
+        assert page.locator("#toasts").get_attribute("aria-live") == "polite"
+        toast.get_by_role("button", name="Dismiss").click()
+        assert toast.count() == 0
+
+    def test_they_go_by_themselves_but_not_during_an_answer(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """A notice stays while an answer is under way and twenty seconds after; an error stays until it is dismissed."""
+        with shell_page(chromium_without_webgpu, origin) as (page, _):
+            page.clock.install()
+            op(page, {"type": "busy", "value": True}, {"type": "toast", "toast": "fallback", "text": "a"})
+            op(page, {"type": "toast", "toast": "error", "text": "b"})
+            page.clock.run_for(120_000)
+            assert page.get_by_test_id("toast").count() == 2
+            op(page, {"type": "busy", "value": False})
+            page.clock.run_for(19_000)
+            assert page.get_by_test_id("toast").count() == 2
+            page.clock.run_for(2_000)
+            assert page.get_by_test_id("toast").all_inner_texts() == ["b"]
+
+    def test_only_the_last_few_stand(self, page: Page) -> None:
+        """A storm of notices does not cover the page."""
+        op(page, *({"type": "toast", "toast": "info", "text": str(i)} for i in range(9)))
+        assert page.get_by_test_id("toast").all_inner_texts() == ["5", "6", "7", "8"]
+
+    def test_refused_storage_is_told_once(self, page: Page) -> None:
+        """A browser that keeps nothing costs the settings, not the page, and the person is told once."""
+        page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }; }")
+        say(page, {"kind": "store", "key": "a", "value": 1}, {"kind": "store", "key": "b", "value": 2})
+        assert page.get_by_test_id("toast").count() == 1
+
+    def test_offline_is_said_and_unsaid(self, page: Page) -> None:
+        """Going offline shows a line and tells Python; coming back takes it away."""
+        page.context.set_offline(True)
+        until(lambda: page.locator("#notice").is_visible(), timeout=5, what="offline line")
+        page.context.set_offline(False)
+        until(lambda: page.locator("#notice").is_hidden(), timeout=5, what="line gone")
+        assert [m["value"] for m in sent(page, "online")] == [False, True]
+
+
+class TestForm:
+    """Theme, small screens, keyboard, contrast."""
+
+    def test_the_theme_goes_round_and_is_kept(self, page: Page) -> None:
+        """System, light, dark, system; the choice is on <html> before the first paint of the next visit."""
+        button, html = page.locator("#theme"), page.locator("html")
+        seen = []
+        for _ in range(3):
+            button.click()
+            seen.append((html.get_attribute("data-theme"), button.get_attribute("aria-label")))
+        assert seen == [("light", "Theme: light"), ("dark", "Theme: dark"), (None, "Theme: as the system")]
+        button.click()
+        button.click()
+        page.reload()
+        assert html.get_attribute("data-theme") == "dark"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 22, 20)"
+
+    def test_the_drawer_on_a_phone(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """The button opens the panel and says so; Escape closes it and the focus comes back; nothing sticks out sideways."""
+        with shell_page(chromium_without_webgpu, origin, **PHONE) as (page, _):
+            panel, button = page.locator("#panel-root"), page.locator("#panel-toggle")
+            assert panel.is_hidden()
+            button.click()
+            assert button.get_attribute("aria-expanded") == "true"
+            assert panel.is_visible()
+            assert page.evaluate("document.activeElement.id") == "panel-root"
+            page.keyboard.press("Escape")
+            until(panel.is_hidden, timeout=5, what="closed")
+            assert button.get_attribute("aria-expanded") == "false"
+            assert page.evaluate("document.activeElement.id") == "panel-toggle"
+            button.click()
+            page.locator("#scrim").click(position={"x": 5, "y": 300})
+            until(panel.is_hidden, timeout=5, what="closed by the scrim")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    def test_wide_content_scrolls_inside_itself(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """Long words, code and tables do not widen a phone's page."""
+        with shell_page(chromium_without_webgpu, origin, **PHONE) as (page, _):
+            wide = f"{'x' * 200}\n\n```\n{'y' * 200}\n```\n\n| {' | '.join('column' for _ in range(20))} |\n|{'---|' * 20}\n"
+            op(page, {"type": "message", "id": "a1", "role": "assistant", "text": wide, "state": "done"})
+            assert page.evaluate("[document.documentElement.scrollWidth, scroller.scrollWidth - scroller.clientWidth]") == [
+                390,
+                0,
+            ]
+
+    def test_the_keyboard_reaches_everything_in_order(self, page: Page) -> None:
+        """From the top: skip link, header's buttons, the welcome's ideas, composer, send."""
+        page.evaluate("document.querySelector('.skip').focus()")
+        order = ["skip"]
+        for _ in range(8):
+            page.keyboard.press("Tab")
+            order.append(
+                page.evaluate(
+                    "document.activeElement.id || document.activeElement.className || document.activeElement.textContent"
+                )
+            )
+        assert order[:3] == ["skip", "new-conversation", "theme"]
+        assert order.index("composer") < order.index("send")
+        assert "What is the capital of France?" in order
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_every_text_has_contrast(self, chromium_without_webgpu: Browser, origin: str, scheme: Any) -> None:
+        """Each text on the page stands out from what is behind it by 4.5 to 1 at least (WCAG AA)."""
+        with shell_page(chromium_without_webgpu, origin, color_scheme=scheme) as (page, _):
+            low = page.evaluate(CONTRAST)
+            ask(page, 1)
+            delta(page, 1, "Text with `code`, a [link](https://a.example).\n\n> quote\n\n```js\ncode\n```\n")
+            delta(page, 1, "more", provider="cloud", segment=1)
+            finish(page, 1, "error", stats={"cost": 0}, error={"name": "E", "message": "Problem"})
+            ask(page, 2)
+            finish(page, 2, provider="cloud")
+            op(page, {"type": "toast", "toast": "warning", "text": "toast"})
+            page.get_by_test_id("send").click()
+            assert low + page.evaluate(CONTRAST) == []
+
+    def test_reduced_motion_stops_what_moves(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """Who asked for less motion sees nothing that moves."""
+        with shell_page(chromium_without_webgpu, origin, reduced_motion="reduce") as (page, _):
+            ask(page, 1)
+            delta(page, 1, "x")
+            op(page, {"type": "toast", "toast": "info", "text": "t"})
+            page.evaluate("new Promise((done) => setTimeout(done, 100))")
+            assert page.evaluate("document.getAnimations().filter((a) => a.playState === 'running').length") == 0
+
+
+CONTRAST = """() => {
+  const parse = (color) => { const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number); return {r, g, b, a}; };
+  const mix = (top, under, k) => top[k] * top.a + under[k] * (1 - top.a);
+  const over = (top, under) => ({a: 1, r: mix(top, under, 'r'), g: mix(top, under, 'g'), b: mix(top, under, 'b')});
+  const back = (node) => {
+    if (!node) return {r: 255, g: 255, b: 255, a: 1};
+    const own = parse(getComputedStyle(node).backgroundColor);
+    return own.a === 1 ? own : over(own, back(node.parentElement));
+  };
+  const light = ({r, g, b}) => {
+    const [x, y, z] = [r, g, b].map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const low = [];
+  for (const node of document.querySelectorAll('body *')) {
+    const text = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+    if (!text || !node.checkVisibility({visibilityProperty: true}) || node.closest('.hidden, .skip, svg, noscript')) continue;
+    const ground = back(node);
+    const [a, b] = [light(over(parse(getComputedStyle(node).color), ground)), light(ground)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) low.push(`${node.tagName}.${node.className} ${ratio.toFixed(2)}`);
+  }
+  return low;
+}"""
