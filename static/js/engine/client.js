@@ -7,8 +7,9 @@
  *  - silence: while calls are pending the worker is pinged. It is given up after `misses` pings in a row without a pong, counted in
  *    turns of this thread's own timer, so that neither a frozen page nor Python at work here is mistaken for a dead engine. A
  *    software adapter may hold the worker up for seconds: 30 s is the least that is fair.
- *  - then all pending calls reject with EngineDeadError, phase 'worker', `onDeath` is told once, and calls reject at once until
- *    `attach` brings the port of a new worker.
+ *  - a lost device: the worker lives, but only its end is sure to free the memory, so it counts as gone too (`onLost`).
+ *  - then all pending calls reject with EngineDeadError (or DeviceLostError), phase 'worker', the listener is told once, and calls
+ *    reject at once until `attach` brings the port of a new worker.
  */
 
 /** @import {EngineFailure, ToClient} from './wire.js' */
@@ -33,7 +34,7 @@ const STOPS = /** @type {Record<string, (args: any) => {op: string, args: object
 export class EngineClient {
   /** @type {((json: string) => void)|null} told an EngineFailure as JSON, once a worker, when it is dead or silent */
   onDeath = null;
-  /** @type {((json: string) => void)|null} told an EngineFailure as JSON when the model is gone but the worker lives (device loss) */
+  /** @type {((json: string) => void)|null} the same when the graphics device was lost under a worker that lives */
   onLost = null;
 
   /** @type {MessagePort|null} */ #port = null;
@@ -64,14 +65,6 @@ export class EngineClient {
     port.addEventListener('messageerror', () => this.#die('sent a message that cannot be read'), {signal});
     port.addEventListener('close', () => this.#die('has ended'), {signal});
     port.start();
-  }
-
-  /**
-   * Let go of the present worker: calls pending reject, new ones do too until `attach`. For one that lives but is to be replaced.
-   */
-  detach() {
-    this.#dead = dead('The local engine is being started anew.');
-    this.#end(this.#dead);
   }
 
   /**
@@ -107,7 +100,7 @@ export class EngineClient {
   #receive(message, lockName, signal) {
     this.#unanswered = 0; // any word of the worker's is a sign of life
     if (message.kind === 'hello') this.#waitForDeath(lockName, signal);
-    else if (message.kind === 'lost') tell(this.onLost, message.error);
+    else if (message.kind === 'lost') this.#over(fromWire(message.error), this.onLost);
     else if (message.kind !== 'pong') this.#settle(message);
   }
 
@@ -147,11 +140,15 @@ export class EngineClient {
 
   /** @param {string} how */
   #die(how) {
+    this.#over(dead(`The local engine ${how}: it is being started anew, and the model must be loaded again.`), this.onDeath);
+  }
+
+  /** @param {EngineError} error @param {((json: string) => void)|null} listener told once a worker */
+  #over(error, listener) {
     if (this.#dead || !this.#port) return;
-    const error = dead(`The local engine ${how}: it is being started anew, and the model must be loaded again.`);
     this.#dead = error;
     this.#end(error);
-    tell(this.onDeath, toWire(error, 'worker'));
+    tell(listener, toWire(error, 'worker'));
   }
 
   /** @param {EngineError} error reject whatever is pending and let go of the worker */

@@ -150,7 +150,8 @@ export class Engine {
    */
   async #blame(error, needed) {
     this.#lost ||= error.name === 'DeviceLostError';
-    if (error.phase === 'probe' || error.name === 'DeviceLostError') return error;
+    if (error.name === 'DeviceLostError') return new EngineError(error.name, error.message, 'load', error.details);
+    if (error.phase === 'probe') return error;
     const damaged = [];
     for (const item of needed.items) if (await dropIfDamaged(item)) damaged.push(item.path);
     if (!damaged.length) return error;

@@ -6,7 +6,7 @@
  *     worker -> client   {kind: 'hello'}                  the worker holds its Web Lock from here on
  *                        {kind: 'result'|'error'|'event', id, ...}
  *                        {kind: 'pong', n}
- *                        {kind: 'lost', error}            nobody asked: the model is gone (device loss) though the worker lives
+ *                        {kind: 'lost', error}            nobody asked: the loaded model went with its device; replace the worker
  *
  * Operations, with the arguments and results that Python sees as JSON (camelCase):
  *

@@ -86,17 +86,28 @@ def test_this_threads_own_pause_is_not_held_against_the_worker(open_bench: Calla
 
 
 def test_a_lost_device_ends_the_running_chat_and_is_told(bench: Bench, desk: Desk) -> None:
-    """A real device destroyed under a generation that never settles: the chat rejects, `onLost` is told, a load works."""
+    """A real device destroyed under a generation that never settles: the chat rejects, `onLost` is told, a new worker goes on."""
     entry = desk.add(model(device=True))
     bench.call("load", {"model": entry})
     failed = bench.call("chat", bench.chat("r1", {"say": ["a", "b", "c"], "loseAt": 2}))["failed"]
     assert (failed["name"], failed["phase"]) == ("DeviceLostError", "worker")
     assert [event["delta"] for event in bench.events()] == ["a", "b"]
     assert [loss["name"] for loss in bench.page.evaluate("bench.losses")] == ["DeviceLostError"]
-    assert bench.call("status")["state"] == "lost"
-    assert bench.call("chat", bench.chat("r2", {}))["failed"]["name"] == "ModelNotLoadedError"
+    assert bench.call("ping")["failed"]["name"] == "DeviceLostError"
+    bench.page.evaluate("bench.terminate()")
+    bench.page.evaluate("bench.restart('/pages/scripted.worker.js')")
     assert bench.call("load", {"model": entry})["downloadedBytes"] == 0
     assert bench.call("chat", bench.chat("r3", {"say": ["back"]}))["text"] == "back"
+    assert bench.page.evaluate("bench.deaths") == []
+
+
+def test_a_device_lost_while_loading_is_the_loads_failure(bench: Bench, desk: Desk) -> None:
+    """Memory that runs out while weights move in: the load rejects in phase 'load', and another model can be loaded."""
+    failed = bench.call("load", {"model": desk.add(model("big", device=True, lose=True))})["failed"]
+    assert (failed["name"], failed["phase"]) == ("DeviceLostError", "load")
+    assert bench.page.evaluate("bench.losses") == []
+    assert bench.call("status")["state"] == "lost"
+    assert bench.call("load", {"model": desk.add(model("small"))})["model"] == "small"
 
 
 def test_unloading_is_not_a_loss(bench: Bench, desk: Desk) -> None:

@@ -1,5 +1,5 @@
 // The engine worker with a WebLLM that follows a script: a stand-in for the package only, the rest is the real thing.
-// A model's config says how loading goes: {script: {steps, everyMs, fail, device}}; the last message says how generating goes:
+// A model's config says how loading goes: {script: {steps, everyMs, fail, device, lose}}; the last message says how generating goes:
 // {say: [text...], everyMs, failAt, fail, loseAt, hangAt, endless}. `fail` is [name, message], or a string to throw bare.
 import {serve} from '/js/engine/host.js';
 
@@ -32,6 +32,10 @@ class MLCEngine {
     this.library = await (await fetch(this.record.model_lib)).text();
     await this.read('webllm/model', 'tokenizer.json');
     if (script.device) this.device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    if (script.lose) {
+      this.device.destroy();
+      await new Promise(() => {});
+    }
     for (const [i, {dataPath}] of records.entries()) {
       const bytes = (await (await this.read('webllm/model', dataPath)).arrayBuffer()).byteLength;
       if (script.shardBytes && bytes !== script.shardBytes) throw new RangeError('offset is out of bounds');
