@@ -104,7 +104,7 @@ class Preferences:
         if response.status == 409:
             return False
         self._dirty -= sent
-        if response.status != 200:
+        if response.status != 200 or not _whole(answer):
             log.warning("the server did not take the preferences: %s", answer)
             return not self._dirty
         self._version = answer["version"]
@@ -120,7 +120,12 @@ class Preferences:
         except (UnreachableError, ValueError) as error:
             log.info("no preferences from the server: %s", error)
             return {}
-        if response.status != 200 or not isinstance(answer.get("preferences"), dict):
+        if response.status != 200 or not _whole(answer):
             return {}
-        self._version = int(answer.get("version", 0))
+        self._version = answer["version"]
         return dict(answer["preferences"])
+
+
+def _whole(answer: object) -> bool:
+    """Whether this is the server's answer as it is meant to be."""
+    return isinstance(answer, dict) and isinstance(answer.get("version"), int) and isinstance(answer.get("preferences"), dict)
