@@ -12,6 +12,7 @@ import contextlib
 import importlib.metadata
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "software": "model-software.wasm"}
+
+CODE = {
+    "weights": ("quantise.py", "shards.py", "checkpoint.py", "tokenizer.py"),
+    "library": ("compile.py", "lower.py", "model", "kernels"),
+}
+"""What each kept step is made by."""
 
 # Usual seconds of each step on two slow cores, for the estimate of what remains.
 FETCH, RUNTIME, PUBLISH = 30.0, 60.0, 1.0
@@ -72,6 +79,8 @@ def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:
 
 
 def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Path:
+    for step in CODE:
+        _code(step)
     _check_tools()
     opened, origin = _open(entry, progress)
     progress.step("weights", f"quantising the weights to {entry.quantisation}")
@@ -127,8 +136,8 @@ def _weights(entry: Entry, opened: Checkpoint, origin: str) -> Path:
         tokenizer.write(opened, folder)
         compress(folder)
 
-    code = [HERE / f"{module}.py" for module in ("quantise", "shards", "checkpoint", "tokenizer")]
-    name = steps.key(origin, entry.quantisation, opened.config, _versions("gguf", "numpy", "tokenizers"), BROTLI_QUALITY, *code)
+    made_by = _versions("gguf", "numpy", "tokenizers")
+    name = steps.key(origin, entry.quantisation, opened.config, made_by, BROTLI_QUALITY, _code("weights"))
     return steps.once(paths.home() / "steps" / "weights" / name, make)
 
 
@@ -144,18 +153,8 @@ def _library(entry: Entry, opened: Checkpoint, profile: Profile, progress: Progr
             link(compiled.objects, folder / LIBRARIES[profile])
         compress(folder)
 
-    code = [HERE / "compile.py", HERE / "lower.py", HERE / "model", HERE / "kernels"]
-    runtime = pack.objects()[0].parent.name
-    name = steps.key(
-        opened.config,
-        entry.quantisation,
-        profile,
-        _versions("apache-tvm", "apache-tvm-ffi"),
-        runtime,
-        FLAGS,
-        BROTLI_QUALITY,
-        *code,
-    )
+    made_by = [*_versions("apache-tvm", "apache-tvm-ffi"), pack.objects()[0].parent.name, FLAGS]
+    name = steps.key(opened.config, entry.quantisation, profile, made_by, BROTLI_QUALITY, _code("library"))
     return steps.once(paths.home() / "steps" / "libraries" / name, make)
 
 
@@ -209,6 +208,15 @@ def _place(made: Path, folder: Path) -> None:
             os.link(file, folder / file.name)
         except OSError:
             shutil.copyfile(file, folder / file.name)
+
+
+@cache
+def _code(step: str) -> str:
+    """Return a hash of the sources that decide a step's result, as they are when a process first asks.
+
+    `build` asks before it loads them: code edited later must not be taken for the code that runs.
+    """
+    return steps.key(*(HERE / name for name in CODE[step]))
 
 
 def _versions(*distributions: str) -> list[str]:

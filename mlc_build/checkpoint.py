@@ -174,9 +174,7 @@ def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
     heads, width = int(_need(fields, "llama.attention.head_count")), int(_need(fields, "llama.embedding_length"))
     longest = int(_need(fields, "llama.context_length"))
     if entry.context > longest:
-        raise SourceError(
-            f"the catalogue gives {entry.id} a context of {entry.context}; the checkpoint was trained for {longest}"
-        )
+        raise SourceError(f"the catalogue gives {entry.id} a context of {entry.context}; the checkpoint has {longest}")
     return ModelConfig(
         hidden_size=width,
         num_hidden_layers=int(_need(fields, "llama.block_count")),
@@ -198,7 +196,7 @@ def _vocabulary(fields: dict[str, Any]) -> Vocabulary:
     model, split = _need(fields, "tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "default")
     if model != "gpt2" or split not in {"smollm", "gpt-2", "default"}:
         raise SourceError(
-            f"tokenizer.ggml.model is {model!r} with the splitting rule {split!r}; gpt2 with smollm or gpt-2 can be built so far"
+            f"tokenizer.ggml.model is {model!r}, split by {split!r}; only gpt2 split by smollm or gpt-2 can be built so far"
         )
     eos = int(_need(fields, "tokenizer.ggml.eos_token_id"))
     return Vocabulary(

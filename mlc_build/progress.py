@@ -86,7 +86,7 @@ class Progress:
             self.stream.flush()
         elif force or now - self._printed >= 5:  # a log gets a line a step, and a sign of life in long ones
             print(line, file=self.stream, flush=True)
-        self._printed = now
+            self._printed = now
 
 
 def _span(seconds: float) -> str:

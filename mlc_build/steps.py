@@ -55,6 +55,7 @@ def once(final: Path, make: Callable[[Path], None]) -> Path:
 
 def publish(made: Path, final: Path) -> None:
     """Rename a whole folder into place; when another process was faster, its equal result stays and ours is dropped."""
+    final.parent.mkdir(parents=True, exist_ok=True)
     made.chmod(0o755)  # temporary folders are made for their owner alone
     try:
         made.replace(final)

@@ -93,6 +93,4 @@ def check(template: dict[str, Any], source: str, entry: Entry) -> None:
         prefix = theirs.removesuffix(ours) if theirs.endswith(ours) else ""
         system = prefix.startswith(f"{OPEN}system\n") and prefix.count(OPEN) == 1 and messages[0]["role"] != "system"
         if not (system and entry.template.get("drop_default_system")):
-            raise SourceError(
-                f"{entry.id}: our conversation template and the checkpoint's differ on {messages}: {ours!r} and {theirs!r}"
-            )
+            raise SourceError(f"{entry.id}: on {messages} our conversation template gives {ours!r}, the checkpoint's {theirs!r}")

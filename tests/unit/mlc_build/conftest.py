@@ -1,0 +1,60 @@
+"""What the compiler's tests share: a cache of their own, a small disk, and the built models of this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hybr.server import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty `$HYBR_HOME`."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HYBR_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, to be filled for real."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting a small disk needs root and the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def real_home() -> Path:
+    """The machine's own cache, where the runtime and the models are built once."""
+    return paths.home()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """The folder of the built `tiny`."""
+    return built("tiny")
+
+
+@pytest.fixture(scope="session")
+def smollm() -> Path:
+    """The folder of the built SmolLM2."""
+    return built("smollm2-135m")
+
+
+def built(name: str) -> Path:
+    """Return a model's folder as today's code builds it: a second or three when that is what is there."""
+    from hybr.mlc_build.build import build
+
+    return build(name)

@@ -1,0 +1,90 @@
+"""Whole builds: what lies on the shelf afterwards, that it repeats, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import brotli
+import pytest
+
+from hybr.mlc_build import manifest, store
+from hybr.mlc_build.build import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.models
+
+FILES = {
+    "mlc-chat-config.json", "tensor-cache.json", "params_shard_0.bin", "tokenizer.json", "tokenizer_config.json",
+    "model.wasm", "model-software.wasm",
+}  # fmt: skip
+
+
+@pytest.fixture
+def fresh(home: Path, real_home: Path) -> Path:
+    """An empty cache that shares nothing with the machine's but the compiled runtime."""
+    (home / "runtime").symlink_to(real_home / "runtime")
+    return home
+
+
+def test_files(tiny: Path) -> None:
+    """All that WebLLM asks for is there, verified, and what can shrink has a compressed sibling that unpacks to it."""
+    found = json.loads((tiny / "manifest.json").read_text())
+    assert {item["path"] for item in found["files"]} == FILES
+    manifest.verify(tiny, found)
+    for name in FILES:
+        if name.endswith((".json", ".wasm")):
+            assert brotli.decompress((tiny / f"{name}.br").read_bytes()) == (tiny / name).read_bytes()
+
+
+def test_config(smollm: Path) -> None:
+    """The chat configuration has no default system turn, the checkpoint's numbers and the catalogue's window."""
+    config = json.loads((smollm / "mlc-chat-config.json").read_text())
+    assert config["conv_template"]["system_message"] == ""
+    assert config["conv_template"]["render_empty_system_message"] is False
+    assert (config["vocab_size"], config["context_window_size"]) == (49152, 2048)
+    assert (config["model_config"]["hidden_size"], config["model_config"]["num_hidden_layers"]) == (576, 30)
+    assert config["conv_template"]["stop_token_ids"] == [2]
+
+
+def test_same_bytes(tiny: Path, fresh: Path) -> None:
+    """A build in another cache, from nothing, is the same revision and the same bytes."""
+    stream = io.StringIO()
+    again = build("tiny", stream=stream)
+    assert again.is_relative_to(fresh)
+    assert again.name == tiny.name
+    for path in tiny.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes()
+    assert store.read("tiny")["state"] == "built"
+    assert "compiling the library for gpu adapters" in stream.getvalue()
+
+
+def test_one_profile(fresh: Path) -> None:
+    """A build for one kind of adapter has that library only."""
+    folder = build("tiny", profiles=("software",), stream=io.StringIO())
+    assert {path.name for path in folder.glob("*.wasm")} == {"model-software.wasm"}
+
+
+def test_killed_and_resumed(fresh: Path) -> None:
+    """A build killed at its libraries counts as missing; the next one takes up the weights that were done and clears the rest."""
+    code = "from hybr.mlc_build.build import build; build('tiny')"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "compiling the library for gpu" in line:
+                break
+        assert store.read("tiny")["state"] == "building"
+        process.send_signal(signal.SIGKILL)
+    assert store.read("tiny")["state"] == "missing"
+    assert store.current("tiny") is None
+    weights = [path.stat().st_mtime_ns for path in (fresh / "steps" / "weights").glob("*/params_shard_0.bin")]
+    assert len(weights) == 1
+    build("tiny", stream=io.StringIO())
+    assert [path.stat().st_mtime_ns for path in (fresh / "steps" / "weights").glob("*/params_shard_0.bin")] == weights
+    assert not list(fresh.rglob("tmp-*"))

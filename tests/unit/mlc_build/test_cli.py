@@ -1,0 +1,100 @@
+"""`hybr models` as a person types it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hybr.mlc_build import catalogue, cli, manifest, store
+from hybr.mlc_build.tiny import CONFIG
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*words: str) -> int:
+    """Run `hybr models ...` and return its exit status."""
+    parser = argparse.ArgumentParser()
+    cli.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["models", *words])
+    return int(args.run(args))
+
+
+@pytest.fixture
+def shelved(home: Path) -> Path:
+    """A small build of `tiny` on the shelf."""
+    made = home / "made"
+    made.mkdir()
+    (made / "tensor-cache.json").write_text(json.dumps({"records": []}))
+    (made / "model.wasm").write_bytes(b"wasm")
+    found = manifest.make(made, catalogue.find("tiny"), CONFIG)
+    return store.put("tiny", made, found["rev"])
+
+
+def test_list(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every artifact of the catalogue has a line; what is built, building or failed says so."""
+    store.write("smollm2-135m", "building", progress={"step": "weights", "fraction": 0.4, "text": "quantising", "eta_s": 9})
+    store.write("tiny-q0f32", "failed", error={"code": "disk-full", "message": "no space left"})
+    assert run("list") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert list(lines) == ["tiny", "tiny-q0f32", "smollm2-135m", "smollm2-135m-q0f32"]
+    assert f"revision {shelved.name}" in lines["tiny"]
+    assert lines["tiny-q0f32"].endswith("no space left")
+    assert "40%, quantising" in lines["smollm2-135m"]
+    assert lines["smollm2-135m-q0f32"].split()[1] == "missing"
+
+
+def test_verify(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A whole model is confirmed; a damaged one is an error that names file and remedy."""
+    assert run("verify", "tiny") == 0
+    (shelved / "model.wasm").write_bytes(b"wasn")
+    assert run("verify", "tiny") == 1
+    told = capsys.readouterr()
+    assert "tiny is whole: 2 files" in told.out
+    assert "model.wasm was altered" in told.err
+    assert "hybr models build tiny" in told.err
+
+
+def test_rm(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Removing works once."""
+    assert run("rm", "tiny") == 0
+    assert not shelved.exists()
+    assert run("rm", "tiny") == 1
+    assert "tiny is not built" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("build", "gpt-9"), "no model 'gpt-9' in the catalogue; there are tiny"),
+        (("build", "tiny", "--quant", "q9"), "tiny is not built in 'q9'; choose q4f32_1 or q0f32"),
+        (("verify", "tiny"), "run: hybr models build tiny"),
+    ],
+)
+def test_bad_input(home: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be is one line on standard error and exit status 1; nothing is left on the shelf."""
+    assert run(*words) == 1
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+    assert store.names() == []
+
+
+def test_bad_profile(home: Path) -> None:
+    """An unknown profile is a usage error."""
+    with pytest.raises(SystemExit):
+        run("build", "tiny", "--profile", "quantum")
+
+
+def test_no_emcc(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without emcc a build stops before it downloads anything, and the page can read why."""
+    monkeypatch.setenv("PATH", str(home))
+    monkeypatch.delenv("EMCC", raising=False)
+    assert run("build", "smollm2-135m") == 1
+    assert "apt-get install emscripten" in capsys.readouterr().err
+    state = store.read("smollm2-135m")
+    assert (state["state"], state["error"]["code"]) == ("failed", "missing-tool")
+    assert not (home / "sources").exists()

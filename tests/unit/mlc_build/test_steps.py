@@ -1,0 +1,127 @@
+"""Steps and locks: whole or absent, whatever happens, and one builder at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hybr.mlc_build import lock, steps
+from hybr.mlc_build.errors import DiskFull
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_once(tmp_path: Path) -> None:
+    """A step runs once; its result is found again."""
+    ran = []
+
+    def make(folder: Path) -> None:
+        ran.append(folder)
+        (folder / "a").write_text("x")
+
+    for _ in range(2):
+        assert (steps.once(tmp_path / "step", make) / "a").read_text() == "x"
+    assert len(ran) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step"]
+
+
+def test_failure_leaves_nothing(tmp_path: Path) -> None:
+    """A step that fails half-way leaves neither a result nor its half."""
+
+    def make(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        steps.once(tmp_path / "step", make)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk(small_disk: Path) -> None:
+    """A disk that fills up under a step is named, with the remedy, and the disk is left as it was."""
+    with pytest.raises(DiskFull, match=r"small.*HYBR_HOME"):
+        steps.once(small_disk / "step", lambda folder: (folder / "big").write_bytes(bytes(2 << 20)) and None)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_killed_builder(tmp_path: Path) -> None:
+    """A builder killed in the middle leaves a folder that is not taken for whole and that the next one sweeps."""
+    code = (
+        "import sys, time; from pathlib import Path; from hybr.mlc_build import steps\n"
+        "def make(folder):\n (folder / 'half').write_text('x'); print('ready', flush=True); time.sleep(60)\n"
+        "steps.once(Path(sys.argv[1]) / 'step', make)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    assert len(list(tmp_path.glob("tmp-*"))) == 1
+    steps.once(tmp_path / "step", lambda folder: (folder / "a").write_text("whole") and None)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "step"]
+
+
+def test_living_workspace_stays(tmp_path: Path) -> None:
+    """Sweeping leaves alone what a running process is filling."""
+    with steps.workspace(tmp_path) as mine:
+        steps.sweep(tmp_path)
+        assert mine.is_dir()
+
+
+def test_faster_twin(tmp_path: Path) -> None:
+    """When another process published the same step meanwhile, its result stays."""
+
+    def make(folder: Path) -> None:
+        (folder / "a").write_text("ours")
+        (tmp_path / "step").mkdir()
+        (tmp_path / "step" / "a").write_text("theirs")
+
+    assert (steps.once(tmp_path / "step", make) / "a").read_text() == "theirs"
+
+
+def test_key(tmp_path: Path) -> None:
+    """The key follows contents, names and order, not times; files stand for what is in them."""
+    file = tmp_path / "code.py"
+    file.write_text("1")
+    first = steps.key("a", 1, file)
+    os.utime(file, (0, 0))
+    assert steps.key("a", 1, file) == first
+    assert len({first, steps.key("a", 2, file), steps.key(1, "a", file)}) == 3
+    file.write_text("2")
+    assert steps.key("a", 1, file) != first
+
+
+def test_prune(tmp_path: Path) -> None:
+    """What no build used for a fortnight goes; what was just used stays."""
+    for name in ("old", "new"):
+        steps.once(tmp_path / name, lambda _folder: None)
+    long_ago = time.time() - 20 * 86400
+    os.utime(tmp_path / "old", (long_ago, long_ago))
+    os.utime(tmp_path / "new", (long_ago, long_ago))
+    steps.once(tmp_path / "new", lambda _folder: None)
+    steps.prune(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_lock_excludes_and_is_released_by_death(tmp_path: Path) -> None:
+    """A lock held elsewhere refuses us at once, and a killed holder lets go."""
+    code = (
+        "import sys, time; from pathlib import Path; from hybr.mlc_build import lock\n"
+        "with lock.hold(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(BlockingIOError), lock.hold(path, wait=False):
+            pass
+        process.kill()
+    with lock.hold(path, wait=False):
+        assert lock.alive(os.getpid())
+    assert not lock.alive(process.pid)
+    assert not lock.alive(None)

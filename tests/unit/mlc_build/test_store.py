@@ -1,0 +1,129 @@
+"""The shelf: states, revisions, and what a dead or second builder means."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hybr.mlc_build import store
+from hybr.mlc_build.errors import Busy, Damaged, UnknownModel
+
+A, B, C = "a" * 16, "b" * 16, "c" * 16
+
+
+def put(home: Path, rev: str) -> Path:
+    """Publish a revision of `tiny` that holds one file and a manifest."""
+    made = Path(tempfile.mkdtemp(dir=home))
+    (made / "manifest.json").write_text(json.dumps({"id": "tiny", "rev": rev}))
+    (made / "file").write_text(rev)
+    return store.put("tiny", made, rev)
+
+
+def dead_process() -> int:
+    """Return the id of a process that has ended."""
+    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True).stdout)
+
+
+def test_nothing(home: Path) -> None:
+    """A model never built is missing, has no folder and no manifest."""
+    assert store.read("tiny")["state"] == "missing"
+    assert store.current("tiny") is None
+    with pytest.raises(UnknownModel, match="hybr models build tiny"):
+        store.manifest("tiny")
+
+
+def test_put(home: Path) -> None:
+    """A published build is current, and its state names the revision."""
+    folder = put(home, A)
+    assert store.current("tiny") == folder
+    assert store.read("tiny") | {"updated": 0} == {
+        "state": "built", "progress": None, "error": None, "rev": A, "pid": os.getpid(), "updated": 0,
+    }  # fmt: skip
+    assert store.manifest("tiny")["rev"] == A
+
+
+def test_previous_revision_stays_one_build_long(home: Path) -> None:
+    """A page that is downloading the revision before finishes; older ones go."""
+    for rev in (A, B, C):
+        put(home, rev)
+    assert sorted(path.name for path in (home / "models" / "tiny").iterdir()) == [B, C, "state.json"]
+
+
+def test_same_revision_again(home: Path) -> None:
+    """Publishing the same contents again keeps what is there."""
+    first = put(home, A)
+    assert put(home, A) == first
+    assert (first / "file").read_text() == A
+
+
+def test_building_keeps_the_revision(home: Path) -> None:
+    """While a rebuild runs, and after it failed, the last build is still named."""
+    put(home, A)
+    store.write("tiny", "building", progress={"step": "weights", "fraction": 0.5, "text": "t", "eta_s": 1})
+    assert (store.read("tiny")["state"], store.read("tiny")["rev"]) == ("building", A)
+    store.write("tiny", "failed", error={"code": "compile", "message": "m"})
+    assert (store.read("tiny")["state"], store.read("tiny")["rev"]) == ("failed", A)
+    assert store.current("tiny") is not None
+
+
+@pytest.mark.parametrize("before", [None, A])
+def test_dead_builder(home: Path, before: str | None) -> None:
+    """A build whose process is gone counts as missing, or as built when there is an earlier revision."""
+    if before:
+        put(home, before)
+    store.write("tiny", "building")
+    path = home / "models" / "tiny" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": dead_process()}))
+    assert store.read("tiny")["state"] == ("built" if before else "missing")
+
+
+@pytest.mark.parametrize("contents", ["", "{", '{"state": "bui'])
+def test_damaged_state(home: Path, contents: str) -> None:
+    """A state file cut short by a crash of the machine means missing, not a crash of ours."""
+    (home / "models" / "tiny").mkdir(parents=True)
+    (home / "models" / "tiny" / "state.json").write_text(contents)
+    assert store.read("tiny")["state"] == "missing"
+    assert store.current("tiny") is None
+
+
+def test_damaged_manifest(home: Path) -> None:
+    """A manifest that cannot be read is named with the remedy."""
+    (put(home, A) / "manifest.json").write_text("{")
+    with pytest.raises(Damaged, match="hybr models build tiny"):
+        store.manifest("tiny")
+
+
+def test_one_builder(home: Path) -> None:
+    """A second builder of the same model is told who the first is; another model is free."""
+    code = (
+        "import time; from hybr.mlc_build import store\n"
+        "with store.building('tiny'): store.write('tiny', 'building'); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(Busy, match=f"process {process.pid}"), store.building("tiny"):
+            pass
+        with pytest.raises(Busy):
+            store.remove("tiny")
+        with store.building("smollm2-135m"):
+            pass
+        process.kill()
+    with store.building("tiny"):
+        pass
+
+
+def test_remove(home: Path) -> None:
+    """A removed model is gone; removing what is not there says what is."""
+    put(home, A)
+    assert store.names() == ["tiny"]
+    store.remove("tiny")
+    assert store.names() == []
+    with pytest.raises(UnknownModel, match="none"):
+        store.remove("tiny")

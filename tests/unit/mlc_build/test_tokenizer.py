@@ -1,0 +1,94 @@
+"""Tokenizers written here: round trips, specials, SmolLM's digits, and llama.cpp's opinion."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from hybr.mlc_build import catalogue, checkpoint, sources, tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEEDED = checkpoint.open_seeded()
+BYTES = tokenizer.make(SEEDED.vocabulary)
+
+TEXTS = [
+    "What is the capital of France?",
+    "  two spaces, a tab\t and\n\nnew lines  ",
+    "1234567890 12,345.67",
+    "don't we'll I'M they've",
+    "Grüße, naïve café — 日本語 한국어 🙂👩‍👩‍👧 \u00a0x",
+    "def f(x):\n    return x[0] ** 2  # comment",
+    "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+    "<repo_name>a/b<file_sep>",
+    "",
+]
+
+
+@given(st.text())
+def test_byte_vocabulary_round_trip(text: str) -> None:
+    """The byte-level vocabulary gives back any text, one id a byte."""
+    ids = BYTES.encode(text, add_special_tokens=False).ids
+    assert BYTES.decode(ids, skip_special_tokens=False) == text
+    assert len(ids) <= len(text.encode())
+
+
+@given(st.binary(max_size=40))
+def test_byte_ids(data: bytes) -> None:
+    """Byte b is id 4 + b: the alphabet is GPT-2's, in the order of the bytes."""
+    text = data.decode("utf-8", errors="ignore")
+    if "<|" not in text:
+        assert BYTES.encode(text, add_special_tokens=False).ids == [4 + byte for byte in text.encode()]
+
+
+def test_specials_are_whole() -> None:
+    """ChatML's marks are single ids in a text."""
+    ids = BYTES.encode("<|im_start|>a<|im_end|>", add_special_tokens=False).ids
+    assert ids == [1, 4 + ord("a"), 2]
+
+
+def test_alphabet() -> None:
+    """256 different printable characters, ASCII letters for themselves, the space as GPT-2 has it."""
+    alphabet = checkpoint.byte_alphabet()
+    assert len(set(alphabet)) == 256
+    assert (alphabet[ord("a")], alphabet[32], alphabet[10]) == ("a", "Ġ", "Ċ")
+
+
+def test_files(tmp_path: Path) -> None:
+    """Both files load; merges are strings, which older readers need; the same vocabulary gives the same bytes."""
+    tokenizer.write(SEEDED, tmp_path)
+    first = {name: (tmp_path / name).read_bytes() for name in tokenizer.FILES}
+    tokenizer.write(SEEDED, tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in tokenizer.FILES} == first
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).get_vocab_size() == SEEDED.config.vocab_size
+    config = json.loads(first["tokenizer_config.json"])
+    assert (config["bos_token"], config["eos_token"]) == ("<|im_start|>", "<|im_end|>")
+
+
+@pytest.mark.models
+def test_smollm_as_built(smollm: Path) -> None:
+    """The built tokenizer keeps every text, has the checkpoint's size, and gives digits an id each."""
+    found = Tokenizer.from_file(str(smollm / "tokenizer.json"))
+    assert found.get_vocab_size() == 49152
+    for text in TEXTS:
+        assert found.decode(found.encode(text, add_special_tokens=False).ids, skip_special_tokens=False) == text
+    assert len(found.encode("2026", add_special_tokens=False).ids) == 4
+    assert all(isinstance(merge, str) for merge in json.loads((smollm / "tokenizer.json").read_text())["model"]["merges"])
+
+
+@pytest.mark.models
+def test_smollm_as_llama_cpp_has_it(smollm: Path) -> None:
+    """llama.cpp counts the same prompt tokens for every text, so both split alike."""
+    found = Tokenizer.from_file(str(smollm / "tokenizer.json"))
+    from llamacpp import LlamaCpp
+
+    llama = LlamaCpp(sources.fetch(catalogue.find("smollm2-135m").id))
+    for text in TEXTS:
+        if text:
+            assert llama.tokens(text) == found.encode(text, add_special_tokens=False).ids
