@@ -99,7 +99,7 @@ class TestLocal:
         assert "Paris" in reply.inner_text()
         assert reply.get_attribute("data-provider") == "local"
         assert "tok/s" in reply.get_by_test_id("stats").inner_text()
-        assert not [url for url in watch.requests[asked:] if "/v1/" in url]
+        assert not [url for url in watch.requests[asked:] if "/v1/chat" in url]
 
     def test_chunks_keep_the_contract(self, smollm_page: tuple[Page, Watch]) -> None:
         """`stream` yields deltas that add up to `text`, one `done` chunk with usage and timings, from `local`."""
