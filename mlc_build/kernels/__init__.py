@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def family_of(profile: Profile, target: Target) -> Family:
     """Return the kernels of a library profile."""
+    from .software import Software
     from .stock import Stock
 
-    return Stock(target)
+    return {"gpu": Stock, "software": Software}[profile](target)

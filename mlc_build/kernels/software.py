@@ -1,0 +1,64 @@
+"""The kernels of the `software` profile: none has a barrier, and each serves every shape, so that few shaders are compiled at load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tvm import relax as rx
+from tvm.relax.frontend import nn
+
+from . import plain, product
+from .stock import Stock
+
+if TYPE_CHECKING:
+    from ..model.llama import Matrix, Norm
+
+TILE = 2
+"""Tokens of a prefill that share one unpacking; more is hardly faster, and slower to compile."""
+
+
+class Software(Stock):
+    """Kernels for adapters that run shaders on the processor; what is not here is as in Stock."""
+
+    def embed(self, tokens: nn.Tensor, table: Matrix) -> nn.Tensor:
+        """See Family."""
+        if not table.quantised:
+            return super().embed(tokens, table)
+        return _call("lookup", plain.lookup(), [tokens, table.q_weight, table.q_scale], (tokens.shape[0], table.columns))
+
+    def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
+        """See Family."""
+        if not matrix.quantised:
+            return super().linear(x, matrix, residual)
+        tile = 1 if x.shape[1] == 1 else TILE
+        args = [quads(x), matrix.q_weight, matrix.q_scale, *([] if residual is None else [residual])]
+        name = f"product_{tile}" if residual is None else f"product_add_{tile}"
+        return _call(name, product.product(tile, residual=residual is not None), args, (1, x.shape[1], matrix.rows))
+
+    def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
+        """See Family."""
+        shape = (1, x.shape[1], x.shape[2] // 4)
+        made = _call("normalise", plain.normalise(norm.eps), [quads(x), quads(norm.weight)], shape, "float32x4")
+        return view(made, x.shape, "float32")
+
+    def gate(self, x: nn.Tensor) -> nn.Tensor:
+        """See Family."""
+        return _call("gate", plain.gate(), [x], (1, x.shape[1], x.shape[2] // 2))
+
+    def last(self, x: nn.Tensor) -> nn.Tensor:
+        """See Family."""
+        return _call("last", plain.last(), [x], (1, 1, x.shape[2]))
+
+
+def quads(x: nn.Tensor) -> nn.Tensor:
+    """Return the same memory as vectors of four floats along the last axis."""
+    return view(x, [*x.shape[:-1], x.shape[-1] // 4], "float32x4")
+
+
+def view(x: nn.Tensor, shape: Any, dtype: str) -> nn.Tensor:
+    """Return the same memory under another shape and type."""
+    return nn.Tensor(_expr=rx.BlockBuilder.current().emit(rx.op.memory.view(x._expr, shape, dtype)))  # noqa: SLF001
+
+
+def _call(name: str, kernel: Any, args: list[nn.Tensor], shape: Any, dtype: str = "float32") -> nn.Tensor:
+    return nn.op.tensor_ir_op(kernel, name, args, nn.Tensor.placeholder(shape, dtype))
