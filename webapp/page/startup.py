@@ -66,10 +66,10 @@ class Startup:
             if (well, len(gateway.models())) != before:
                 self._context.events.emit("hybrid-llm:status", {})
             self._look.clear()
-            try:
-                await asyncio.wait_for(self._look.wait(), WELL_S if well and gateway.models() else UNWELL_S)
-            except TimeoutError:
-                continue
+            delay = WELL_S if well and gateway.models() else UNWELL_S
+            timer = asyncio.get_running_loop().call_later(delay, self._look.set)
+            await self._look.wait()
+            timer.cancel()
 
     async def _watch_builds(self) -> None:
         local = self._context.local
