@@ -59,12 +59,14 @@ class Boot:
 
     def health(self) -> dict[str, Any]:
         """Return what /healthz says: ready, or what is being waited for."""
-        house = self.house.state
+        house = self.house.llama.state
         waited = time.monotonic() - self.begin > PATIENCE
-        cloud = house in {"ready", "failed", "unsupported"} or not self.warm or waited
+        cloud = house in {"ready", "failed"} or not self.warm or waited
         report: dict[str, Any] = {"status": "ok" if self.site.folder and cloud else "starting"}
+        if report["status"] != "ok":
+            report["reason"] = self.site.notice if not self.site.folder else f"the house model: {self.house.llama.notice}"
         report["page"] = {"state": "ready"} if self.site.folder else {"state": "building", "notice": self.site.notice}
-        report["house"] = {"state": house, "notice": self.house.notice}
+        report["house"] = {"state": house, "notice": self.house.llama.notice}
         return report
 
     async def _run(self, address: str) -> None:
@@ -83,12 +85,12 @@ class Boot:
         if not self.warm:
             return
         try:
-            await self.house.endpoint()
+            await self.house.llama.endpoint()
         except HybrError as error:
             self.say(f"The house model cannot answer: {error.message}")
 
     async def _page(self) -> None:
-        self.site.folder = await asyncio.to_thread(find_page)
+        self.site.folder = self.site.folder or await asyncio.to_thread(find_page)
         if self.site.folder:
             return
         self.say("Building the page (once) ...")

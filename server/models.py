@@ -130,8 +130,10 @@ class Manifest:
 def read_state(path: Path) -> dict[str, Any]:
     """Return what state.json says; `missing` when there is none, or when the builder that wrote it is gone."""
     try:
-        state: dict[str, Any] = json.loads(path.read_bytes())
+        state = json.loads(path.read_bytes())
     except (OSError, ValueError):
+        return {"state": "missing"}
+    if not isinstance(state, dict):
         return {"state": "missing"}
     if state.get("state") == "building" and not alive(state.get("pid")):
         return {"state": "missing", "rev": state.get("rev")}

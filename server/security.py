@@ -61,7 +61,7 @@ class Guard:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": self.dress(scope["path"], list(message.get("headers", ())))}
+                message = {**message, "headers": self.dress(list(message.get("headers", ())))}
             await send(message)
 
         try:
@@ -71,13 +71,10 @@ class Guard:
             return
         await self.app(scope, receive, dressed)
 
-    def dress(self, path: str, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Return `headers` with the fixed ones, the policy and the caching default added where the route set none."""
+    def dress(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return `headers` with the wall's own added where the route set none; what no route says to keep, nobody keeps."""
         names = {name for name, _ in headers}
-        extra = [*FIXED, self.policy]
-        if not path.startswith(("/assets/", "/models/")):
-            extra.append((b"cache-control", b"no-store"))
-        return headers + [pair for pair in extra if pair[0] not in names]
+        return headers + [pair for pair in (*FIXED, self.policy, (b"cache-control", b"no-store")) if pair[0] not in names]
 
 
 def check(method: str, headers: Sequence[tuple[bytes, bytes]]) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hybr.server.site import Site
     from hybr.server.store.database import Database
 
+HOUSE = "smollm2-135m"  # the catalogue's model that answers for the cloud side
+
 
 def add_parser(subparsers: Any) -> None:
     """Add `serve` to the frame."""
@@ -90,6 +92,7 @@ class Parts:
 
 def assemble(settings: Settings) -> Parts:
     """Make the parts and wire them; nothing runs yet."""
+    from hybr.mlc_build import catalogue
     from hybr.server.boot import Boot
     from hybr.server.models import Models
     from hybr.server.preferences import Preferences
@@ -98,20 +101,11 @@ def assemble(settings: Settings) -> Parts:
     from hybr.server.site import Site
     from hybr.server.store.database import Database
 
-    site, models, house, database = Site(), Models(settings.home / "models", catalogue), House(), Database(settings.data)
+    chosen = catalogue.find(HOUSE)
+    house = House(id=chosen.id, title=chosen.name, context=chosen.context)
+    site, models, database = Site(), Models(settings.home / "models", catalogue.entries), Database(settings.data)
     boot = Boot(site, house, models, build=settings.build, warm=settings.warm, say=say)
     return Parts(site, models, house, Relay([house]), database, Preferences(database), boot)
-
-
-def catalogue() -> list[dict[str, Any]]:
-    """Return the models that can be built here."""
-    import importlib
-
-    try:
-        known = importlib.import_module("hybr.mlc_build.catalogue")
-    except ImportError:
-        return []
-    return list(known.entries())
 
 
 def say(text: str) -> None:

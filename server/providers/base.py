@@ -17,18 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be asked for by `id`; `context` is its window in tokens."""
+    """A model that can be asked for by `id`.
+
+    `context` is its window in tokens; `prefill` says that it goes on from an assistant's turn that comes last.
+    """
 
     id: str
     name: str
     context: int
     provider: str
+    prefill: bool = False
+    tools: bool = False
+    images: bool = False
     created: int = 0
 
     def wire(self) -> dict[str, Any]:
-        """Return OpenAI's model object with the window added."""
+        """Return OpenAI's model object with what a client must know to choose."""
         shape = {"id": self.id, "object": "model", "created": self.created, "owned_by": self.provider}
-        return {**shape, "name": self.name, "context_length": self.context}
+        able = {"prefill": self.prefill, "tools": self.tools, "images": self.images}
+        return {**shape, "name": self.name, "context_length": self.context, "capabilities": able}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,259 @@
+"""The relay against upstreams that a real llama.cpp cannot be made to be: cut, malformed, endless, silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import asking, listening, parts_in, question, soon
+
+from hybr.server import relay as relay_module
+from hybr.server.errors import SlowUpstreamError, UnavailableError, UpstreamError
+from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.relay import Events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from hybr.server.serve import Parts
+
+WHOLE = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass
+class Scripted:
+    """A provider that answers with the given chunks; an exception among them is raised, an event is waited for."""
+
+    script: list[bytes | Exception | asyncio.Event]
+    name: str = "scripted"
+    opened: int = 0
+    released: int = 0
+    before: asyncio.Event | None = None
+    calls: list[Call] = field(default_factory=list)
+
+    def models(self) -> Sequence[Model]:
+        """Return one model."""
+        return [Model("m", "M", 100, self.name)]
+
+    @contextlib.asynccontextmanager
+    async def open(self, call: Call) -> AsyncIterator[Answer]:
+        """Begin, and note the end."""
+        self.opened += 1
+        self.calls.append(call)
+        try:
+            if self.before:
+                await self.before.wait()
+            if self.script and isinstance(self.script[0], Exception):
+                raise self.script[0]
+            yield Answer(self.chunks())
+        finally:
+            self.released += 1
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Play the script."""
+        for item in self.script:
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, asyncio.Event):
+                await item.wait()
+            else:
+                yield item
+
+
+def parts_with(folder: Path, provider: Scripted) -> Parts:
+    """Return parts whose only provider is the scripted one."""
+    parts = parts_in(folder)
+    parts.relay.providers = [provider]
+    return parts
+
+
+async def ask(folder: Path, script: list[Any], **fields: Any) -> tuple[int, bytes, Scripted]:
+    """Return status and body of a streamed question to an upstream that follows `script`."""
+    provider = Scripted(script)
+    async with asking(parts_with(folder, provider)) as client:
+        answer = await client.post("/v1/chat/completions", json=question(model="m", stream=True, **fields))
+    assert provider.opened == provider.released
+    return answer.status_code, answer.content, provider
+
+
+async def test_passes_bytes(tmp_path: Path) -> None:
+    """A good stream arrives byte for byte."""
+    status, body, _ = await ask(tmp_path, [WHOLE, WHOLE + WHOLE[:9], WHOLE[9:], DONE])
+    assert (status, body) == (200, WHOLE * 3 + DONE)
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ([WHOLE, UpstreamError("cut", code="stream_cut", attempts=1)], "stream_cut"),
+        ([WHOLE, WHOLE[:20], UpstreamError("cut", code="stream_cut", attempts=1)], "stream_cut"),
+        ([WHOLE, SlowUpstreamError("slow", code="stream_stalled", attempts=1)], "stream_stalled"),
+        ([WHOLE], "stream_cut"),
+        ([WHOLE, WHOLE[:20]], "stream_cut"),
+        ([WHOLE, b'data: {"error":{"message":"key sk-123"}}\n\n', DONE], "failed_midway"),
+        ([WHOLE + b'data: {"error":{"message":"key sk-123"}}\n\n' + DONE], "failed_midway"),
+        ([], "stream_cut"),
+    ],
+)
+async def test_a_broken_stream_says_so(tmp_path: Path, script: list[Any], code: str) -> None:
+    """Whole events, then our error event, and never a made-up end or the upstream's words (adverse list, 7, 8, 11)."""
+    status, body, _ = await ask(tmp_path, script)
+    good = WHOLE if script else b""
+    assert status == 200
+    assert body.startswith(good + b"data: ")
+    error = json.loads(body[len(good) + 6 :])["error"]
+    assert (error["code"], error["retryable"]) == (code, True)
+    assert b"[DONE]" not in body
+    assert b"sk-123" not in body
+
+
+async def test_an_error_before_the_first_byte_has_a_status(tmp_path: Path) -> None:
+    """While nothing was sent, an upstream's failure is a plain JSON answer."""
+    status, body, _ = await ask(tmp_path, [UnavailableError("no", code="house_unavailable", attempts=2)])
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["attempts"], error["retryable"]) == (503, "house_unavailable", 2, True)
+
+
+async def test_an_endless_event_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line without an end is an error at the cap, not memory (adverse list, 14)."""
+    monkeypatch.setattr(relay_module, "EVENT", 1000)
+    _, body, _ = await ask(tmp_path, [b"data: x" * 100, b"x" * 900, DONE])
+    assert json.loads(body[6:])["error"]["code"] == "bad_stream"
+
+
+@pytest.mark.parametrize("script", [[b'{"cut'], [b""], [b"<html>"], [b"x" * 2000]])
+async def test_a_plain_answer_must_be_whole(tmp_path: Path, script: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a JSON answer, or none, is a 502 and no markup passes (adverse list, 4, 10)."""
+    monkeypatch.setattr(relay_module, "ANSWER", 1000)
+    async with asking(parts_with(tmp_path, Scripted(script))) as client:
+        answer = await client.post("/v1/chat/completions", json=question(model="m"))
+    assert answer.status_code == 502
+    assert answer.headers["content-type"] == "application/json"
+    assert "<html>" not in answer.text
+
+
+async def test_unknown_model(tmp_path: Path) -> None:
+    """A model that is not there is a 404 that names those that are."""
+    async with asking(parts_with(tmp_path, Scripted([]))) as client:
+        answer = await client.post("/v1/chat/completions", json=question(model="../../x"))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["field"]) == (404, "model_not_found", "model")
+    assert error["message"].endswith("there is: m")
+
+
+async def test_no_model_at_all(tmp_path: Path) -> None:
+    """Without any model the answer is a 503 that says where to look."""
+    parts = parts_in(tmp_path)
+    parts.relay.providers = []
+    async with asking(parts) as client:
+        answer = await client.post("/v1/chat/completions", json=question())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_model")
+
+
+async def test_too_large(tmp_path: Path) -> None:
+    """More than 4 MiB is refused before it is read as JSON (adverse list, 25)."""
+    async with asking(parts_with(tmp_path, Scripted([]))) as client:
+        answer = await client.post("/v1/chat/completions", json=question("x" * (5 * 1024 * 1024)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+async def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body shorter than announced is a 408 and frees its place (adverse list, 24)."""
+    monkeypatch.setattr(relay_module, "BODY_SECONDS", 0.1)
+    async with listening(parts_with(tmp_path, Scripted([]))) as address:
+        port = int(address.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 500\r\n\r\n{"
+        )
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("phase", ["before the first byte", "in mid-stream", "in a plain answer"])
+async def test_the_client_leaves(tmp_path: Path, phase: str) -> None:
+    """In every phase the upstream is released soon after the client has gone (adverse list, 21, 22)."""
+    never = asyncio.Event()
+    provider = Scripted([WHOLE, never], before=never if phase == "before the first byte" else None)
+    async with listening(parts_with(tmp_path, provider)) as address, aiohttp.ClientSession() as session:
+        body = question(model="m", stream=phase != "in a plain answer")
+        asked = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=body))
+        if phase == "in mid-stream":
+            answer = await asked
+            await answer.content.readline()
+            answer.close()
+        else:
+            await soon(lambda: provider.opened)
+            asked.cancel()
+        await soon(lambda: provider.released, 0.5)
+
+
+async def test_leaving_storm(tmp_path: Path) -> None:
+    """After two hundred clients that came and left, no task and no upstream remains (adverse list, 37)."""
+    provider = Scripted([WHOLE, asyncio.Event()])
+    async with listening(parts_with(tmp_path, provider)) as address, aiohttp.ClientSession() as session:
+        before = len(asyncio.all_tasks())
+
+        async def come_and_go() -> None:
+            answer = await session.post(f"{address}/v1/chat/completions", json=question(model="m", stream=True))
+            await answer.content.readline()
+            answer.close()
+
+        for _ in range(10):
+            await asyncio.gather(*(come_and_go() for _ in range(20)))
+        await soon(lambda: provider.released == 200 and len(asyncio.all_tasks()) <= before)
+
+
+async def test_a_slow_reader_holds_the_upstream_back(tmp_path: Path) -> None:
+    """Who does not read makes the upstream wait instead of filling our memory (adverse list, 23)."""
+    sent = 0
+
+    async def flood() -> AsyncIterator[bytes]:
+        nonlocal sent
+        piece = b"data: " + b"x" * 65000 + b"\n\n"
+        for _ in range(4096):  # 256 MiB
+            sent += len(piece)
+            yield piece
+
+    provider = Scripted([])
+    provider.chunks = flood  # type: ignore[method-assign]
+    async with listening(parts_with(tmp_path, provider)) as address:
+        port = int(address.rsplit(":", 1)[1])
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        body = json.dumps(question(model="m", stream=True)).encode()
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        last = -1
+        while sent != last or not sent:
+            last = sent
+            await asyncio.sleep(0.3)
+        assert sent < 16 * 1024 * 1024
+        writer.close()
+        await soon(lambda: provider.released, 2)
+
+
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(0, 5))
+def test_any_split_gives_the_same_bytes(cuts: list[int], events: int) -> None:
+    """However the network cuts the stream, whole events come out and their bytes are the same (adverse list, 12)."""
+    stream = b": ping\n\n" + b'data: {"x":"\xc3\xa9\\n\\n"}\n\n' * events + DONE
+    pieces, position = [], 0
+    for cut in cuts:
+        pieces.append(stream[position : position + cut])
+        position += cut
+    pieces.append(stream[position:])
+    reader = Events()
+    out = [reader.feed(piece) for piece in pieces]
+    assert b"".join(out) == stream
+    assert all(not piece or piece.endswith(b"\n\n") for piece in out)
+    assert reader.done

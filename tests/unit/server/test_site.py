@@ -1,0 +1,100 @@
+"""The page's document and its assets."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+from serving import asking, parts_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hybr.server.serve import Parts
+
+KEY = "abcdef0123456789"
+SCRIPT = "\nconsole.log('früh');\n"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    """Parts with a small bundle."""
+    folder = tmp_path / "bundle"
+    (folder / "assets" / KEY / "js").mkdir(parents=True)
+    text = f'<!doctype html><script src="/a.js"></script><script type="module">{SCRIPT}</script>'
+    (folder / "index.html").write_text(text)
+    (folder / "assets" / KEY / "js" / "shell.js").write_text("export {};")
+    (folder / "assets" / KEY / "js" / "shell.js.br").write_bytes(b"packed")
+    (folder / "assets" / KEY / "js" / ".hidden").write_text("secret")
+    (tmp_path / "secret.js").write_text("secret")
+    (folder / "assets" / KEY / "js" / "out.js").symlink_to(tmp_path / "secret.js")
+    parts = parts_in(tmp_path)
+    parts.site.folder = folder
+    return parts
+
+
+async def test_document(parts: Parts) -> None:
+    """The document is always checked again, and its policy allows its own inline script and no other."""
+    async with asking(parts) as client:
+        answer = await client.get("/")
+        again = await client.get("/", headers={"if-none-match": answer.headers["etag"]})
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert answer.headers["content-security-policy"].count("sha256-") == 1
+    assert again.status_code == 304
+
+
+async def test_asset(parts: Parts) -> None:
+    """Assets are kept for ever, typed, and compressed for who takes it."""
+    async with asking(parts) as client:
+        packed = await client.head(f"/assets/{KEY}/js/shell.js", headers={"accept-encoding": "br"})
+        plain = await client.get(f"/assets/{KEY}/js/shell.js", headers={"accept-encoding": "identity"})
+    assert (packed.headers["content-encoding"], packed.headers["content-length"]) == ("br", "6")
+    assert plain.text == "export {};"
+    assert plain.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert "connect-src 'self' blob:" in plain.headers["content-security-policy"]  # a worker's policy is its script's
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "js/nothing.js",
+        "js/.hidden",
+        "js",
+        "js/",
+        "",
+        "js/out.js",
+        "js/../../../../secret.js",
+        "..%2f..%2f..%2fsecret.js",
+        "%2e%2e/%2e%2e/index.html",
+        "js/shell.js%00",
+        "js\\shell.js",
+        "js//shell.js",
+    ],
+)
+async def test_no_way_out(parts: Parts, path: str) -> None:
+    """Nothing but the bundle's own plain files, and no error page that can be kept."""
+    async with asking(parts) as client:
+        answer = await client.get(f"/assets/{KEY}/{path}")
+    assert answer.status_code == 404
+    assert answer.headers["cache-control"] == "no-store"
+    assert "secret" not in answer.text.replace("secret.js", "")
+
+
+async def test_before_the_bundle(tmp_path: Path) -> None:
+    """Until it is built, a person reads what is going on, and the page looks again by itself."""
+    parts = parts_in(tmp_path)
+    parts.site.notice = "compressing <b>"
+    async with asking(parts) as client:
+        answer = await client.get("/")
+        health = await client.get("/healthz")
+    assert answer.status_code == 503
+    assert "compressing &lt;b&gt;" in answer.text
+    assert answer.headers["retry-after"] == "1"
+    assert health.status_code == 503
+    assert health.json()["reason"] == "compressing <b>"
