@@ -21,7 +21,7 @@ const APP = '/app';
 /** @param {FromPython} message */
 const post = (message) => self.postMessage(message);
 
-/** @param {string} text @param {number} fraction */
+/** @param {string} text @param {number|null} fraction */
 const status = (text, fraction) => post({ kind: 'status', phase: 'python', text, fraction });
 
 /** What failed, in words for a person, and what they can do. */
@@ -113,7 +113,7 @@ class Side {
     const core = fetched('py/core.zip');
     const panel = fetched('py/panel.zip');
     try {
-      status('Starting Python', 0.1);
+      status('Starting Python', null); // how far its download is nobody tells
       const python = await startPython();
       status('Starting the orchestrator', 0.7);
       this.#mount(python, await core());

@@ -22,7 +22,7 @@ function describe({ bytes: size, quantisation, context }) {
 /** @param {Entry} entry @param {boolean} possible whether any model can run here; where none can, the status says why @returns {string} */
 function note({ id, state, build, error, fits, reason }, possible) {
   if (state === 'building') {
-    const share = build.fraction === null ? '' : `${Math.floor(build.fraction * 100)} %`;
+    const share = build.fraction === null ? '' : `${Math.floor(build.fraction * 100)}\u202f%`;
     const eta = build.etaS ? words.left(duration(build.etaS)) : '';
     return [words.building, share, eta, build.text].filter(Boolean).join(' · ');
   }
@@ -39,7 +39,7 @@ function make(entry, choose) {
   const facts = h('span', { class: 'facts' });
   const noted = h('span', { class: 'note' });
   const bar = h('span', { class: 'bar' }, h('i'));
-  const option = h('label', { class: 'option', 'data-testid': 'model-option' }, input, h('span', { class: 'head' }, name, badge), facts, noted, bar);
+  const option = h('label', { class: 'option', 'data-testid': 'model-option' }, input, name, facts, badge, noted, bar);
   return Object.assign(option, { parts: { input, name, badge, facts, note: noted, bar } });
 }
 

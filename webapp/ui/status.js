@@ -33,7 +33,7 @@ function lines({ state, reason, remedy, error, adapter, webgpu, runtime }) {
 
 /** @param {State} state @returns {string} how much is done and how long it still takes */
 function share({ progress, etaS }) {
-  return [`${Math.floor(progress * 100)} %`, etaS ? words.left(duration(etaS)) : ''].filter(Boolean).join(' · ');
+  return [`${Math.floor(progress * 100)}\u202f%`, etaS ? words.left(duration(etaS)) : ''].filter(Boolean).join(' · ');
 }
 
 /** @param {State} state @returns {string} what is being done; the engine says it with its bytes */
