@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from hybr.mlc_build.lock import alive
 from hybr.server.errors import NotFoundError
 from hybr.server.files import FOREVER, REVALIDATE, not_modified, send_file
 
@@ -138,16 +138,3 @@ def read_state(path: Path) -> dict[str, Any]:
     if state.get("state") == "building" and not alive(state.get("pid")):
         return {"state": "missing", "rev": state.get("rev")}
     return state if state.get("state") in {"built", "building", "failed"} else {"state": "missing"}
-
-
-def alive(pid: object) -> bool:
-    """Say whether a process with this id runs."""
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

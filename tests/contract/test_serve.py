@@ -1,0 +1,135 @@
+"""`hybr serve` as a person runs it: a process of its own, from the start to the end and to the kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hybr_testing import HYBR, answers, free_port, get_json, serve, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hybr_testing import Served
+
+
+@pytest.fixture
+def served(tmp_path: Path, gguf: Path) -> Iterator[Served]:
+    """A running server that builds no models."""
+    with serve(tmp_path / "data", "--no-build", log=tmp_path / "log") as running:
+        yield running
+
+
+def children(pid: int) -> list[int]:
+    """Return the process's children."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def resident(pid: int) -> float:
+    """Return the process's resident memory in MB."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def gone(pid: int) -> bool:
+    """Say whether the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def post(url: str, body: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Ask with curl, as the README does."""
+    command = ["curl", "-sS", "--max-time", "120", "-H", "Content-Type: application/json", "-d", json.dumps(body), url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=150, check=True)
+
+
+def test_a_life(served: Served) -> None:
+    """It says its address in one line, answers from page and model, stays small, and ends on SIGTERM with its children."""
+    told = served.log.read_text()
+    assert told.count(served.url) == 1
+    health = get_json(f"{served.url}/healthz")
+    assert (health["status"], health["page"]["state"], health["house"]["state"]) == ("ok", "ready", "ready")
+    assert get_json(f"{served.url}/v1/models")["data"][0]["id"] == "smollm2-135m"
+    question = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}
+    answer = json.loads(post(f"{served.url}/v1/chat/completions", question).stdout)
+    assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
+    assert resident(served.process.pid) < 80
+    offspring = children(served.process.pid)
+    assert len(offspring) == 1
+    served.process.send_signal(signal.SIGTERM)
+    served.process.wait(10)
+    until(lambda: all(gone(pid) for pid in offspring), timeout=5, what="the house model's end")
+
+
+def test_kill_9(served: Served) -> None:
+    """When the server is killed with -9, the house model ends too."""
+    offspring = children(served.process.pid)
+    assert offspring
+    served.process.kill()
+    until(lambda: all(gone(pid) for pid in offspring), timeout=5, what="the house model's end")
+
+
+@pytest.mark.parametrize("wait", [0.3, 0.6, 0.9, 1.2])
+def test_kill_9_while_starting(tmp_path: Path, gguf: Path, wait: float) -> None:
+    """Also when it is killed in the midst of starting, nothing of it is left."""
+    mark = {"HYBR_DATA": str(tmp_path / "data")}
+    process = subprocess.Popen(
+        [HYBR, "serve", "--port", str(free_port()), "--no-build"], env={**os.environ, **mark}, stdout=subprocess.DEVNULL
+    )
+    time.sleep(wait)
+    process.kill()
+    process.wait()
+    until(lambda: not with_environment(mark), timeout=10, what="the end of all it started")
+
+
+def with_environment(mark: dict[str, str]) -> list[int]:
+    """Return the processes that have `mark` in their environment: all that a marked process started, at any depth."""
+    needle = "\0".join(f"{name}={value}" for name, value in mark.items()).encode() + b"\0"
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if needle in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_preferences_survive_a_kill(tmp_path: Path, gguf: Path) -> None:
+    """What was acknowledged is there after a kill -9 and a new start."""
+    command = ["curl", "-sS", "-X", "PUT", "-H", "Content-Type: application/json"]
+    with serve(tmp_path / "data", "--no-build", log=tmp_path / "log") as running:
+        for version in range(5):
+            body = json.dumps({"version": version, "preferences": {"mode": ["local", "cloud"][version % 2]}})
+            run = subprocess.run([*command, "-d", body, f"{running.url}/api/preferences"], capture_output=True, check=True)
+            assert json.loads(run.stdout)["version"] == version + 1
+        running.process.kill()
+    with serve(tmp_path / "data", "--no-build", log=tmp_path / "log") as running:
+        assert get_json(f"{running.url}/api/preferences") == {"version": 5, "preferences": {"mode": "local"}}
+
+
+def test_a_taken_port(served: Served) -> None:
+    """A second server on the port says so in one line with the remedy, and the first goes on."""
+    port = served.url.rsplit(":", 1)[1]
+    second = subprocess.run([HYBR, "serve", "--port", port], capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert f"port {port}" in second.stderr
+    assert "make run PORT=" in second.stderr
+    assert answers(f"{served.url}/healthz")
+
+
+@pytest.mark.parametrize(("variable", "value", "word"), [("HYBR_AUTH", "of", "HYBR_AUTH"), ("HYBR_BUILD", "never", "HYBR_BUILD")])
+def test_a_misspelt_variable(variable: str, value: str, word: str) -> None:
+    """A variable that is neither on nor off stops the start instead of being taken for one of them."""
+    env = {**os.environ, variable: value}
+    run = subprocess.run([HYBR, "serve"], capture_output=True, text=True, timeout=60, check=False, env=env)
+    assert run.returncode == 2
+    assert word in run.stderr
