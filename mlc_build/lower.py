@@ -91,8 +91,8 @@ def add_sampler(module: tvm.IRModule, config: ModelConfig) -> tvm.IRModule:
     def var(name: str) -> Any:
         return tvm.tirx.Var(name, "int64")
 
-    def call(kernel: Any, name: str, args: list[Any], shape: tuple[Any, ...], dtype: str = "float32") -> Any:
-        return builder.emit(rx.call_tir(builder.add_func(kernel, name), args, rx.TensorType(shape, dtype)))
+    def call(kernel: Any, name: str, args: list[Any], shape: tuple[Any, ...]) -> Any:
+        return _call(builder, kernel, name, args, (shape, "float32"))
 
     def inplace(function: str, kernel: Any, name: str, params: list[rx.Var]) -> None:
         with builder.function(function, params=params):
@@ -118,7 +118,7 @@ def add_sampler(module: tvm.IRModule, config: ModelConfig) -> tvm.IRModule:
     uniform, rows, top_p = tensor("uniform", (1,), "float32"), tensor("rows", (1,), "int32"), tensor("top_p", (1,), "float32")
     with builder.function("sample_with_top_p", params=[p, ids, uniform, rows, top_p]):
         with builder.dataflow():
-            out = builder.emit_output(call(sampler.draw(v), "draw", [p, uniform, top_p], (1,), "int32"))
+            out = builder.emit_output(_draw(builder, v, p, uniform, top_p))
         builder.emit_func_output(out)
 
     b, n, m = var("batch"), var("sequences"), var("masks")
@@ -155,3 +155,24 @@ def add_sampler(module: tvm.IRModule, config: ModelConfig) -> tvm.IRModule:
         ],
     )
     return builder.finalize()
+
+
+def _call(builder: rx.BlockBuilder, kernel: Any, name: str, args: list[Any], *outs: tuple[tuple[Any, ...], str]) -> Any:
+    made = [rx.TensorType(shape, dtype) for shape, dtype in outs]
+    return builder.emit(rx.call_tir(builder.add_func(kernel, name), args, made if len(made) > 1 else made[0]))
+
+
+def _draw(builder: rx.BlockBuilder, v: int, p: Any, uniform: Any, top_p: Any) -> Any:
+    """Emit the search for top_p's mass and then for the token."""
+    state = (((4,), "int32"), ((4,), "float32"))
+    begin, weigh, narrow = sampler.begin(), sampler.weigh(v), sampler.narrow()
+    place, mass = _pair(builder, _call(builder, begin, "begin", [top_p], *state))
+    for _ in range(2 * sampler.ROUNDS):
+        weights = _call(builder, weigh, "weigh", [p, place], ((sampler.PARTS, sampler.DIGITS), "float32"))
+        place, mass = _pair(builder, _call(builder, narrow, "narrow", [weights, place, mass, uniform], *state))
+    count = _call(builder, sampler.find(v), "find", [p, place], ((sampler.PARTS,), "int32"))
+    return _call(builder, sampler.pick(v), "pick", [p, place, mass, count], ((1,), "int32"))
+
+
+def _pair(builder: rx.BlockBuilder, both: Any) -> tuple[Any, Any]:
+    return builder.emit(rx.TupleGetItem(both, 0)), builder.emit(rx.TupleGetItem(both, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from tvm.script import tirx as T
@@ -11,6 +12,7 @@ SHARE = 16
 """Elements of a row that one thread of the normalisation writes, after summing the whole row for itself."""
 
 
+@cache
 def lookup() -> Any:
     """Rows of a 4-bit table; a thread unpacks one word of eight weights."""
 
@@ -47,6 +49,7 @@ def lookup() -> Any:
     return kernel
 
 
+@cache
 def normalise(eps: float) -> Any:
     """x / sqrt(mean(x^2) + eps) * weight; each thread sums its row and writes a share of it."""
 
@@ -81,6 +84,7 @@ def normalise(eps: float) -> Any:
     return kernel
 
 
+@cache
 def gate() -> Any:
     """silu(first half) * second half of each row."""
 
@@ -106,6 +110,7 @@ def gate() -> Any:
     return kernel
 
 
+@cache
 def last() -> Any:
     """The last row."""
 

@@ -15,6 +15,7 @@ quads (`float32x4`), which the graph makes by a view.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from tvm.script import tirx as T
@@ -83,6 +84,7 @@ def packed(tokens: int) -> Any:
     return multiply
 
 
+@cache
 def product(tokens: int, *, residual: bool) -> Any:
     """Return a kernel for x `(1, n, columns)` as quads, 4-bit weights `(rows, columns / 8)` and scales `(rows, columns / 32)`.
 

@@ -6,8 +6,9 @@ bisection on the bits of the probability. Non-negative floats order like their b
 
     G(t) = sum of p[i] with bits(p[i]) >= t
 
-the probability of the wanted token is the largest t with G(t) > aim: three bits a pass, ten passes, exact for any distribution,
-with no array in sorted order. Equal probabilities are taken by rising token id, as a stable sort would.
+the probability of the wanted token is the largest t with G(t) > aim: five bits a round, six rounds, exact for any distribution.
+It is done twice, first for the mass that top_p keeps and then for a uniformly drawn part of that. Equal probabilities are taken by
+rising token id, as a stable sort would.
 
 The kernels are int32 and float32, use no atomics, and the vocabulary is a constant of the library.
 """
@@ -22,6 +23,11 @@ THREADS = 256
 """Partial maxima and sums of the softmax; each thread strides over the vocabulary."""
 
 LEAST = -3.0e38
+TINY = 2e-38
+"""Above the denormals, which a device may take for zero."""
+
+ALMOST = 0.999999
+"""The drawn number's bound: at exactly 1 the aim would be the whole mass, which no token passes."""
 
 
 def softmax_partial(vocabulary: int) -> Any:
@@ -88,62 +94,206 @@ def softmax_normalise(vocabulary: int) -> Any:
     return kernel
 
 
-def draw(vocabulary: int) -> Any:
-    """One thread finds the token; for adapters whose barriers cost more than the arithmetic."""
+PARTS = 64
+"""Threads that weigh the vocabulary, each a stride of it in the same order every time, so that equal thresholds weigh equal."""
+
+DIGITS = 31
+ROUNDS = 6
+WIDTH = 5
+"""Six rounds of five bits: the thirty bits of a float in 0..1, sign and top exponent bit being zero."""
+
+# The search's state, four integers and four floats: threshold found so far, shift of the next digit, rounds done, turn ...
+LOW, SHIFT, ROUND, TURN = range(4)
+# ... and the mass wanted, the mass strictly above the threshold.
+AIM, ABOVE = range(2)
+
+
+def begin() -> Any:
+    """Start the search for the mass that top_p keeps."""
 
     @T.prim_func(private=True, s_tir=True)
-    def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle):
+    def kernel(a: T.handle, b: T.handle, c: T.handle):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
-        p = T.match_buffer(a, (1, vocabulary), "float32")
-        uniform = T.match_buffer(b, (1,), "float32")
-        top_p = T.match_buffer(c, (1,), "float32")
-        token = T.match_buffer(d, (1,), "int32")
+        top_p = T.match_buffer(a, (1,), "float32")
+        place = T.match_buffer(b, (4,), "int32")
+        mass = T.match_buffer(c, (4,), "float32")
         for _block in T.thread_binding(1, thread="blockIdx.x"):
             for _thread in T.thread_binding(1, thread="threadIdx.x"):
-                with T.sblock("draw"):
+                with T.sblock("begin"):
                     T.reads()
                     T.writes()
-                    mass = T.sblock_alloc_buffer((8,), "float32", scope="local")
-                    above = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    aim = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    low = T.sblock_alloc_buffer((1,), "int32", scope="local")
-                    rank = T.sblock_alloc_buffer((1,), "int32", scope="local")
-                    bits = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                    place[LOW] = 0
+                    place[SHIFT] = (ROUNDS - 1) * WIDTH
+                    place[ROUND] = 0
+                    place[TURN] = 0
+                    mass[AIM] = top_p[0]
+                    mass[ABOVE] = T.float32(0)
+
+    return kernel
+
+
+def weigh(vocabulary: int) -> Any:
+    """Each thread: the mass of its stride at or above each of 31 thresholds over the one found so far."""
+    steps = (vocabulary + PARTS - 1) // PARTS
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        p = T.match_buffer(a, (1, vocabulary), "float32")
+        place = T.match_buffer(b, (4,), "int32")
+        weights = T.match_buffer(c, (PARTS, DIGITS), "float32")
+        for block in T.thread_binding(PARTS // 16, thread="blockIdx.x"):
+            for thread in T.thread_binding(16, thread="threadIdx.x"):
+                with T.sblock("weigh"):
+                    T.reads()
+                    T.writes()
+                    edge = T.sblock_alloc_buffer((DIGITS,), "float32", scope="local")
+                    total = T.sblock_alloc_buffer((DIGITS,), "float32", scope="local")
                     value = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    aim[0] = top_p[0]
-                    # Turn 0 finds the mass that top_p keeps, turn 1 the token at the drawn part of that mass.
-                    for turn in T.serial(2):
-                        low[0] = 0
-                        above[0] = T.float32(0)
-                        for digit in T.serial(10):
-                            for j in T.unroll(8):
-                                mass[j] = T.float32(0)
-                            for i in T.serial(vocabulary):
-                                value[0] = p[0, i]
-                                bits[0] = T.shift_right(T.reinterpret("int32", value[0]) - low[0], 27 - 3 * digit)
-                                if bits[0] >= 0:
-                                    for j in T.unroll(8):
-                                        if bits[0] >= j:
-                                            mass[j] += value[0]
-                            # mass[j] = G(low + j digits); mass[0] is known to pass the aim, or all is kept.
-                            rank[0] = 0
-                            for j in T.unroll(7):
-                                if T.if_then_else(turn == 0, mass[j + 1] >= aim[0], mass[j + 1] > aim[0]):
-                                    rank[0] = j + 1
-                            for j in T.unroll(7):
-                                if rank[0] == j:
-                                    above[0] = mass[j + 1]
-                            low[0] = low[0] + T.shift_left(rank[0], 27 - 3 * digit)
-                        value[0] = T.reinterpret("float32", low[0])
-                        rank[0] = T.cast(T.floor((aim[0] - above[0]) / T.max(value[0], T.float32(1e-38))), "int32")
-                        if turn == 0:
-                            # Enough of the tokens that tie at the edge to reach top_p.
-                            aim[0] = uniform[0] * (above[0] + T.max(T.ceil((aim[0] - above[0]) / T.max(value[0], T.float32(1e-38))), T.float32(1)) * value[0])
+                    part: T.let[T.int32] = block * 16 + thread
+                    for j in T.unroll(DIGITS):
+                        total[j] = T.float32(0)
+                        edge[j] = T.reinterpret("float32", place[LOW] + T.shift_left(j + 1, place[SHIFT]))
+                    for step in T.serial(steps):
+                        if step * PARTS + part < vocabulary:
+                            value[0] = p[0, step * PARTS + part]
+                            for j in T.unroll(DIGITS):
+                                total[j] = total[j] + T.Select(value[0] >= edge[j], value[0], T.float32(0))
+                    for j in T.unroll(DIGITS):
+                        weights[part, j] = total[j]
+
+    return kernel
+
+
+def narrow() -> Any:
+    """Add the parts up and take the largest threshold whose mass reaches the aim; after six rounds turn to the draw."""
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        weights = T.match_buffer(a, (PARTS, DIGITS), "float32")
+        place = T.match_buffer(b, (4,), "int32")
+        mass = T.match_buffer(c, (4,), "float32")
+        uniform = T.match_buffer(d, (1,), "float32")
+        new_place = T.match_buffer(e, (4,), "int32")
+        new_mass = T.match_buffer(f, (4,), "float32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for _thread in T.thread_binding(1, thread="threadIdx.x"):
+                with T.sblock("narrow"):
+                    T.reads()
+                    T.writes()
+                    total = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    above = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    value = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    digit = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                    above[0] = mass[ABOVE]
+                    digit[0] = 0
+                    # From the highest threshold down: the first that passes is the digit, the one before it is what lies above.
+                    for j in T.serial(DIGITS):
+                        if digit[0] == 0:
+                            total[0] = T.float32(0)
+                            for part in T.serial(PARTS):
+                                total[0] = total[0] + weights[part, DIGITS - 1 - j]
+                            if T.Select(place[TURN] == 0, total[0] >= mass[AIM], total[0] > mass[AIM]):
+                                digit[0] = DIGITS - j
+                            else:
+                                above[0] = total[0]
+                    digit[0] = place[LOW] + T.shift_left(digit[0], place[SHIFT])
+                    if place[ROUND] == ROUNDS - 1 and place[TURN] == 0:
+                        # What top_p keeps: all above the threshold, and of those at it enough to reach top_p.
+                        value[0] = T.reinterpret("float32", digit[0])
+                        total[0] = above[0] + value[0] * T.max(
+                            T.ceil((mass[AIM] - above[0]) / T.max(value[0], T.float32(TINY))), T.float32(1)
+                        )
+                        new_place[LOW] = 0
+                        new_place[SHIFT] = (ROUNDS - 1) * WIDTH
+                        new_place[ROUND] = 0
+                        new_place[TURN] = 1
+                        new_mass[AIM] = total[0] * T.min(uniform[0], T.float32(ALMOST))
+                        new_mass[ABOVE] = T.float32(0)
+                    else:
+                        new_place[LOW] = digit[0]
+                        new_place[SHIFT] = place[SHIFT] - WIDTH
+                        new_place[ROUND] = place[ROUND] + 1
+                        new_place[TURN] = place[TURN]
+                        new_mass[AIM] = mass[AIM]
+                        new_mass[ABOVE] = above[0]
+
+    return kernel
+
+
+def find(vocabulary: int) -> Any:
+    """Each thread: how many tokens of its run of the vocabulary have exactly the probability found."""
+    run = (vocabulary + PARTS - 1) // PARTS
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        p = T.match_buffer(a, (1, vocabulary), "float32")
+        place = T.match_buffer(b, (4,), "int32")
+        count = T.match_buffer(c, (PARTS,), "int32")
+        for block in T.thread_binding(PARTS // 16, thread="blockIdx.x"):
+            for thread in T.thread_binding(16, thread="threadIdx.x"):
+                with T.sblock("find"):
+                    T.reads()
+                    T.writes()
+                    seen = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                    part: T.let[T.int32] = block * 16 + thread
+                    seen[0] = 0
+                    for i in T.serial(run):
+                        if part * run + i < vocabulary:
+                            if T.reinterpret("int32", p[0, part * run + i]) == place[LOW]:
+                                seen[0] = seen[0] + 1
+                    count[part] = seen[0]
+
+    return kernel
+
+
+def pick(vocabulary: int) -> Any:
+    """Name the token: of those with the probability found, the one in which the aim falls; -1 when there is none (NaN logits)."""
+    run = (vocabulary + PARTS - 1) // PARTS
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        p = T.match_buffer(a, (1, vocabulary), "float32")
+        place = T.match_buffer(b, (4,), "int32")
+        mass = T.match_buffer(c, (4,), "float32")
+        count = T.match_buffer(d, (PARTS,), "int32")
+        token = T.match_buffer(e, (1,), "int32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for _thread in T.thread_binding(1, thread="threadIdx.x"):
+                with T.sblock("pick"):
+                    T.reads()
+                    T.writes()
+                    rank = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                    part = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                    rank[0] = 0
+                    for i in T.serial(PARTS):
+                        rank[0] = rank[0] + count[i]
+                    # The aim's place among the ties, kept within them whatever rounding did.
+                    rank[0] = T.min(
+                        T.cast(
+                            T.min((mass[AIM] - mass[ABOVE]) / T.max(T.reinterpret("float32", place[LOW]), T.float32(TINY)), T.float32(1e6)),
+                            "int32",
+                        ),
+                        rank[0] - 1,
+                    )
+                    part[0] = -1
+                    for i in T.serial(PARTS):
+                        if part[0] < 0:
+                            if rank[0] < count[i]:
+                                part[0] = i
+                            else:
+                                rank[0] = rank[0] - count[i]
                     token[0] = -1
-                    for i in T.serial(vocabulary):
-                        if T.reinterpret("int32", p[0, i]) == low[0] and rank[0] >= 0:
-                            token[0] = i
-                            rank[0] = rank[0] - 1
+                    if part[0] >= 0 and place[LOW] > 0:
+                        for i in T.serial(run):
+                            if part[0] * run + i < vocabulary:
+                                if T.reinterpret("int32", p[0, part[0] * run + i]) == place[LOW]:
+                                    if rank[0] == 0:
+                                        token[0] = part[0] * run + i
+                                    rank[0] = rank[0] - 1
 
     return kernel
 
