@@ -30,7 +30,10 @@ Kind = Literal["health", "capability", "caller", "stop", "policy"]
 
 
 class HybridError(Exception):
-    """The root. `text` is what had been shown before the failure, so that nothing shown is lost with the exception."""
+    """The root. `text` is what had been shown before the failure, so that nothing shown is lost with the exception.
+
+    `usage` is what the request had spent until then, where it had begun.
+    """
 
     code = "error"
     kind: Kind = "health"
@@ -43,6 +46,7 @@ class HybridError(Exception):
         self.phase = phase
         self.retryable = False
         self.text = ""
+        self.usage: Usage | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """`{name, message, code}`, the form in which an error crosses to JavaScript and into events."""

@@ -192,7 +192,8 @@ class LocalLLM:
         if load is None or load.model != entry["id"]:
             load = await self._begin(entry["id"])
         assert load.task is not None  # noqa: S101 - for mypy: a load that can be joined has its task
-        return await asyncio.shield(load.task)
+        await asyncio.wait([load.task])  # whoever waits may leave; the load goes on
+        return load.verdict if load.task.cancelled() else load.task.result()
 
     def _unfit(self, entry: dict[str, Any]) -> HybridError | None:
         """Why this model cannot run here, or None."""

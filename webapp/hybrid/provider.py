@@ -18,7 +18,6 @@ from hybr.webapp.hybrid.errors import (
     LocalUnavailableError,
     MessageError,
     OptionError,
-    ProviderError,
     RefusedError,
     UnknownModelError,
 )
@@ -61,7 +60,7 @@ class HybridLLMProvider:
         self._runs: dict[str, Run] = {}
         self._ids = itertools.count(1)
         self._announced = True  # whether the local model's latest failure has been told by a fallback
-        self._failure: ProviderError | None = None
+        self._failure: dict[str, Any] | None = None
         events.on("local-llm:loading", lambda _: self._recovering())
         events.on("local-llm:ready", lambda _: self._recovering())
         events.on("local-llm:error", self._failed)
@@ -202,7 +201,7 @@ class HybridLLMProvider:
     def _local_leg(self, model: str | None) -> Leg:
         if self._ready_with(model):
             return Leg("local", self._local.chat, self._local.model)
-        return Leg("local", None, model, error=self._failure if self._owed() and self._failure else self._not_loaded(model))
+        return Leg("local", None, model, error=self._known_failure() if self._owed() else self._not_loaded(model))
 
     def _cloud_leg(self, model: str | None) -> Leg:
         if self._cloud is None:
@@ -232,8 +231,12 @@ class HybridLLMProvider:
         self._announced, self._failure = False, None
 
     def _failed(self, detail: dict[str, Any]) -> None:
-        error = detail["error"]
-        self._failure = LocalUnavailableError(error["message"], name=error["name"], code=error["code"])
+        self._failure = detail["error"]
+
+    def _known_failure(self) -> LocalUnavailableError:
+        """The failure as an error of its own: requests must not share one, since each leaves its text in it."""
+        failure = self._failure or {}
+        return LocalUnavailableError(str(failure.get("message")), name=failure.get("name"), code=failure.get("code"))
 
     def _told(self, detail: dict[str, Any]) -> None:
         if detail["from"] == "local":

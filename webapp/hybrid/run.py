@@ -146,9 +146,8 @@ class Run:
         """A stop: no chunk follows, the consumer gets Aborted. False if the run had ended."""
         if self.over:
             return False
-        usage = self._give_up()
-        shown = self.delivered if self._streaming else self.text
-        self._end(Aborted(text=shown, usage=usage))
+        self._give_up()
+        self._end(Aborted(text=self.delivered if self._streaming else self.text))
         return True
 
     def abandon(self) -> None:
@@ -162,12 +161,12 @@ class Run:
         if self._task:
             await asyncio.wait([self._task])
 
-    def _give_up(self) -> Usage:
+    def _give_up(self) -> None:
         self._queue.clear()
-        usage = self._book("stopped", self._attempt.usage() if self._attempt else NO_USAGE, None)
+        if self._attempt:
+            self._book("stopped", self._attempt.usage(), None)
         if self._task:
             self._task.cancel()
-        return usage
 
     def _expire(self, limit: float) -> None:
         if not self.over:
@@ -307,11 +306,10 @@ class Run:
             self._queue.append(Chunk("", self.text, True, attempt.leg.provider, self._segment, self.completion))
         self._end(None)
 
-    def _book(self, outcome: Outcome, usage: Usage, cost: float | None, model: str | None = None) -> Usage:
-        """Book the attempt under way, if there is one, and take it off the table."""
+    def _book(self, outcome: Outcome, usage: Usage, cost: float | None, model: str | None = None) -> None:
+        """Book the attempt under way and take it off the table."""
         attempt, self._attempt = self._attempt, None
-        if attempt is None:
-            return self._spent
+        assert attempt is not None  # noqa: S101 - for mypy: called once an attempt
         leg = attempt.leg
         if cost is None and (leg.provider == "local" or (outcome == "error" and not attempt.deltas)):
             cost = 0.0  # nothing was paid for what ran here, nor for a refusal
@@ -322,13 +320,14 @@ class Run:
         self._spent += usage
         self._cost = None if cost is None or self._cost is None else self._cost + cost
         self._desk.events.emit("cost:updated", {"provider": leg.provider, "model": name, "cost": cost, "request_id": self.id})
-        return self._spent
 
     def _end(self, error: HybridError | None) -> None:
         if self.over:
             return
         self.over = True
         self.error = error
+        if error is not None:
+            error.usage = self._spent
         if self._timer:
             self._timer.cancel()
         self.on_end(self)

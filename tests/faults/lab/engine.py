@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.runtimes.base import EngineCallError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hybr.webapp.runtimes.base import OnEvent
 
 
@@ -66,6 +65,7 @@ class End:
 
 
 Step = str | Sleep | Fail | Die | Lost | Stall | End
+Script = list[Step] | Callable[[dict[str, Any]], list[Step]]  # or made from the call's arguments
 ANSWER: list[Step] = ["The ", "capital ", "of ", "France ", "is ", "Paris", "."]
 
 
@@ -75,8 +75,8 @@ class ScriptedEngine:
     def __init__(self, *, pace: float = 0.01, restart_s: float = 0.2) -> None:
         self.pace = pace
         self.restart_s = restart_s
-        self.default: list[Step] = list(ANSWER)
-        self.scripts: deque[list[Step]] = deque()
+        self.default: Script = list(ANSWER)
+        self.scripts: deque[Script] = deque()
         self.loads: deque[list[Step]] = deque()
         self.cache: set[str] = set()
         self.model: str | None = None
@@ -227,7 +227,8 @@ class ScriptedEngine:
     async def _generate(self, args: dict[str, Any], tell: OnEvent, stop: asyncio.Event) -> dict[str, Any]:
         text, tokens, reason = "", 0, "stop"
         limit = args["options"].get("max_tokens", 10_000)
-        for step in self.scripts.popleft() if self.scripts else list(self.default):
+        script = self.scripts.popleft() if self.scripts else self.default
+        for step in script(args) if callable(script) else list(script):
             if not stop.is_set():
                 await self._pause(self.pace if isinstance(step, str) else 0.0, stop)
             if stop.is_set() or tokens >= limit:

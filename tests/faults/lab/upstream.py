@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Tail:
 
 
 Step = str | bytes | Sleep | Refuse | Unreachable | Cut | Event | Tail
+Script = list[Step] | Callable[[dict[str, Any]], list[Step]]  # or made from the request's body
 ANSWER: list[Step] = ["It ", "is ", "Paris", "."]
 
 
@@ -98,8 +100,8 @@ class ScriptedUpstream:
     def __init__(self, *, pace: float = 0.02, cut: int = 0) -> None:
         self.pace = pace
         self.cut = cut
-        self.default: list[Step] = list(ANSWER)
-        self.scripts: deque[list[Step]] = deque()
+        self.default: Script = list(ANSWER)
+        self.scripts: deque[Script] = deque()
         self.headers = {"x-hybr-provider": "house"}
         self.files: dict[str, Any] = {
             "/healthz": {"status": "ok"},
@@ -121,7 +123,8 @@ class ScriptedUpstream:
         if path != "/v1/chat/completions":
             return self._file(method, path, body)
         self.chats.append(json.loads(body or b"{}"))
-        script = self.scripts.popleft() if self.scripts else list(self.default)
+        chosen = self.scripts.popleft() if self.scripts else self.default
+        script = chosen(self.chats[-1]) if callable(chosen) else list(chosen)
         if script and isinstance(script[0], Unreachable):
             raise UnreachableError("connection reset")
         if script and isinstance(script[0], Refuse):

@@ -362,3 +362,15 @@ async def test_chat_without_a_model() -> None:
     desk = Desk()
     with pytest.raises(LocalUnavailableError, match="load one first"):
         await desk.local.chat(Call("x", tuple(ASK), Options()), lambda _: None)
+
+
+@virtual
+async def test_a_load_replaced_before_its_first_step() -> None:
+    """Found by the state machine: a load that is replaced at once is answered, not cancelled into its caller's face."""
+    desk = Desk()
+    await desk.local.refresh()
+    first = asyncio.create_task(desk.local.init("tiny"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(desk.local.init("smollm2-135m"))
+    assert failure(await first)["code"] == "aborted"
+    assert await second is True

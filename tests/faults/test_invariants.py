@@ -1,0 +1,323 @@
+"""The ten invariants of architecture.md, over random schedules of requests, faults, stops, switches and walks-away.
+
+A state machine drives the orchestrator over the fault lab on virtual time. Each question carries its number, and both sides answer with
+words that carry it too: so text that strays from one request into another, or a private one that leaves, is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from lab.clock import VirtualLoop
+from lab.desk import Desk
+from lab.engine import Die, Fail, Lost, Sleep, Stall
+from lab.upstream import Cut, Refuse, Unreachable
+
+from hybr.webapp.hybrid.errors import Aborted, CallerError, HybridError
+from hybr.webapp.hybrid.run import Run
+from hybr.webapp.hybrid.types import Usage
+
+NUMBER = re.compile(r"#(\d+)")
+LOCAL_FAULTS: dict[str, Any] = {
+    "none": None,
+    "die": Die(),
+    "lost": Lost(),
+    "stall": Stall(),
+    "string rejection": Fail("Error", "DeviceLostError: The WebGPU device was lost", "decode"),
+    "garbage": Fail("Error", "failed to sample a valid token", "decode"),
+    "context": Fail("ContextWindowSizeExceededError", "too long", "prefill"),
+    "caller": Fail("Error", "MessageOrderError: no", "validate"),
+    "slow": Sleep(3),
+}
+CLOUD_FAULTS: dict[str, Any] = {
+    "none": None,
+    "cut": Cut(),
+    "503": Refuse(503),
+    "429": Refuse(429, "rate_limited"),
+    "401": Refuse(401, "bad_key"),
+    "400": Refuse(400, "invalid_value"),
+    "unreachable": Unreachable(),
+    "garbage": b"data: {oops\n\n",
+    "half": b'data: {"choices":[{"delta":{"content":"#',
+    "slow": Sleep(3),
+}
+
+
+@dataclass
+class Asked:
+    """One request and all that its consumer saw."""
+
+    number: int
+    private: bool
+    streaming: bool
+    task: asyncio.Task[None] | None = None
+    run: Run | None = None
+    text: str = ""
+    chunks: int = 0
+    ends: list[Any] = field(default_factory=list)
+    stopped_at: int | None = None
+    walked: bool = False
+
+    @property
+    def request_id(self) -> str:
+        """As the orchestrator knows it."""
+        return f"r{self.number}"
+
+
+class Orchestrator(RuleBasedStateMachine):
+    """See the module."""
+
+    @initialize(loaded=st.booleans(), mode=st.sampled_from(["local", "cloud"]), cut=st.sampled_from([0, 1, 5]))
+    def begin(self, loaded: bool, mode: str, cut: int) -> None:
+        """A page, perhaps with a model."""
+        self.loop = VirtualLoop()
+        asyncio.set_event_loop(self.loop)
+        self.asked: list[Asked] = []
+        self.faults: dict[str, tuple[Any, int]] = {"local": (None, 0), "cloud": (None, 0)}
+        self.do(self.set_up(loaded, mode, cut))
+
+    async def set_up(self, loaded: bool, mode: str, cut: int) -> None:
+        """Build it."""
+        desk = self.desk = Desk()
+        desk.upstream.cut = cut
+        desk.engine.default = lambda args: self.script("local", args)
+        desk.upstream.default = lambda body: self.script("cloud", body)
+        desk.events.tap(self.status_is_right)
+        original = desk.hybrid._run
+
+        def recorded(messages: Any, options: Any, only: Any, *, streaming: bool) -> Run:
+            run = original(messages, options, only, streaming=streaming)
+            next(one for one in self.asked if one.request_id == run.id).run = run
+            return run
+
+        desk.hybrid._run = recorded  # type: ignore[method-assign]
+        if loaded:
+            await desk.local.init("tiny")
+        desk.hybrid.set_mode(mode)
+
+    def do(self, work: Any) -> Any:
+        """Run until it is done."""
+        return self.loop.run_until_complete(work)
+
+    def script(self, side: str, args: dict[str, Any]) -> list[Any]:
+        """Words with the question's number, and the fault of the day after some of them."""
+        number = NUMBER.findall(str(args["messages"]))[0]
+        words: list[Any] = [f"{side}#{number} w{index} " for index in range(6)]
+        fault, at = self.faults[side]
+        return words if fault is None else [*words[:at], fault, *words[at:]]
+
+    # -- what happens
+
+    @rule(
+        streaming=st.booleans(),
+        private=st.sampled_from([False] * 7 + [True]),
+        side=st.sampled_from([""] * 8 + ["_local", "_cloud"]),
+        timeout=st.sampled_from([None] * 8 + [30, 2000]),
+    )
+    def ask(self, streaming: bool, private: bool, side: str, timeout: int | None) -> None:
+        """Somebody asks."""
+        one = Asked(len(self.asked), private, streaming and not side)
+        self.asked.append(one)
+        options = {"request_id": one.request_id, "private": private, "timeout_ms": timeout, "max_output_tokens": 50}
+        one.task = self.loop.create_task(self.consume(one, side, options))
+        self.do(asyncio.sleep(0))
+
+    async def consume(self, one: Asked, side: str, options: dict[str, Any]) -> None:
+        """Read the answer as a careful caller would."""
+        ask = [{"role": "user", "content": f"{'SECRET' if one.private else 'question'} #{one.number}?"}]
+        try:
+            if one.streaming:
+                async for chunk in self.desk.hybrid.stream(ask, options):
+                    one.text += chunk.delta
+                    one.chunks += 1
+                    assert chunk.text == one.text, "3: the deltas are the text"
+                    assert not one.ends, "2: nothing after the last chunk"
+                    if chunk.done:
+                        assert chunk.usage is not None, "2: the last chunk has usage"
+                        one.ends.append(chunk.completion)
+            else:
+                done = await getattr(self.desk.hybrid, f"complete{side}")(ask, options)
+                one.text = done.text
+                one.ends.append(done)
+        except HybridError as error:
+            assert error.text.startswith(one.text), "3: the error keeps the text"
+            one.text = error.text
+            one.ends.append(error)
+        except asyncio.CancelledError:
+            one.walked = True
+
+    @rule(s=st.sampled_from([0, 0.001, 0.005, 0.011, 0.02, 0.05, 0.2, 1, 4]))
+    def wait(self, s: float) -> None:
+        """Time passes."""
+        self.do(asyncio.sleep(s))
+
+    @rule(s=st.sampled_from([0.005, 0.02, 0.05, 0.2, 2, 8]))
+    def wait_more(self, s: float) -> None:
+        """More often than other things."""
+        self.do(asyncio.sleep(s))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.asked)
+    def stop(self, data: st.DataObject) -> None:
+        """The person presses stop."""
+        one = data.draw(st.sampled_from(self.asked))
+        if self.desk.hybrid.abort(one.request_id):
+            assert not one.ends, "a request that had ended cannot be stopped"
+            one.stopped_at = len(self.desk.seen)
+            chunks = one.chunks
+            self.do(asyncio.sleep(0.005))
+            assert one.chunks == chunks, "4: no chunk follows a stop"
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.asked)
+    def walk_away(self, data: st.DataObject) -> None:
+        """The consumer leaves."""
+        one = data.draw(st.sampled_from(self.asked))
+        assert one.task is not None
+        one.task.cancel()
+        self.do(asyncio.sleep(0))
+
+    @rule(side=st.sampled_from(["local", "cloud"]), data=st.data(), at=st.integers(0, 5))
+    def next_fault(self, side: str, data: st.DataObject, at: int) -> None:
+        """From now on this side fails like that, after so many words."""
+        faults = LOCAL_FAULTS if side == "local" else CLOUD_FAULTS
+        fault = faults[data.draw(st.sampled_from(["none"] * 3 + sorted(faults)))]
+        self.faults[side] = (fault, 0 if isinstance(fault, Refuse | Unreachable) else at)
+
+    @rule(mode=st.sampled_from(["local", "local", "cloud", "junk"]), manual=st.booleans())
+    def switch(self, mode: str, manual: bool) -> None:
+        """The mode changes."""
+        could = mode == "cloud" or (mode == "local" and self.desk.local.is_ready())
+        assert self.desk.hybrid.set_mode(mode, manual) is could
+
+    @rule(how=st.sampled_from(["die", "lose"]))
+    def lose_the_engine(self, how: str) -> None:
+        """The worker or the device goes."""
+
+        async def lose() -> None:
+            getattr(self.desk.engine, how)()
+
+        self.do(lose())
+
+    @rule(what=st.sampled_from(["init", "init", "init", "switch", "unload", "cancel_load"]))
+    def load(self, what: str) -> None:
+        """The person loads and unloads."""
+        local = self.desk.local
+        work = {"init": lambda: local.init("tiny"), "switch": lambda: local.switch_model("smollm2-135m")}
+        task = self.loop.create_task(work.get(what, lambda: getattr(local, what)())())  # type: ignore[no-untyped-call]
+        task.add_done_callback(self.no_exception)
+        self.do(asyncio.sleep(0))
+
+    def no_exception(self, task: asyncio.Task[Any]) -> None:
+        """LocalLLM's methods answer; they never raise."""
+        if task.cancelled() or task.exception():
+            self.problems.append(("raised", task))
+
+    @rule(what=st.sampled_from(["up", "online", "up", "online", "down", "offline"]))
+    def network(self, what: str) -> None:
+        """Server and network come and go."""
+        if what in {"down", "up"}:
+            self.desk.upstream.down = what == "down"
+        else:
+            self.desk.gateway.online(what == "online")
+
+    @rule(bad=st.sampled_from([([], None), ([{"role": "user", "content": "x"}], {"temperature": 9}), (None, {})]))
+    def ask_badly(self, bad: tuple[Any, Any]) -> None:
+        """8: a caller's mistake is raised at once and touches nobody."""
+        before = len(self.desk.engine.chats), len(self.desk.upstream.chats), self.desk.hybrid.get_usage_stats()
+        with pytest.raises(CallerError):
+            self.desk.hybrid.complete(*bad).send(None)  # before its first wait: nothing else has moved
+        assert (len(self.desk.engine.chats), len(self.desk.upstream.chats), self.desk.hybrid.get_usage_stats()) == before
+
+    # -- what must be so
+
+    def status_is_right(self, name: str, detail: dict[str, Any]) -> None:
+        """7: inside an event the status says what the event says."""
+        status = self.desk.hybrid.get_status()
+        if name == "local-llm:ready":
+            self.wrong = not status["local_ready"] or status["local_model"] != detail["model"]
+        elif name in {"local-llm:unloaded", "local-llm:error"}:
+            self.wrong = status["local_ready"]
+        elif name == "hybrid-llm:mode-changed":
+            self.wrong = status["mode"] != detail["to"]
+        else:
+            return
+        self.problems.append((name, detail, status)) if self.wrong else None
+
+    problems: list[Any] = []  # noqa: RUF012 - reset at teardown
+
+    def teardown(self) -> None:
+        """Stop what still runs, let everything settle, and check all that must be so at the end."""
+        if not hasattr(self, "loop"):
+            return
+        try:
+            self.settle()
+            self.check()
+        finally:
+            Orchestrator.problems = []
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.do(asyncio.sleep(0))
+            self.loop.close()
+            asyncio.set_event_loop(None)
+
+    def settle(self) -> None:
+        """Everybody leaves."""
+        self.do(asyncio.sleep(5))
+        for one in self.asked:
+            if not one.ends and not one.walked and self.desk.hybrid.abort(one.request_id):
+                one.stopped_at = len(self.desk.seen)
+        self.do(asyncio.sleep(60))
+
+    def check(self) -> None:
+        """The invariants that can be told from the record."""
+        desk = self.desk
+        assert self.problems == [], "7"
+        assert desk.free, "9: every lock, worker request and HTTP stream is released"
+        assert all("SECRET" not in str(body) for body in desk.upstream.chats), "5: private never leaves"
+        for one in self.asked:
+            self.check_one(one)
+        totals = [one.run._spent for one in self.asked if one.run]
+        stats = desk.hybrid.get_usage_stats()
+        booked = stats["local"]["tokens"] + stats["cloud"]["tokens"]
+        assert booked == sum(totals, Usage()).total_tokens, "6: the ledger is the sum of the usages"
+        assert sum(model["tokens"] for model in stats["models"]) == booked, "6"
+
+    def check_one(self, one: Asked) -> None:
+        """One request's record."""
+        changes = [
+            (index, detail)
+            for index, (name, detail) in enumerate(self.desk.seen)
+            if name in {"hybrid-llm:fallback", "hybrid-llm:handover"} and detail["request_id"] == one.request_id
+        ]
+        calls = [chat for chat in self.desk.engine.chats if chat["request_id"] == one.request_id]
+        assert len(changes) <= 1, "1: at most one change of provider"
+        assert len(calls) <= 1, "1: the engine is asked at most once"
+        assert all(detail["from"] != detail["to"] for _, detail in changes), "1: never to the same side"
+        assert one.walked or len(one.ends) == 1, f"2: exactly one end, not {one.ends}"
+        assert set(NUMBER.findall(one.text)) <= {str(one.number)}, "10: no text of another request"
+        if one.stopped_at is not None and not one.walked:
+            assert isinstance(one.ends[0], Aborted), "a stop is the end"
+            assert all(index < one.stopped_at for index, _ in changes), "4: a stop never causes a change"
+        if one.private:
+            assert changes == [], "5: a private request fails closed"
+
+
+Orchestrator.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+TestOrchestrator = Orchestrator.TestCase
+
+
+@pytest.mark.long
+class TestOrchestratorLong(Orchestrator.TestCase):  # type: ignore[misc,name-defined]
+    """Thousands of schedules."""
+
+    settings = settings(max_examples=3000, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
