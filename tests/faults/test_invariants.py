@@ -1,7 +1,7 @@
 """The ten invariants of architecture.md, over random schedules of requests, faults, stops, switches and walks-away.
 
-A state machine drives the orchestrator over the fault lab on virtual time. Each question carries its number, and both sides answer with
-words that carry it too: so text that strays from one request into another, or a private one that leaves, is seen.
+A state machine drives the orchestrator over the fault lab on virtual time. Each question carries its number, and both sides
+answer with words that carry it too: so text that strays from one request into another, or a private one that leaves, is seen.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,8 +21,10 @@ from lab.engine import Die, Fail, Lost, Sleep, Stall
 from lab.upstream import Cut, Refuse, Unreachable
 
 from hybr.webapp.hybrid.errors import Aborted, CallerError, HybridError
-from hybr.webapp.hybrid.run import Run
 from hybr.webapp.hybrid.types import Usage
+
+if TYPE_CHECKING:
+    from hybr.webapp.hybrid.run import Run
 
 NUMBER = re.compile(r"#(\d+)")
 LOCAL_FAULTS: dict[str, Any] = {
@@ -64,6 +66,12 @@ class Asked:
     ends: list[Any] = field(default_factory=list)
     stopped_at: int | None = None
     walked: bool = False
+
+    def keep(self, error: HybridError) -> None:
+        """The request ended with this error."""
+        assert error.text.startswith(self.text), "3: the error keeps the text"
+        self.text = error.text
+        self.ends.append(error)
 
     @property
     def request_id(self) -> str:
@@ -147,9 +155,7 @@ class Orchestrator(RuleBasedStateMachine):
                 one.text = done.text
                 one.ends.append(done)
         except HybridError as error:
-            assert error.text.startswith(one.text), "3: the error keeps the text"
-            one.text = error.text
-            one.ends.append(error)
+            one.keep(error)
         except asyncio.CancelledError:
             one.walked = True
 
@@ -206,12 +212,12 @@ class Orchestrator(RuleBasedStateMachine):
 
         self.do(lose())
 
-    @rule(what=st.sampled_from(["init", "init", "init", "switch", "unload", "cancel_load"]))
+    @rule(what=st.sampled_from(["init", "init", "init", "switch_model", "unload", "cancel_load"]))
     def load(self, what: str) -> None:
         """The person loads and unloads."""
         local = self.desk.local
-        work = {"init": lambda: local.init("tiny"), "switch": lambda: local.switch_model("smollm2-135m")}
-        task = self.loop.create_task(work.get(what, lambda: getattr(local, what)())())  # type: ignore[no-untyped-call]
+        model = {"init": ["tiny"], "switch_model": ["smollm2-135m"]}.get(what, [])
+        task = self.loop.create_task(getattr(local, what)(*model))
         task.add_done_callback(self.no_exception)
         self.do(asyncio.sleep(0))
 
