@@ -51,21 +51,28 @@ BROTLI_QUALITY = 9
 
 
 def build(
-    name: str, quantisation: str | None = None, profiles: Sequence[Profile] = tuple(LIBRARIES), stream: TextIO | None = None
+    name: str,
+    quantisation: str | None = None,
+    profiles: Sequence[Profile] = tuple(LIBRARIES),
+    stream: TextIO | None = None,
+    seconds: dict[str, float] | None = None,
 ) -> Path:
-    """Build a model and return its folder. Does nothing but read when the same build is there.
+    """Build a model and return its folder. Does little more than read when the same build is there.
 
-    Raises BuildError; state.json then says `failed`, with the error's code and message, unless the model is unknown or another
-    process is at work on it.
+    Progress goes to `stream` (default standard error); `seconds` is filled with what each step took. Raises BuildError;
+    state.json then says `failed`, with the error's code and message, unless the model is unknown or another process builds it.
     """
     entry = catalogue.find(name, quantisation)
     with disk(store.root()), store.building(entry.id):
         progress = Progress(plan(entry, profiles), lambda told: store.write(entry.id, "building", progress=told), stream)
         try:
-            return _build(entry, profiles, progress)
+            final = _build(entry, profiles, progress)
         except Exception as error:  # an interruption is no failure: the state names a dead process, and the next build goes on
             _fail(entry.id, error)
             raise
+        if seconds is not None:
+            seconds.update(progress.seconds)
+        return final
 
 
 def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .compile import Profile
     from .model.config import ModelConfig
 
-HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}
+HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "vector-width": 128}  # the width it would warn about
 
 
 def device_target() -> tvm.target.Target:

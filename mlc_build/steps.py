@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import disk
-from .lock import alive
+from .lock import alive, hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 PREFIX = "tmp-"
+LOCK = ".lock"
 
 
 def key(*parts: object) -> str:
@@ -44,12 +45,14 @@ def once(final: Path, make: Callable[[Path], None]) -> Path:
 
     `make` gets an empty folder on the same disk. Raises what it raises, and DiskFull; then nothing is left behind.
     """
-    if final.is_dir():
-        os.utime(final)  # in use: prune leaves it
-    else:
-        with disk(final.parent), workspace(final.parent) as made:
-            make(made)
-            publish(made, final)
+    if not final.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        # One at a time of each kind: two builds that want the same thing share it, and a small machine has no room for two.
+        with disk(final.parent), hold(final.parent / LOCK), workspace(final.parent) as made:
+            if not final.is_dir():
+                make(made)
+                publish(made, final)
+    os.utime(final)  # in use: prune leaves it
     return final
 
 
@@ -83,7 +86,7 @@ def prune(parent: Path, days: float = 14) -> None:
     """Remove the results that no build has used for so many days."""
     oldest = time.time() - days * 86400
     for folder in parent.iterdir():
-        if folder.stat().st_mtime < oldest:
+        if folder.is_dir() and folder.stat().st_mtime < oldest:
             shutil.rmtree(folder, ignore_errors=True)
 
 

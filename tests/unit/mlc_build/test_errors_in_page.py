@@ -24,10 +24,11 @@ async () => {
   const library = await (await fetch("model.wasm")).arrayBuffer();
   const tvm = await tvmjs.instantiate(library, tvmjs.createPolyfillWASI(), () => {});
   const said = [];
+  const three = tvm.scalar(3, "int32");
   for (const [name, ...args] of [
     ["vm.builtin.tensor_cache.get", 1, 2],
     ["vm.builtin.tensor_cache.get", 7],
-    ["vm.builtin.param_module_from_cache", "param", 3],
+    ["vm.builtin.param_module_from_cache", "param", three],
   ]) {
     tvm.beginScope();
     try { tvm.getGlobalFunc(name)(...args); said.push("nothing"); }

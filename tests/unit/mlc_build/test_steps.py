@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,11 @@ from hybr.mlc_build.errors import DiskFull
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def listed(folder: Path) -> list[str]:
+    """Return the names of everything below a folder but its lock."""
+    return sorted(path.name for path in folder.rglob("*") if path.name != steps.LOCK)
 
 
 def test_once(tmp_path: Path) -> None:
@@ -28,7 +34,7 @@ def test_once(tmp_path: Path) -> None:
     for _ in range(2):
         assert (steps.once(tmp_path / "step", make) / "a").read_text() == "x"
     assert len(ran) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["step"]
+    assert listed(tmp_path) == ["a", "step"]
 
 
 def test_failure_leaves_nothing(tmp_path: Path) -> None:
@@ -40,14 +46,14 @@ def test_failure_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="broken"):
         steps.once(tmp_path / "step", make)
-    assert list(tmp_path.iterdir()) == []
+    assert listed(tmp_path) == []
 
 
 def test_full_disk(small_disk: Path) -> None:
     """A disk that fills up under a step is named, with the remedy, and the disk is left as it was."""
     with pytest.raises(DiskFull, match=r"small.*HYBR_HOME"):
         steps.once(small_disk / "step", lambda folder: (folder / "big").write_bytes(bytes(2 << 20)) and None)
-    assert list(small_disk.iterdir()) == []
+    assert listed(small_disk) == []
 
 
 def test_killed_builder(tmp_path: Path) -> None:
@@ -63,7 +69,7 @@ def test_killed_builder(tmp_path: Path) -> None:
         process.kill()
     assert len(list(tmp_path.glob("tmp-*"))) == 1
     steps.once(tmp_path / "step", lambda folder: (folder / "a").write_text("whole") and None)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "step"]
+    assert listed(tmp_path) == ["a", "step"]
 
 
 def test_living_workspace_stays(tmp_path: Path) -> None:
@@ -73,15 +79,31 @@ def test_living_workspace_stays(tmp_path: Path) -> None:
         assert mine.is_dir()
 
 
-def test_faster_twin(tmp_path: Path) -> None:
-    """When another process published the same step meanwhile, its result stays."""
+def test_twins_share(tmp_path: Path) -> None:
+    """Two that want the same step at once: one works, the other waits and finds it."""
+    ran = []
 
     def make(folder: Path) -> None:
-        (folder / "a").write_text("ours")
-        (tmp_path / "step").mkdir()
-        (tmp_path / "step" / "a").write_text("theirs")
+        ran.append(folder)
+        time.sleep(0.2)
+        (folder / "a").write_text("x")
 
-    assert (steps.once(tmp_path / "step", make) / "a").read_text() == "theirs"
+    threads = [threading.Thread(target=steps.once, args=(tmp_path / "step", make)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ran) == 1
+    assert (tmp_path / "step" / "a").read_text() == "x"
+
+
+def test_publish_keeps_what_is_there(tmp_path: Path) -> None:
+    """Where a whole folder of the same name lies already, it stays."""
+    for name in ("step", "made"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    steps.publish(tmp_path / "made", tmp_path / "step")
+    assert (tmp_path / "step" / "a").read_text() == "step"
 
 
 def test_key(tmp_path: Path) -> None:
@@ -105,7 +127,7 @@ def test_prune(tmp_path: Path) -> None:
     os.utime(tmp_path / "new", (long_ago, long_ago))
     steps.once(tmp_path / "new", lambda _folder: None)
     steps.prune(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert listed(tmp_path) == ["new"]
 
 
 def test_lock_excludes_and_is_released_by_death(tmp_path: Path) -> None:
