@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybr.server.children import Child
@@ -18,7 +19,6 @@ from hybr.server.errors import BuildError, HybrError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from hybr.server.models import Models
     from hybr.server.providers.house import House
@@ -102,16 +102,19 @@ class Boot:
             self.say(self.site.notice)
 
     async def _build_page(self) -> Path:
-        """Build in a child: the compressor's memory is not the server's, nor is its share of the interpreter."""
+        """Build in a child: the compressor's memory is not the server's, nor is its share of the interpreter.
+
+        Its last line is the bundle's folder. (Not `find_page` again: a source edited meanwhile would make it look elsewhere.)
+        """
         child = self._child = await Child.start(COMMAND, ["page", "build"])
+        last = ""
         while line := await child.line():
-            self.site.notice = line.decode(errors="replace").strip()
-            self.say(self.site.notice)
+            last = self.site.notice = line.decode(errors="replace").strip()
+            self.say(last)
         code = await child.wait()
-        folder = await asyncio.to_thread(find_page)
-        if code or not folder:
+        if code:
             raise BuildError(f"the page could not be built (exit code {code})")
-        return folder
+        return Path(last)
 
     async def _builds(self) -> None:
         for name in missing(self.models, BUILDS):

@@ -60,6 +60,7 @@ def listen(settings: Settings) -> int:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,  # uvicorn's 5 s closes on a browser just as it sends the next question
         timeout_graceful_shutdown=settings.drain,
     )
     with contextlib.suppress(KeyboardInterrupt):

@@ -1,7 +1,6 @@
 """The page: its document, always checked for freshness, and its assets, which never change under their URL.
 
-The bundle is found again by `hybr.server.page.current()` until it exists; until then a short self-refreshing notice stands
-in, so that a person who is early sees what is going on.
+Until the bundle is built a short self-refreshing notice stands in, so that a person who is early sees what is going on.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
+KEY = re.compile(r"[0-9a-f]{8,64}")
 SEGMENT = re.compile(r"[A-Za-z0-9_@+~-][A-Za-z0-9._@+~-]*")
 
 
@@ -48,11 +48,19 @@ class Site:
         return Response(text, media_type="text/html", headers=headers)
 
     async def assets(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer `/assets/<hash>/...` from the bundle."""
-        path = self.folder and inside(self.folder / "assets", scope["path_params"]["path"])
-        if not path:
+        """Answer `/assets/<hash>/...` from the bundle, or from an earlier one for a tab that was opened with it."""
+        path = self.find(scope["path_params"]["path"])
+        if path is None:
             raise NotFoundError("the bundle has no such file", code="no_such_asset")
         await send_file(path, scope, receive, send)
+
+    def find(self, relative: str) -> Path | None:
+        """Return the file at `<hash>/...`. Bundles lie side by side, each in a folder named by its hash."""
+        if self.folder is None:
+            return None
+        key = relative.split("/", 1)[0]
+        earlier = self.folder.parent / key if KEY.fullmatch(key) else None
+        return inside(self.folder / "assets", relative) or (inside(earlier / "assets", relative) if earlier else None)
 
 
 def inside(root: Path, relative: str) -> Path | None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hybr_testing import HYBR, answers, free_port, get_json, serve, until
 
+from hybr.server import paths
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -133,3 +135,41 @@ def test_a_misspelt_variable(variable: str, value: str, word: str) -> None:
     run = subprocess.run([HYBR, "serve"], capture_output=True, text=True, timeout=60, check=False, env=env)
     assert run.returncode == 2
     assert word in run.stderr
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, gguf: Path) -> Path:
+    """A cache without models, that shares everything else with the real one."""
+    shared, home = paths.home(), tmp_path / "home"
+    home.mkdir()
+    for name in ("npm", "page", "sources"):
+        (home / name).symlink_to(shared / name)
+    return home
+
+
+def test_builds_in_the_background(tmp_path: Path, fresh: Path) -> None:
+    """A first start answers at once and shows the build's progress; a stop in the middle leaves no process and no trace."""
+    mark = {"HYBR_HOME": str(fresh)}
+    with serve(tmp_path / "data", log=tmp_path / "log", env=mark) as running:
+        until(lambda: running.model("tiny")["progress"], timeout=60, what="progress of tiny's build")
+        assert running.model("tiny")["state"] == "building"
+        assert answers(f"{running.url}/healthz")
+        assert len(with_environment(mark)) > 2
+    until(lambda: not with_environment(mark), timeout=10, what="the end of all it started")
+    with serve(tmp_path / "data", "--no-build", log=tmp_path / "log", env=mark) as running:
+        assert running.model("tiny")["state"] == "missing"
+
+
+def test_a_build_that_fails(tmp_path: Path, fresh: Path) -> None:
+    """Without the linker the model is `failed` with a message that names the remedy, and the server goes on."""
+    env = {"HYBR_HOME": str(fresh), "PATH": "/nonexistent"}
+    with serve(tmp_path / "data", log=tmp_path / "log", env=env) as running:
+        entry = until(lambda: failed(running), timeout=120, what="tiny's failure")
+        assert "emscripten" in entry["error"]["message"]
+        assert answers(f"{running.url}/healthz")
+
+
+def failed(running: Served) -> dict[str, Any]:
+    """Return tiny's entry once its build has failed."""
+    entry = running.model("tiny")
+    return entry if entry["state"] == "failed" else {}

@@ -86,6 +86,18 @@ async def test_no_way_out(parts: Parts, path: str) -> None:
     assert "secret" not in answer.text.replace("secret.js", "")
 
 
+async def test_an_earlier_bundle(parts: Parts) -> None:
+    """A tab that was opened before the last build still finds its files."""
+    assert parts.site.folder is not None
+    earlier = parts.site.folder.parent / "0000aaaa1111bbbb" / "assets" / "0000aaaa1111bbbb" / "js"
+    earlier.mkdir(parents=True)
+    (earlier / "late.js").write_text("export {};")
+    async with asking(parts) as client:
+        found = await client.get("/assets/0000aaaa1111bbbb/js/late.js")
+        other = await client.get("/assets/0000aaaa1111bbbc/js/late.js")
+    assert (found.status_code, other.status_code) == (200, 404)
+
+
 async def test_before_the_bundle(tmp_path: Path) -> None:
     """Until it is built, a person reads what is going on, and the page looks again by itself."""
     parts = parts_in(tmp_path)

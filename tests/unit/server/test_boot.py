@@ -1,0 +1,102 @@
+"""The way from started to useful."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from serving import listening, parts_in, shelve, soon, state
+
+from hybr.server import boot
+from hybr.server.boot import missing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("page", "house", "warm", "waited", "status"),
+    [
+        (True, "ready", True, 0, "ok"),
+        (True, "starting", True, 0, "starting"),
+        (True, "idle", True, 0, "starting"),
+        (True, "failed", True, 0, "ok"),
+        (True, "starting", True, 26, "ok"),
+        (True, "idle", False, 0, "ok"),
+        (False, "ready", True, 0, "starting"),
+        (False, "ready", True, 100, "starting"),
+    ],
+)
+def test_health(tmp_path: Path, page: bool, house: str, warm: bool, waited: float, status: str) -> None:  # noqa: PLR0917  a table
+    """Healthy is: the page is there, and the house model is there, has failed, or has been waited for long enough."""
+    parts = parts_in(tmp_path)
+    parts.site.folder = tmp_path if page else None
+    parts.house.llama.state = house
+    parts.boot.warm = warm
+    parts.boot.begin -= waited
+    report = parts.boot.health()
+    assert report["status"] == status
+    assert ("reason" in report) is (status != "ok")
+    assert report["house"]["state"] == house
+
+
+def test_what_is_missing(tmp_path: Path) -> None:
+    """What is built, or being built by somebody else, is not built again; what failed is tried again at the next start."""
+    home, models = tmp_path / "home", parts_in(tmp_path).models
+    assert missing(models, boot.BUILDS) == ["tiny", "smollm2-135m"]
+    shelve(home, "tiny", {"model.wasm": b"a"})
+    state(home, "smollm2-135m", state="building", pid=os.getpid())
+    assert missing(models, boot.BUILDS) == []
+    state(home, "smollm2-135m", state="failed", error={"code": "x", "message": "y"})
+    assert missing(models, boot.BUILDS) == ["smollm2-135m"]
+
+
+async def test_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The builds run in turn, politely, and one that fails does not keep the next from its turn."""
+    log = tmp_path / "log"
+    (tmp_path / "builder.py").write_text(
+        "import json, os, sys, time\n"
+        f"log = open({str(log)!r}, 'a')\n"
+        "log.write(json.dumps(['begin', sys.argv[1:], os.nice(0)]) + '\\n'); log.flush()\n"
+        "time.sleep(0.2)\n"
+        "log.write(json.dumps(['end', sys.argv[1:], 0]) + '\\n')\n"
+        "sys.exit(1 if 'tiny' in sys.argv else 0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(boot, "COMMAND", "builder")
+    parts = parts_in(tmp_path)
+    parts.boot.build = True
+    said: list[str] = []
+    parts.boot.say = said.append
+    async with listening(parts) as address:
+        await soon(lambda: len(said) == 5, 20)
+    lines: list[Any] = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(word, arguments[-1]) for word, arguments, _ in lines] == [
+        ("begin", "tiny"),
+        ("end", "tiny"),
+        ("begin", "smollm2-135m"),
+        ("end", "smollm2-135m"),
+    ]
+    assert lines[0][1:] == [["models", "build", "tiny"], 10]
+    assert said[0] == f"HYBR is ready at {address}"
+    assert "tiny could not be built" in said[2]
+    assert "smollm2-135m is built" in said[4]
+
+
+async def test_a_page_that_cannot_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the bundle fails, the person reads why in the terminal and in the page's place, and the rest goes on."""
+    (tmp_path / "builder.py").write_text("import sys; print('[page] npm packages', flush=True); sys.exit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(boot, "COMMAND", "builder")
+    monkeypatch.setattr(boot, "find_page", lambda: None)
+    parts = parts_in(tmp_path)
+    said: list[str] = []
+    parts.boot.say = said.append
+    await parts.boot._page()
+    assert said[1] == "[page] npm packages"
+    assert "could not be built (exit code 3)" in parts.site.notice
+    assert "hybr page build" in parts.site.notice
+    assert parts.boot.health()["reason"] == parts.site.notice
+    await parts.stop()
