@@ -2,8 +2,8 @@
  * Python's worker: Pyodide, the orchestrator, then Panel.
  *
  * The orchestrator (core.zip, standard library only) comes first and answers before Panel is even imported: `ready core`. Panel's
- * archive is fetched meanwhile and imported after it: `ready ui`. A failure before `ready core` is `fatal`, with the remedy; a
- * failure of Panel's leaves a working chat, so it is shown where Panel would stand and nowhere else.
+ * archive is fetched meanwhile and imported after it; `ready ui` when its views are on the screen. A failure before `ready core`
+ * is `fatal`, with the remedy; a failure of Panel's leaves a working chat, so it is shown where Panel would stand and nowhere else.
  *
  * What Python sees of this worker is `host`: `post(json)`, `delta(id, delta, provider, segment)`, `engine`, `origin`, `assets`.
  * What this worker calls in Python: `hybr.webapp.page.boot(host, config)`, `page.receive(json)` for each later message of the
@@ -103,9 +103,15 @@ class Side {
   /** @param {ToPython} message */
   receive(message) {
     if (message.kind === 'engine-port') this.#engine.attach(message.port, message.lock);
-    else if (message.kind === 'panel') this.#call(() => this.#panel?.receive(JSON.stringify(message)));
+    else if (message.kind === 'panel') this.#fromPanel(message);
     else if (this.#page) this.#call(() => this.#page.receive(JSON.stringify(message)));
     else this.#waiting.push(message);
+  }
+
+  /** @param {Extract<ToPython, {kind: 'panel'}>} message */
+  #fromPanel(message) {
+    this.#call(() => this.#panel?.receive(JSON.stringify(message)));
+    if (message.op === 'rendered') post({ kind: 'ready', stage: 'ui' });
   }
 
   /** @param {BootConfig} config */
@@ -167,7 +173,6 @@ class Side {
     } catch (cause) {
       throw new BootError(`The models and settings cannot be shown: ${lastLine(cause)}`, 'panel_failed', RELOAD, cause);
     }
-    post({ kind: 'ready', stage: 'ui' });
   }
 
   /** @param {() => unknown} work one call into Python; the interpreter's own death is told once, any other failure is logged */
