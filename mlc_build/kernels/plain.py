@@ -50,6 +50,29 @@ def lookup() -> Any:
 
 
 @cache
+def copy() -> Any:
+    """Rows of a float table."""
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length, rows, columns = T.int32(), T.int32(), T.int32()
+        token = T.match_buffer(a, (length,), "int32")
+        table = T.match_buffer(b, (rows, columns), "float32")
+        y = T.match_buffer(c, (length, columns), "float32")
+        for i in T.thread_binding(length, thread="blockIdx.y"):
+            for block in T.thread_binding((columns + WORKGROUP - 1) // WORKGROUP, thread="blockIdx.x"):
+                for thread in T.thread_binding(WORKGROUP, thread="threadIdx.x"):
+                    with T.sblock("copy"):
+                        T.reads()
+                        T.writes()
+                        if block * WORKGROUP + thread < columns:
+                            y[i, block * WORKGROUP + thread] = table[token[i], block * WORKGROUP + thread]
+
+    return kernel
+
+
+@cache
 def normalise(eps: float) -> Any:
     """x / sqrt(mean(x^2) + eps) * weight; each thread sums its row and writes a share of it."""
 

@@ -21,6 +21,8 @@ from typing import Any
 from tvm.script import tirx as T
 
 ROWS = 8
+HALF = 4
+"""Rows a thread makes of a float matrix, where every weight is a load."""
 WORKGROUP = 8
 TOP = 1 << 31
 
@@ -93,10 +95,7 @@ def product(tokens: int, *, residual: bool) -> Any:
         residual: take a tensor of the result's shape as fourth argument and add it.
 
     """
-    multiply = packed(tokens)
-
-    def first(add: Any, token: Any, row: Any) -> Any:
-        return add[0, token, row] if residual else T.float32(0)
+    multiply, first = packed(tokens), start(residual=residual)
 
     @T.macro
     def run(a, b, c, y, add, length, quads, rows, words, groups):
@@ -141,3 +140,76 @@ def product(tokens: int, *, residual: bool) -> Any:
         run(x, codes, scale, y, y, length, quads, rows, words, groups)
 
     return added if residual else plain
+
+
+@cache
+def whole(tokens: int, *, residual: bool) -> Any:
+    """Return a kernel for x and float weights `(rows, columns)`, both as quads; the arguments as in `product`."""
+    first = start(residual=residual)
+
+    @T.macro
+    def run(x, weight, y, add, length, quads, rows):
+        x1 = T.decl_buffer((length * quads,), "float32x4", data=x.data)
+        weight1 = T.decl_buffer((rows * quads,), "float32x4", data=weight.data)
+        for tile in T.thread_binding((length + tokens - 1) // tokens, thread="blockIdx.y"):
+            for block in T.thread_binding((rows + HALF * WORKGROUP - 1) // (HALF * WORKGROUP), thread="blockIdx.x"):
+                for thread in T.thread_binding(WORKGROUP, thread="threadIdx.x"):
+                    with T.sblock("product"):
+                        T.reads()
+                        T.writes()
+                        total = T.sblock_alloc_buffer((tokens * HALF,), "float32", scope="local")
+                        raw = T.sblock_alloc_buffer((tokens * 4,), "float32", scope="local")
+                        w = T.sblock_alloc_buffer((4,), "float32", scope="local")
+                        at_x = T.sblock_alloc_buffer((tokens,), "int32", scope="local")
+                        at_weight = T.sblock_alloc_buffer((HALF,), "int32", scope="local")
+                        token: T.let[T.int32] = tile * tokens
+                        row: T.let[T.int32] = (block * WORKGROUP + thread) * HALF
+                        if row < rows:
+                            for t in T.unroll(tokens):
+                                at_x[t] = T.min(token + t, length - 1) * quads
+                                for r in T.unroll(HALF):
+                                    total[t * HALF + r] = first(add, T.min(token + t, length - 1), T.min(row + r, rows - 1))
+                            for r in T.unroll(HALF):
+                                at_weight[r] = T.min(row + r, rows - 1) * quads
+                            for quad in T.serial(quads):
+                                for t in T.unroll(tokens):
+                                    raw[T.ramp(t * 4, 1, 4)] = x1[at_x[t] + quad]
+                                for r in T.unroll(HALF):
+                                    w[T.ramp(0, 1, 4)] = weight1[at_weight[r] + quad]
+                                    for t in T.unroll(tokens):
+                                        for j in T.unroll(4):
+                                            total[t * HALF + r] = total[t * HALF + r] + w[j] * raw[t * 4 + j]
+                            for t in T.unroll(tokens):
+                                for r in T.unroll(HALF):
+                                    if token + t < length and row + r < rows:
+                                        y[0, token + t, row + r] = total[t * HALF + r]
+
+    @T.prim_func(private=True, s_tir=True)
+    def added(a: T.handle, b: T.handle, d: T.handle, e: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length, quads, rows = T.int32(), T.int32(), T.int32()
+        x = T.match_buffer(a, (1, length, quads), "float32x4")
+        weight = T.match_buffer(b, (rows, quads), "float32x4")
+        add = T.match_buffer(d, (1, length, rows), "float32")
+        y = T.match_buffer(e, (1, length, rows), "float32")
+        run(x, weight, y, add, length, quads, rows)
+
+    @T.prim_func(private=True, s_tir=True)
+    def plain(a: T.handle, b: T.handle, e: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length, quads, rows = T.int32(), T.int32(), T.int32()
+        x = T.match_buffer(a, (1, length, quads), "float32x4")
+        weight = T.match_buffer(b, (rows, quads), "float32x4")
+        y = T.match_buffer(e, (1, length, rows), "float32")
+        run(x, weight, y, y, length, quads, rows)
+
+    return added if residual else plain
+
+
+def start(*, residual: bool) -> Any:
+    """Return what a sum starts from: the residual's element, or zero."""
+
+    def first(add: Any, token: Any, row: Any) -> Any:
+        return add[0, token, row] if residual else T.float32(0)
+
+    return first

@@ -8,9 +8,12 @@ from tvm import relax as rx
 from tvm.relax.frontend import nn
 
 from . import plain, product
-from .stock import Stock
+from .stock import Stock, barrier_free
 
 if TYPE_CHECKING:
+    from tvm import tirx
+
+    from ..model.config import ModelConfig
     from ..model.llama import Matrix, Norm
 
 TILE = 2
@@ -23,17 +26,17 @@ class Software(Stock):
     def embed(self, tokens: nn.Tensor, table: Matrix) -> nn.Tensor:
         """See Family."""
         if not table.quantised:
-            return super().embed(tokens, table)
+            return _call("copy", plain.copy(), [tokens, table.weight], (tokens.shape[0], table.columns))
         return _call("lookup", plain.lookup(), [tokens, table.q_weight, table.q_scale], (tokens.shape[0], table.columns))
 
     def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
         """See Family."""
-        if not matrix.quantised:
-            return super().linear(x, matrix, residual)
         tile = 1 if x.shape[1] == 1 else TILE
-        args = [quads(x), matrix.q_weight, matrix.q_scale, *([] if residual is None else [residual])]
+        weights = [matrix.q_weight, matrix.q_scale] if matrix.quantised else [quads(matrix.weight)]
+        args = [quads(x), *weights, *([] if residual is None else [residual])]
+        make = product.product if matrix.quantised else product.whole
         name = f"product_{tile}" if residual is None else f"product_add_{tile}"
-        return _call(name, product.product(tile, residual=residual is not None), args, (1, x.shape[1], matrix.rows))
+        return _call(name, make(tile, residual=residual is not None), args, (1, x.shape[1], matrix.rows))
 
     def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
         """See Family."""
@@ -48,6 +51,10 @@ class Software(Stock):
     def last(self, x: nn.Tensor) -> nn.Tensor:
         """See Family."""
         return _call("last", plain.last(), [x], (1, 1, x.shape[2]))
+
+    def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
+        """See Family."""
+        return barrier_free(config, name)
 
 
 def quads(x: nn.Tensor) -> nn.Tensor:

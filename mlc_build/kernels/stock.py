@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import te, tirx
 from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn.llm import _decode_kernels, _prefill_kernels
 
 from . import attention, rotary
 
@@ -81,12 +82,22 @@ class Stock:
         return nn.op.tensor_expr_op(pick, "last", [x])
 
     def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
-        """See Family."""
-        return {
-            "append": attention.append,
-            "rotate": rotary.rotate,
-            "prefill_self": attention.prefill_self,
-            "prefill_past": attention.prefill_past,
-            "decode_past": attention.decode_past,
-            "merge": attention.merge,
-        }[name](config)
+        """See Family. TVM's own where they parallelise over keys; its paged prefill, wrong past the first chunk here, is ours."""
+        q, kv, d, kind = config.num_attention_heads, config.num_key_value_heads, config.head_dim, "float32"
+        if name == "prefill_self":
+            return _prefill_kernels._attention_prefill_ragged(kv, q, d, d, kind, {}, self.target)  # noqa: SLF001
+        if name == "decode_past":
+            return _decode_kernels._attention_decode(kv, q, d, kind, False, {}, self.target)  # noqa: FBT003, SLF001
+        return barrier_free(config, name)
+
+
+def barrier_free(config: ModelConfig, name: str) -> tirx.PrimFunc:
+    """Return our own kernel for one of the cache's places."""
+    return {
+        "append": attention.append,
+        "rotate": rotary.rotate,
+        "prefill_self": attention.prefill_self,
+        "prefill_past": attention.prefill_past,
+        "decode_past": attention.decode_past,
+        "merge": attention.merge,
+    }[name](config)
