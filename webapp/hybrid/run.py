@@ -18,12 +18,12 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from hybr.webapp.hybrid.errors import Aborted, HybridError, ProviderError, TimedOut
+from hybr.webapp.hybrid.errors import Aborted, CloudError, HybridError, LocalError, ProviderError, TimedOut
 from hybr.webapp.hybrid.handover import Joiner, continuation
 from hybr.webapp.hybrid.types import Call, Chunk, Completion, Timings, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from hybr.webapp.hybrid.account import Account, Outcome
     from hybr.webapp.hybrid.events import EventBus
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_USAGE = Usage()
+FIRST_S, NEXT_S = 300.0, 120.0  # where nothing is known of a provider: a software adapter needs seconds a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,16 @@ class Leg:
     """One provider's part in a plan. `prefill`: it goes on from an assistant's turn that comes last.
 
     A leg without `chat` cannot be walked, for the reason in `error`: it is not an attempt and nothing is booked for it.
+    `first_s` and `next_s` are how long it may be silent before its first token and between two: then it has stalled.
     """
 
     provider: Provider
-    chat: Callable[[Call, Emit], Awaitable[Final]] | None
+    chat: Callable[[Call, Emit], Coroutine[Any, Any, Final]] | None
     model: str | None = None
     prefill: bool = False
     error: ProviderError | None = None
+    first_s: float = FIRST_S
+    next_s: float = NEXT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class Run:
         self._waiter: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[None] | None = None
+        self._works: set[asyncio.Task[Final]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._attempt: Attempt | None = None
         self._joiner: Joiner | None = None
@@ -160,6 +165,8 @@ class Run:
         """Wait until nothing of this run is held any more."""
         if self._task:
             await asyncio.wait([self._task])
+        if self._works:
+            await asyncio.wait(self._works)
 
     def _give_up(self) -> None:
         self._queue.clear()
@@ -237,24 +244,43 @@ class Run:
         return Call(self.id, self._messages, self._options, leg.model)
 
     async def _leg(self, leg: Leg, call: Call, cause: str) -> Final:
+        """Walk one leg. Raises what it raises; what it spent is booked."""
         if leg.chat is None:
             raise leg.error or ProviderError(f"The {leg.provider} side cannot be asked.")
-        self._attempt = Attempt(leg, self._loop.time())
+        attempt = self._attempt = Attempt(leg, self._loop.time())
         try:
-            final = await leg.chat(call, self._emit)
+            final = await self._watch(attempt, leg.chat(call, lambda delta: self._emit(attempt, delta)))
         except Exception:
             if not self.over:
-                self._book("error", self._attempt.usage(), None)
+                self._book("error", attempt.usage(), None)
             raise
         if leg.provider == "cloud":
             self._egress = {"provider": "cloud", "bytes": final.bytes_sent, "at": self._desk.now(), "cause": cause}
         return final
 
-    def _emit(self, delta: str) -> None:
-        """Take one piece of text from the leg under way. Once per token: kept short."""
-        attempt = self._attempt
-        if self.over or not delta or attempt is None:
-            return
+    async def _watch(self, attempt: Attempt, chat: Coroutine[Any, Any, Final]) -> Final:
+        """Await the leg in a task of its own, so that a silent one can be left behind while it still cleans up.
+
+        No timer is touched per token: now and then one looks whether any came since.
+        """
+        work = self._loop.create_task(chat)
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+        patience, seen = attempt.leg.first_s, 0
+        try:
+            while not (await asyncio.wait([work], timeout=patience))[0]:
+                if attempt.deltas == seen:
+                    raise _stalled(attempt.leg, patience)
+                patience, seen = attempt.leg.next_s, attempt.deltas
+        except BaseException:
+            work.cancel()
+            raise
+        return work.result()
+
+    def _emit(self, attempt: Attempt, delta: str) -> None:
+        """Take one piece of text from a leg. Once per token: kept short."""
+        if self._attempt is not attempt or not delta:
+            return  # the run is over, or that leg has been left behind
         attempt.deltas += 1
         if attempt.first is None:
             attempt.first = self._loop.time()
@@ -351,6 +377,19 @@ class Run:
                 emit("hybrid-llm:stream-complete", {**detail, "chars": len(done.text)})
         elif error and self._streaming and not isinstance(error, Aborted):
             emit("hybrid-llm:stream-error", {"error": error.to_dict(), "request_id": self.id})
+
+
+def _stalled(leg: Leg, seconds: float) -> ProviderError:
+    kind = LocalError if leg.provider == "local" else CloudError
+    side = "local model" if leg.provider == "local" else "cloud"
+    error = kind(
+        f"The {side} has stalled: nothing came for {seconds:g} s.",
+        name="StalledError",
+        code="stalled",
+        phase="decode",
+        retryable=True,
+    )
+    return error
 
 
 def _rate(attempt: Attempt, usage: Usage, last: float) -> float | None:
