@@ -1,9 +1,11 @@
 /**
  * The composer. Enter sends, Shift+Enter breaks the line (on touch, Enter breaks and the button sends), and an input method's
- * Enter is never taken for a send. What was typed before the page was ready is kept; sent too early, it goes out when it is.
+ * Enter is never taken for a send. What was typed before the page was ready is kept; sent too early, it goes out when it is. A draft survives a reload of its tab.
  */
 
 import { strings } from './strings.js';
+
+const DRAFT = 'hybr:draft';
 
 /**
  * @typedef {object} ComposerParts
@@ -31,6 +33,7 @@ export class Composer {
     parts.stop.addEventListener('click', () => parts.onStop());
     parts.input.addEventListener('keydown', (event) => this.#key(event));
     parts.input.addEventListener('input', () => this.#edited());
+    parts.input.value ||= kept() ?? '';
     this.#fit();
   }
 
@@ -86,6 +89,7 @@ export class Composer {
 
   #edited() {
     this.#queued = false;
+    keep(this.#parts.input.value);
     this.#parts.input.removeAttribute('aria-invalid');
     this.#say(this.#usual);
     this.#fit();
@@ -109,5 +113,24 @@ export class Composer {
     if (CSS.supports('field-sizing', 'content')) return;
     input.style.height = 'auto';
     input.style.height = `${input.scrollHeight}px`;
+  }
+}
+
+/** @returns {string|null} the draft of this tab */
+function kept() {
+  try {
+    return sessionStorage.getItem(DRAFT);
+  } catch {
+    return null; // storage is denied: drafts last as long as the page
+  }
+}
+
+/** @param {string} text */
+function keep(text) {
+  try {
+    if (text) sessionStorage.setItem(DRAFT, text);
+    else sessionStorage.removeItem(DRAFT);
+  } catch {
+    // As above.
   }
 }

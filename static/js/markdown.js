@@ -79,6 +79,8 @@ export class MarkdownStream {
   #frozen = { chars: 0, blocks: 0 };
   /** @type {Block[]} */
   #blocks = [];
+  /** @type {number|null} the length of #text when it was last drawn, if its end is inside a fence */
+  #fence = null;
   /** @type {Lexer['tokens']['links']} links defined in frozen text */
   #links = Object.create(null);
 
@@ -104,17 +106,35 @@ export class MarkdownStream {
 
   /** Draws what has been taken so far. */
   render() {
+    if (this.#growCode()) return;
     const tail = this.#text.slice(this.#frozen.chars);
     const lexer = this.#lexer();
     lexer.tokens.links = Object.assign(Object.create(null), this.#links);
     const tokens = lexer.lex(tail);
     this.#draw(tokens.filter(visible), this.#frozen.blocks);
     this.#freeze(tokens, tail.length, lexer.tokens.links);
+    this.#fence = openFence(tokens.at(-1)) ? this.#text.length : null;
   }
 
   /** Draws the end: exactly what the whole text gives. */
   finish() {
     this.#draw(this.#lexer().lex(this.#text).filter(visible), 0);
+  }
+
+  /**
+   * Inside a fence nothing but another fence has a meaning: other text is appended without any lexing.
+   * @returns {boolean} whether that was all there was to do
+   */
+  #growCode() {
+    const code = this.#fence === null ? null : this.#blocks.at(-1)?.code;
+    const added = this.#text.slice(this.#fence ?? 0);
+    if (!code || /[`~]/.test(added)) return false;
+    const end = (code.value.slice(-1) + added).slice(-2);
+    const upTo = added.length - (/[^\n]\n/.test(end) ? 1 : 0); // a line end after text may still be the closing fence's
+    code.node.appendData(added.slice(0, upTo));
+    code.value += added.slice(0, upTo);
+    this.#fence = (this.#fence ?? 0) + upTo;
+    return true;
   }
 
   #lexer() {
@@ -163,6 +183,17 @@ export class MarkdownStream {
     this.#frozen.blocks += done.filter(visible).length;
     this.#links = links;
   }
+}
+
+/**
+ * @param {Token|undefined} token the last one
+ * @returns {boolean} whether it is code whose fence, without indentation, is still open and whose text is all there
+ */
+function openFence(token) {
+  if (token?.type !== 'code') return false;
+  const { raw, text } = /** @type {Tokens.Code} */ (token);
+  const [opening = ''] = /^(?:```+|~~~+)[^\n]*\n/.exec(raw) ?? [];
+  return opening !== '' && raw === opening + text;
 }
 
 /**

@@ -121,8 +121,8 @@
 
 /**
  * Shell -> Python worker. `boot` is the first; `engine-port` follows each restart of the engine worker.
- * `port` leads to the engine worker, `lock` names the Web Lock that it holds for life.
- * @typedef {{kind: 'boot', config: BootConfig, port: MessagePort, lock: string}
+ * `port` leads to the engine worker, `lock` names the Web Lock that it holds for life; `life` names the Python worker's own.
+ * @typedef {{kind: 'boot', config: BootConfig, port: MessagePort, lock: string, life: string}
  *   | {kind: 'engine-port', port: MessagePort, lock: string}
  *   | {kind: 'preflight', result: Preflight}
  *   | {kind: 'online', value: boolean}
@@ -130,8 +130,9 @@
  */
 
 /**
- * Python worker -> shell. `fraction` is 0..1 or null when it is not known.
- * @typedef {{kind: 'status', phase: string, text: string, fraction?: number|null}
+ * Python worker -> shell. `alive` says that it holds its `life` lock: from then on the shell notices its death. `fraction` is 0..1 or null when it is not known.
+ * @typedef {{kind: 'alive'}
+ *   | {kind: 'status', phase: string, text: string, fraction?: number|null}
  *   | {kind: 'ready', stage: 'core'|'ui'}
  *   | {kind: 'event', name: string, detail: Record<string, unknown>}
  *   | {kind: 'view', op: ViewOp}

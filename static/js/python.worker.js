@@ -189,11 +189,24 @@ class Side {
   }
 }
 
+/**
+ * Holds the lock until this worker is gone: whoever else gets it knows.
+ * @param {string} name
+ */
+function holdForLife(name) {
+  return navigator.locks.request(name, () => {
+    post({ kind: 'alive' });
+    return new Promise(() => {});
+  });
+}
+
 /** @type {Side|null} */
 let side = null;
 
 self.addEventListener('message', ({ data }) => {
   const message = /** @type {ToPython} */ (data);
-  if (message.kind === 'boot') side ??= new Side(message);
-  else side?.receive(message);
+  if (message.kind === 'boot' && !side) {
+    side = new Side(message);
+    void holdForLife(message.life);
+  } else side?.receive(message);
 });

@@ -24,7 +24,7 @@ export const strings = {
   continued: (/** @type {string} */ who) => `continued: ${who}`,
   noWebGpu: 'No model can run in this browser,',
   serverAnswers: 'so the server’s model answers. Each reply says who wrote it.',
-  fatalTitle: 'The page could not start',
+  fatalTitle: 'The page cannot go on',
   pythonDied: 'The part of the page that decides and streams has stopped.',
   pythonDiedRemedy: 'Reload the page. What you had typed is kept.',
   pythonFailed: 'A worker script could not be loaded.',

@@ -1,6 +1,7 @@
 /**
  * The two workers and the channel between them. Each start of the engine makes a new worker, a new MessageChannel and a
- * new lock name; the Python worker is told with `engine-port`. The Python worker is not restarted: conversations live in it.
+ * new lock name; the Python worker is told with `engine-port`. The Python worker is not restarted, for the conversation lives
+ * in it; but its death is noticed, because the lock that it held is free.
  */
 
 import { coded } from './errors.js';
@@ -18,6 +19,7 @@ export class Workers {
   /** @type {Worker|null} */
   #engine = null;
   #pythonSpoke = false;
+  #life = `hybr-python-${crypto.randomUUID()}`;
 
   /**
    * @param {BootConfig} config
@@ -35,7 +37,7 @@ export class Workers {
     this.#python.addEventListener('message', ({ data }) => this.#fromPython(data));
     this.#python.addEventListener('error', (event) => this.#pythonError(event));
     const { port, lock } = this.#startEngine();
-    this.post({ kind: 'boot', config: this.#config, port, lock }, [port]);
+    this.post({ kind: 'boot', config: this.#config, port, lock, life: this.#life }, [port]);
   }
 
   /** A new engine for one that is dead or hangs. */
@@ -70,12 +72,18 @@ export class Workers {
   /** @param {FromPython|string} data */
   #fromPython(data) {
     this.#pythonSpoke = true;
-    this.#onMessage(typeof data === 'string' ? JSON.parse(data) : data);
+    const message = /** @type {FromPython} */ (typeof data === 'string' ? JSON.parse(data) : data);
+    if (message.kind === 'alive') void navigator.locks.request(this.#life, () => this.#pythonDied());
+    else this.#onMessage(message);
   }
 
   /** @param {FromEngine|undefined} data */
   #fromEngine(data) {
     if (data?.kind === 'fatal') console.warn(`engine worker: ${data.error.message}`);
+  }
+
+  #pythonDied() {
+    this.#onFatal(coded('PythonDied', strings.pythonDied, 'python_died', { remedy: strings.pythonDiedRemedy }));
   }
 
   /** @param {ErrorEvent} event */

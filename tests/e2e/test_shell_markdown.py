@@ -64,7 +64,8 @@ ATTRIBUTES = "class href title target rel tabindex type align start"
 
 PIECES = [
     "# Title", "para", " *em* and **strong** `code`", "\n", "\n\n", "- item", "- [ ] task", "  nested", "1. one", "> quote",
-    "```py\n", "```", "    indented", "| a | b |", "|---|--:|", "---", "===", "[link](https://a.example)", "[ref]",
+    "```py\n", "```", "```\n", "\n\n\n",
+    "x  \n", "    indented", "| a | b |", "|---|--:|", "---", "===", "[link](https://a.example)", "[ref]",
     "[ref]: https://b.example", "<b>html</b>", "-", "=", "|", " ", "#", ">", "`", "*", "1.", "   ", "\r\n", "\t", "***", "~~~",
     "![i](x)", "\\", "<", "&amp;", "é", "😀",
 ]  # fmt: skip

@@ -391,6 +391,19 @@ class TestWorkers:
         assert boots[0]["lock"] == boots[1]["lock"]
         assert boots[0]["config"]["assets"] == "/assets/test"
 
+    def test_a_dead_python_is_noticed(self, page: Page) -> None:
+        """Once Python said that it holds its lock, the lock's release is its death: the page says so and how to go on."""
+        page.evaluate(
+            """() => new Promise((held) => navigator.locks.request(python.sent[0].life, () => new Promise((free) => {
+                 window.die = free; held(); })))"""
+        )
+        say(page, {"kind": "alive"})
+        start(page, f"{HYBRID}.then((H) => H.api.getStatus())")
+        assert page.get_by_role("dialog").count() == 0
+        page.evaluate("() => window.die()")
+        assert outcome(page)["code"] == "python_died"
+        assert "Reload" in page.get_by_role("dialog").inner_text()
+
     def test_a_restart_makes_a_new_engine_channel_and_lock(self, page: Page) -> None:
         """`engine restart` ends the old worker and tells Python where the new one is."""
         page.evaluate("window.old = engine")

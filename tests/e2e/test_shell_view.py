@@ -172,6 +172,16 @@ class TestComposer:
             say(page, {"kind": "ready", "stage": "core"})
             assert sent(page, "ui") == []
 
+    def test_a_draft_survives_a_reload(self, page: Page) -> None:
+        """What was typed and not sent is there again after a reload, and what was sent is not."""
+        page.get_by_test_id("composer").fill("half a thought")
+        page.reload()
+        assert page.get_by_test_id("composer").input_value() == "half a thought"
+        say(page, {"kind": "ready", "stage": "core"})
+        page.get_by_test_id("composer").press("Enter")
+        page.reload()
+        assert page.get_by_test_id("composer").input_value() == ""
+
     def test_stop_while_busy(self, page: Page) -> None:
         """While an answer is under way the send button is a stop button; text typed meanwhile is kept."""
         ask(page, 1)
