@@ -74,7 +74,7 @@ class Boot:
         self._tasks.append(warming)
         await self._page()
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(warming), PATIENCE)
+            await asyncio.wait_for(asyncio.shield(warming), max(0, PATIENCE - (time.monotonic() - self.begin)))
         if self.site.folder:
             self.say(f"HYBR is ready at {address}")
         await warming
