@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORKERS = 2  # pieces made at a time; each is one core's work
+STALE_S = 3600  # what a killed build left is no build under way any more
 KEPT = 4  # bundles that stay on disk: open tabs still ask for the last ones
 
 
@@ -133,11 +134,11 @@ def prune(keep: Path) -> None:
     """Remove bundles beyond the last few, leavings of builds that were killed, and blobs that no bundle uses."""
     for old in [path for path in bundles() if path != keep][KEPT - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
-    yesterday = time.time() - 86_400
+    before = time.time() - STALE_S
     for leaving in (paths.home() / "page").glob("*.new"):
-        if leaving.stat().st_mtime < yesterday:
+        if leaving.stat().st_mtime < before:
             shutil.rmtree(leaving, ignore_errors=True)
     for blob in compress.store().glob("*.br"):
         status = blob.stat()
-        if status.st_nlink == 1 and status.st_mtime < yesterday:
+        if status.st_nlink == 1 and status.st_mtime < before:
             blob.unlink(missing_ok=True)
