@@ -1,17 +1,16 @@
 /**
  * A caller's own cloud client, called from Python: `Hybrid.init(client)` leaves the client here, Python asks with `cloud-call`.
- * The client has `stream(messages, options)` (an async iterable of strings or `{delta}`), or `complete(messages, options)`, or
- * the blueprint's `callApiWithRetry(history, apiKey, functions, options)`, which speaks Gemini's schema. It gets an
- * AbortSignal in `options.signal`, and nothing is passed on after an abort.
+ * The client has `complete(messages, options)`, or the blueprint's `callApiWithRetry(history, apiKey, functions, options)`,
+ * which speaks Gemini's schema, and answers whole. It gets an AbortSignal in `options.signal`; nothing is passed on after an abort.
  */
 
 import { coded, toWire } from './errors.js';
 
 /** @import {ChatMessage, CloudAnswer, CloudRequest} from './protocol.js' */
 
-/** @typedef {{stream?: Function, complete?: Function, callApiWithRetry?: Function}} Callable */
+/** @typedef {{complete?: Function, callApiWithRetry?: Function}} Callable */
 /** @typedef {Callable & {api?: Callable}} CloudClient */
-/** @typedef {(messages: ChatMessage[], options: object, emit: (delta: string) => void) => Promise<any>} Ask */
+/** @typedef {(messages: ChatMessage[], options: object) => Promise<any>} Ask */
 
 export class CloudCaller {
   #post;
@@ -51,14 +50,11 @@ export class CloudCaller {
   async #answer(id, messages, options) {
     const call = new AbortController();
     this.#calls.set(id, call);
-    const emit = (/** @type {string} */ delta) => {
-      if (!call.signal.aborted) this.#post({ kind: 'cloud-chunk', id, chunk: { delta } });
-    };
     /** @type {CloudAnswer} */
     let answer;
     try {
       if (!this.#ask) throw coded('CloudUnavailableError', 'No cloud client was given to Hybrid.init().', 'cloud_unavailable');
-      const value = await this.#ask(messages, { ...options, signal: call.signal }, emit);
+      const value = await this.#ask(messages, { ...options, signal: call.signal });
       answer = { kind: 'cloud-result', id, value: normalise(value) };
     } catch (error) {
       answer = { kind: 'cloud-error', id, error: toWire(error) };
@@ -74,32 +70,14 @@ export class CloudCaller {
  */
 function adapt(client) {
   for (const holder of [client, client?.api]) {
-    if (typeof holder?.stream === 'function') return (messages, options, emit) => drain(holder.stream?.(messages, options), emit);
     if (typeof holder?.complete === 'function') return async (messages, options) => holder.complete?.(messages, options);
     if (typeof holder?.callApiWithRetry === 'function') {
       return async (messages, options) => holder.callApiWithRetry?.(toGemini(messages), null, [], options);
     }
   }
-  const message = 'Hybrid.init(cloudClient) needs a client with complete(messages, options), stream(...) or '
-    + 'callApiWithRetry(...); leave it out to use the server.';
+  const message = 'Hybrid.init(cloudClient) needs a client with complete(messages, options) or callApiWithRetry(...); '
+    + 'leave it out to use the server.';
   throw coded('CallerError', message, 'invalid_request', { field: 'cloudClient' });
-}
-
-/**
- * @param {AsyncIterable<any>} stream
- * @param {(delta: string) => void} emit
- * @returns {Promise<object>} the last piece with the whole text
- */
-async function drain(stream, emit) {
-  let text = '';
-  let last = {};
-  for await (const piece of stream) {
-    const delta = typeof piece === 'string' ? piece : String(piece?.delta ?? '');
-    if (delta) emit(delta);
-    text += delta;
-    if (typeof piece === 'object') last = piece;
-  }
-  return { ...last, text };
 }
 
 /**

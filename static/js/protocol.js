@@ -58,12 +58,10 @@
 /**
  * Reverse RPC: a caller gave `Hybrid.init(cloudClient)` an object of its own. `init`'s wire argument is then
  * `{kind: 'caller'}` (null when the gateway is meant), and Python posts `cloud-call`; the shell answers with one
- * `cloud-result` (what the client returned; at least `{text}`) or one `cloud-error`, and before it with a `cloud-chunk` a delta
- * when the client streams. After `cloud-abort` nothing follows.
+ * `cloud-result` (what the client returned; at least `{text}`) or one `cloud-error`. After `cloud-abort` nothing follows.
  * @typedef {{kind: 'cloud-call', id: string, messages: ChatMessage[], options: Record<string, unknown>}
  *   | {kind: 'cloud-abort', id: string}} CloudRequest
  * @typedef {{kind: 'cloud-result', id: string, value: {text: string, model?: string, usage?: object, [more: string]: unknown}}
- *   | {kind: 'cloud-chunk', id: string, chunk: {delta: string}}
  *   | {kind: 'cloud-error', id: string, error: WireError}} CloudAnswer
  */
 

@@ -270,19 +270,12 @@ class TestCloudClient:
         [
             "{complete: async (m, o) => ({text: m.at(-1).content + o.temperature, usage: {totalTokens: 1}})}",
             "{api: {complete: (m, o) => m.at(-1).content + o.temperature}}",
-            "{async *stream(m, o) { yield m.at(-1).content; yield {delta: String(o.temperature)}; }}",
         ],
     )
     def test_a_client_of_ones_own(self, page: Page, client: str) -> None:
-        """It is called with messages and options, whether it answers with text, a result or a stream."""
+        """It is called with messages and options, whether it answers with text or a result."""
         assert self.init(page, client) == [{"kind": "caller"}]
         assert self.ask(page)["value"]["text"] == "a0"
-
-    def test_streamed_deltas_go_out_as_they_come(self, page: Page) -> None:
-        """Each delta of a streaming client is passed on before the result."""
-        self.init(page, "{async *stream() { yield 'a'; yield 'b'; }}")
-        self.ask(page)
-        assert [m["chunk"]["delta"] for m in sent(page, "cloud-chunk")] == ["a", "b"]
 
     def test_the_blueprints_client_speaks_gemini(self, page: Page) -> None:
         """`callApiWithRetry` gets Gemini's history: system as user, assistant as model."""
