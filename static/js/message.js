@@ -83,7 +83,7 @@ export class Message {
   #handover(segment, provider) {
     this.#segment = segment;
     this.element.dataset.segments = String(segment + 1);
-    const note = element('p', 'handover', provider ? strings.continued(strings[provider]) : '');
+    const note = element('p', 'handover', provider ? strings.continued[provider] : '');
     note.prepend(icon(provider ?? 'cloud'));
     this.element.append(note);
   }

@@ -3,7 +3,7 @@
 import { element, icon } from './dom.js';
 import { strings } from './strings.js';
 
-/** @import {Provider, Stats} from './protocol.js' */
+/** @import {MessageState, Provider, Stats} from './protocol.js' */
 
 /** @param {number} ms */
 export function duration(ms) {
@@ -29,11 +29,13 @@ export function price(cost) {
 /** @param {unknown} n @returns {n is number} */
 const known = (n) => typeof n === 'number' && Number.isFinite(n);
 
+/** @typedef {{provider?: Provider|null, model?: string|null, state?: MessageState, stats?: Stats|null}} Reply */
+
 /**
- * @param {{provider?: Provider|null, model?: string|null, stats?: Stats|null}} reply
+ * @param {Reply} reply
  * @returns {string[]} the figures in order, without the provider
  */
-export function figures({ model, stats }) {
+export function figures({ model, state, stats }) {
   const { usage = {}, timings = {}, cost, fallback } = stats ?? {};
   return [
     model ?? stats?.model ?? '',
@@ -42,11 +44,12 @@ export function figures({ model, stats }) {
     known(timings.decodeTps) ? strings.rate(rate(timings.decodeTps)) : '',
     price(cost),
     fallback ? strings.fellBack : '',
+    state === 'stopped' ? strings.wasStopped : '',
   ].filter(Boolean);
 }
 
 /**
- * @param {{provider?: Provider|null, model?: string|null, stats?: Stats|null}} reply
+ * @param {Reply} reply
  * @returns {HTMLElement}
  */
 export function statsLine(reply) {

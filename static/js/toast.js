@@ -31,7 +31,6 @@ export class Toasts {
     const close = element('button', 'close');
     toast.dataset.testid = 'toast';
     toast.dataset.kind = kind;
-    if (kind === 'error') toast.setAttribute('role', 'alert');
     close.type = 'button';
     close.ariaLabel = strings.close;
     close.append(icon('close'));

@@ -261,6 +261,15 @@ class TestMessages:
         assert "<i>No</i> model. Start one." in reply(page, 1).locator(".problem").inner_text()
         assert "Start one." in page.locator("#announcer").inner_text()
 
+    def test_a_stopped_reply_says_so(self, page: Page) -> None:
+        """What was shown stays, and the line below says that it was stopped."""
+        ask(page, 1)
+        delta(page, 1, "So far")
+        finish(page, 1, "stopped")
+        assert reply(page, 1).get_attribute("data-state") == "stopped"
+        assert reply(page, 1).locator(".body").inner_text() == "So far"
+        assert "stopped" in reply(page, 1).get_by_test_id("stats").inner_text()
+
     def test_a_handover_is_marked(self, page: Page) -> None:
         """When another provider goes on, the message says so and counts its segments."""
         ask(page, 1)
@@ -268,7 +277,7 @@ class TestMessages:
         delta(page, 1, "cloud text.", provider="cloud", segment=1)
         assert reply(page, 1).get_attribute("data-provider") == "cloud"
         assert reply(page, 1).get_attribute("data-segments") == "2"
-        assert "Server" in reply(page, 1).locator(".handover").inner_text()
+        assert "by the server" in reply(page, 1).locator(".handover").inner_text()
         assert "Local text, cloud text." in reply(page, 1).inner_text()
 
     def test_states_are_announced_but_not_tokens(self, page: Page) -> None:
