@@ -131,11 +131,12 @@ class Orchestrator(RuleBasedStateMachine):
     )
     def ask(self, streaming: bool, private: bool, side: str, timeout: int | None) -> None:
         """Somebody asks."""
-        one = Asked(len(self.asked), private, streaming and not side)
+        closed = private or self.desk.hybrid.get_mode() == "local-only"
+        one = Asked(len(self.asked), closed, streaming and not side)
         self.asked.append(one)
         options = {"request_id": one.request_id, "private": private, "timeout_ms": timeout, "max_output_tokens": 50}
         one.task = self.loop.create_task(self.consume(one, side, options))
-        self.do(asyncio.sleep(0))
+        self.do(asyncio.sleep(0.0001))
 
     async def consume(self, one: Asked, side: str, options: dict[str, Any]) -> None:
         """Read the answer as a careful caller would."""
@@ -197,10 +198,10 @@ class Orchestrator(RuleBasedStateMachine):
         fault = faults[data.draw(st.sampled_from(["none"] * 3 + sorted(faults)))]
         self.faults[side] = (fault, 0 if isinstance(fault, Refuse | Unreachable) else at)
 
-    @rule(mode=st.sampled_from(["local", "local", "cloud", "junk"]), manual=st.booleans())
+    @rule(mode=st.sampled_from(["local", "local", "cloud", "local-only", "cloud-only", "junk"]), manual=st.booleans())
     def switch(self, mode: str, manual: bool) -> None:
         """The mode changes."""
-        could = mode == "cloud" or (mode == "local" and self.desk.local.is_ready())
+        could = mode not in {"junk", "local"} or (mode == "local" and self.desk.local.is_ready())
         assert self.desk.hybrid.set_mode(mode, manual) is could
 
     @rule(how=st.sampled_from(["die", "lose"]))

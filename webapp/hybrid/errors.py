@@ -117,6 +117,7 @@ class ProviderError(HybridError):
 
     code = "provider_error"
     provider = ""
+    reactions: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -138,7 +139,6 @@ class LocalError(ProviderError):
 
     code = "local_error"
     provider = "local"
-    reactions: tuple[str, ...] = ()
 
 
 class LocalUnavailableError(LocalError):

@@ -32,6 +32,7 @@ POLL_S = 1.0
 POLL_FAILURES = 30
 REPAIR_AFTER_S = 1.0  # the rescue by the cloud goes first
 REPAIR_WINDOW_S = 300.0
+FIRST_S, NEXT_S = 300.0, 120.0  # a software adapter takes seconds a token
 BUILD_SHARE = 0.5  # of the progress bar, for a model that the server still has to build
 
 IDLE: dict[str, Any] = {"progress": 0.0, "loaded_bytes": 0, "total_bytes": 0, "eta_s": None, "text": ""}
@@ -376,7 +377,23 @@ class LocalLLM:
         message = "No local model is loaded: load one first (LocalLLM.api.init('smollm2-135m'), or Load in the page)."
         return LocalUnavailableError(message, kind="capability")
 
+    async def settled(self) -> None:
+        """Wait for the load or repair under way, if any, however it ends."""
+        if self._repair and not self._repair.done():
+            await asyncio.wait([self._repair])
+        while (load := self._load) and load.task:
+            await asyncio.wait([load.task])
+
+    def patience(self) -> tuple[float, float]:
+        """How long (s) the model may be silent before its first token and between two, before it counts as stalled."""
+        return FIRST_S, NEXT_S
+
     # -- its loss
+
+    def lost(self, error: HybridError) -> None:
+        """A request found that the ready model is of no use any more (garbage, a stall, a lost device): begin anew."""
+        if self.is_ready():
+            self._died(error)
 
     def _died(self, error: HybridError) -> None:
         """The worker, or the model in it, is gone."""

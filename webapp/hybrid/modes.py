@@ -3,7 +3,8 @@
 | set_mode | a local model is ready | loading or unloaded | none can run here |
 |---|---|---|---|
 | local | True | False and a warning; from the person's control it is remembered and applied when ready | False and a warning |
-| cloud | True | True | True |
+| local-only | True | True: requests wait for the load or fail closed | True: requests fail closed with the reason |
+| cloud, cloud-only | True | True | True |
 | anything else | False, nothing changes | | |
 """
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MODES: tuple[Mode, ...] = ("local", "cloud")  # auto, local-only and cloud-only join with the egress gate
+MODES: tuple[Mode, ...] = ("local", "cloud", "local-only", "cloud-only")
 
 
 class Remembers(Protocol):
@@ -47,10 +48,11 @@ class Modes:
         self._preferences = preferences
         self._local = local
         self._now = now
-        self.mode: Mode = "cloud"
         self.history: deque[dict[str, Any]] = deque(maxlen=DEPTH)
         stored = preferences.get("mode")
         self.preferred: Mode = stored if stored in MODES else "cloud"
+        # A stored local-only must hold from the first moment; local follows when its model is ready.
+        self.mode: Mode = "cloud" if self.preferred == "local" else self.preferred
         events.on("local-llm:ready", lambda _: self.settle())
         events.on("local-llm:unloaded", lambda _: self.settle())
 
@@ -83,10 +85,10 @@ class Modes:
 
     def settle(self) -> None:
         """Make the mode in force what is preferred, as far as the local model's state allows."""
-        if self.preferred == "local" and self.mode != "local" and self._local.is_ready():
-            self._switch("local", manual=False)
-        elif self.mode == "local" and not self._local.is_ready():
+        if self.mode == "local" and not self._local.is_ready():
             self._switch("cloud", manual=False)
+        elif self.preferred != "local" or self._local.is_ready():
+            self._switch(self.preferred, manual=False)
 
     def restore(self, mode: object) -> None:
         """Take up a preference that was stored elsewhere (the server's copy)."""

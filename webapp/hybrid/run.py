@@ -116,6 +116,7 @@ class Run:
         self._started = 0.0
         self._ttft_ms: float | None = None
         self.on_end: Callable[[Run], object] = lambda _: None
+        self.on_leg: Callable[[Provider, Exception | None], object] = lambda *_: None
 
     # -- the consumer's side
 
@@ -250,10 +251,12 @@ class Run:
         attempt = self._attempt = Attempt(leg, self._loop.time())
         try:
             final = await self._watch(attempt, leg.chat(call, lambda delta: self._emit(attempt, delta)))
-        except Exception:
+        except Exception as error:
             if not self.over:
                 self._book("error", attempt.usage(), None)
+                self.on_leg(leg.provider, error)
             raise
+        self.on_leg(leg.provider, None)
         if leg.provider == "cloud":
             self._egress = {"provider": "cloud", "bytes": final.bytes_sent, "at": self._desk.now(), "cause": cause}
         return final
@@ -265,17 +268,21 @@ class Run:
         """
         work = self._loop.create_task(chat)
         self._works.add(work)
-        work.add_done_callback(self._works.discard)
+        work.add_done_callback(self._left)
         patience, seen = attempt.leg.first_s, 0
         try:
             while not (await asyncio.wait([work], timeout=patience))[0]:
-                if attempt.deltas == seen:
-                    raise _stalled(attempt.leg, patience)
+                _check_alive(attempt, seen, patience)
                 patience, seen = attempt.leg.next_s, attempt.deltas
         except BaseException:
             work.cancel()
             raise
         return work.result()
+
+    def _left(self, work: asyncio.Task[Final]) -> None:
+        self._works.discard(work)
+        if not work.cancelled():
+            work.exception()  # seen: a leg that was left behind may end as it likes
 
     def _emit(self, attempt: Attempt, delta: str) -> None:
         """Take one piece of text from a leg. Once per token: kept short."""
@@ -379,17 +386,20 @@ class Run:
             emit("hybrid-llm:stream-error", {"error": error.to_dict(), "request_id": self.id})
 
 
-def _stalled(leg: Leg, seconds: float) -> ProviderError:
-    kind = LocalError if leg.provider == "local" else CloudError
-    side = "local model" if leg.provider == "local" else "cloud"
-    error = kind(
-        f"The {side} has stalled: nothing came for {seconds:g} s.",
-        name="StalledError",
-        code="stalled",
-        phase="decode",
-        retryable=True,
-    )
-    return error
+def _check_alive(attempt: Attempt, seen: int, patience: float) -> None:
+    """Raise when nothing came since `seen` deltas."""
+    if attempt.deltas > seen:
+        return
+    if attempt.leg.provider == "local":
+        error: ProviderError = LocalError(
+            f"The local model has stalled: nothing came for {patience:g} s.", name="StalledError", code="stalled"
+        )
+        error.reactions = ("worker", "reload", "cloud")
+    else:
+        error = CloudError(
+            f"The cloud has stalled: nothing came for {patience:g} s.", name="StalledError", code="stalled", retryable=True
+        )
+    raise error
 
 
 def _rate(attempt: Attempt, usage: Usage, last: float) -> float | None:

@@ -241,7 +241,7 @@ ROWS: tuple[Row, ...] = (
     ),
 )
 
-UNKNOWN = Row("local_error", "health", ("worker", "reload", "cloud"))
+UNKNOWN = Row("local_error", "health", ("cloud",))  # what nobody knows is counted, not answered with a new worker
 
 _NAMED = re.compile(r"^(?:Uncaught )?([A-Za-z]+Error): (.*)$", re.DOTALL)
 

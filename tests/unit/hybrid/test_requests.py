@@ -115,6 +115,7 @@ async def test_d4_a_fallback_is_booked_to_those_who_spent() -> None:
     assert (stats["cloud"]["requests"], stats["cloud"]["errors"], stats["cloud"]["tokens"]) == (1, 0, 12)
     assert stats["fallback_count"] == 1
     assert stats["fallbacks"][0]["from"] == "local"
+    await desk.local.unload()
 
 
 @virtual
@@ -315,6 +316,7 @@ async def test_a_model_that_can_be_prefilled_is_prefilled() -> None:
     done = await desk.hybrid.complete(ASK)
     assert done.text == "ha ha ha ha ha ha end"
     assert desk.upstream.chats[0]["messages"] == [*ASK, {"role": "assistant", "content": "ha ha ha "}]
+    await desk.local.unload()
 
 
 @virtual
@@ -349,6 +351,7 @@ async def test_half_a_document_is_not_continued() -> None:
         await desk.hybrid.complete(ASK, {"response_format": {"type": "json_object"}})
     assert error.value.text == '{"a": '
     assert desk.upstream.chats == []
+    await desk.local.unload()
 
 
 @virtual
@@ -496,7 +499,7 @@ async def test_private_stays_in_the_browser() -> None:
         await desk.hybrid.complete(ASK, {"private": True})
     await desk.ready(mode="cloud")
     assert (await desk.hybrid.complete(ASK, {"private": True})).provider == "local"
-    with pytest.raises(RefusedError, match="complete_local"):
+    with pytest.raises(RefusedError, match="use a local model"):
         await desk.hybrid.complete_cloud(ASK, {"private": True})
     desk.engine.scripts.append(["The ", Die()])
     with pytest.raises(EngineDiedError):
@@ -531,6 +534,7 @@ async def test_offline_leaves_a_local_failure_as_it_is() -> None:
     with pytest.raises(LocalError):
         await desk.hybrid.complete(ASK)
     assert desk.of("hybrid-llm:fallback") == []
+    await desk.local.unload()
 
 
 @virtual

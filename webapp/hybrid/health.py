@@ -1,0 +1,130 @@
+"""Who can be trusted to answer now: a breaker per local model and one for the cloud, and what has to be told of failures.
+
+A failure of the local model that no request has told of yet is *owed*: the first request that would have gone there tells it,
+by a fallback. Afterwards requests simply go to the cloud, as the status says, until the model is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from hybr.webapp.hybrid.breaker import Breaker
+from hybr.webapp.hybrid.errors import HybridError, LocalError, LocalUnavailableError, ProviderError
+from hybr.webapp.hybrid.types import Call, Options
+
+if TYPE_CHECKING:
+    from hybr.webapp.hybrid.events import EventBus
+    from hybr.webapp.hybrid.local import LocalLLM
+    from hybr.webapp.hybrid.types import Provider
+
+log = logging.getLogger(__name__)
+
+PROBE = ({"role": "user", "content": "Say yes."},)
+
+
+class Health:
+    """See the module."""
+
+    def __init__(self, local: LocalLLM, events: EventBus) -> None:
+        self._local = local
+        self._breakers: dict[tuple[Provider, str], Breaker] = {}
+        self._failure: dict[str, Any] | None = None
+        self._announced = True
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        events.on("local-llm:loading", lambda _: self._recovering())
+        events.on("local-llm:ready", lambda _: self._recovering())
+        events.on("local-llm:error", self._failed)
+        events.on("hybrid-llm:fallback", self._told)
+
+    # -- breakers
+
+    def breaker(self, provider: Provider) -> Breaker:
+        """The breaker of the cloud, or of the local model that is loaded."""
+        key = (provider, (self._local.model or "") if provider == "local" else "")
+        if key not in self._breakers:
+            self._breakers[key] = Breaker(_clock)
+        return self._breakers[key]
+
+    def open(self, provider: Provider) -> bool:
+        """Whether that side should rather not be asked."""
+        return self.breaker(provider).state == "open"
+
+    def outcome(self, provider: Provider, error: Exception | None) -> None:
+        """A leg ended: well, or with this error. Only failures of health count (invariant 8)."""
+        breaker = self.breaker(provider)
+        if error is None:
+            breaker.succeeded()
+        elif isinstance(error, ProviderError) and error.kind == "health":
+            breaker.failed()
+            if provider == "local":
+                self._repair(error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{local, cloud}`: the states, by side."""
+        return {"local": self.breaker("local").state, "cloud": self.breaker("cloud").state}
+
+    def refusal(self, provider: Provider) -> ProviderError:
+        """Why that side is not asked: its breaker is open."""
+        wait = self.breaker(provider).retry_in_s()
+        kind = LocalUnavailableError if provider == "local" else ProviderError
+        side = "local model" if provider == "local" else "cloud"
+        message = f"The {side} failed several times in a row and is left in peace for another {wait:.0f} s."
+        return kind(message, code="breaker_open", kind="capability", retryable=True)
+
+    def _repair(self, error: ProviderError) -> None:
+        """What a failure of health asks for: a new worker at once, or a trial when the breaker allows one."""
+        if isinstance(error, LocalError) and "worker" in error.reactions:
+            self._local.lost(error)
+        model = self._local.model
+        if model and self.open("local") and model not in self._probes:
+            task = asyncio.get_running_loop().create_task(self._probe(model))
+            self._probes[model] = task
+            task.add_done_callback(lambda _: self._probes.pop(model, None))
+
+    async def _probe(self, model: str) -> None:
+        """Half-open: one tiny generation decides, again and again, until the model is well or gone."""
+        breaker = self.breaker("local")
+        while breaker.state != "closed":
+            await asyncio.sleep(breaker.retry_in_s())
+            if self._local.model != model:
+                return
+            call = Call("probe", PROBE, Options(max_output_tokens=1), model)
+            try:
+                await self._local.chat(call, lambda _: None)
+            except HybridError as error:
+                log.info("%s is not well yet: %s", model, error)
+                breaker.failed()
+            else:
+                breaker.succeeded()
+
+    # -- what is owed
+
+    def owed(self) -> bool:
+        """Whether the local model has failed, is not back, and no request has told so yet."""
+        return self._failure is not None and not self._announced and not self._local.is_ready()
+
+    def failure(self) -> LocalUnavailableError:
+        """The failure that is owed, as an error of its own: requests must not share one, since each leaves its text in it."""
+        failure = self._failure or {}
+        return LocalUnavailableError(str(failure.get("message")), name=failure.get("name"), code=failure.get("code"))
+
+    def _recovering(self) -> None:
+        self._announced, self._failure = False, None
+
+    def _failed(self, detail: dict[str, Any]) -> None:
+        self._failure = detail["error"]
+
+    def _told(self, detail: dict[str, Any]) -> None:
+        if detail["from"] == "local":
+            self._announced = True
+
+
+def _clock() -> float:
+    """The loop's clock; outside a loop the one that loops are made of."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()

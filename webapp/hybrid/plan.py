@@ -1,0 +1,137 @@
+"""Who is asked, and who rescues: the legs of a request, from the mode, the model it names, privacy, and what can run now.
+
+    private, local-only   the local model or nobody; a load or repair under way is waited for
+    local                 the local model, then the cloud
+    cloud                 the cloud, then the local model if it is ready (offline, unreachable, failing)
+    cloud-only            the cloud or nobody
+
+A breaker that is open moves its side out of the first place where there is another, and never bars the only way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from hybr.webapp.hybrid.errors import CloudUnavailableError, LocalUnavailableError, RefusedError, UnknownModelError
+from hybr.webapp.hybrid.run import Leg
+
+if TYPE_CHECKING:
+    from hybr.webapp.hybrid.health import Health
+    from hybr.webapp.hybrid.local import LocalLLM
+    from hybr.webapp.hybrid.modes import Modes, Remembers
+    from hybr.webapp.hybrid.types import Options, Provider
+    from hybr.webapp.runtimes.base import CloudRuntime
+
+NO_CLOUD = "Cloud API client not available: call HybridLLMProvider.init(cloud_client), or open the page from `hybr serve`."
+Side = Literal["local", "cloud"] | None
+BOTH: frozenset[Provider] = frozenset({"local", "cloud"})
+
+
+class Planner:
+    """See the module. `cloud` is exchanged by `HybridLLMProvider.init`."""
+
+    def __init__(self, local: LocalLLM, modes: Modes, health: Health, preferences: Remembers) -> None:
+        self.cloud: CloudRuntime | None = None
+        self._local = local
+        self._modes = modes
+        self._health = health
+        self._preferences = preferences
+
+    async def legs(self, asked: Options, only: Side) -> list[Leg]:
+        """The legs in order. Raises RefusedError, CallerError, or the LocalUnavailableError that leaves nobody to ask."""
+        sides = await self._sides(asked.model) if asked.model else BOTH
+        if only and only not in sides:
+            raise UnknownModelError(f"The {only} side has no model {asked.model!r}.", field="options.model")
+        mode = self._modes.mode
+        if asked.private or mode == "local-only":
+            return [await self._closed(asked, only, sides)]
+        if only == "local":
+            return [self._only_local(asked.model)]
+        if only == "cloud" or (mode == "cloud-only" and "cloud" in sides):
+            return [self._cloud_leg(asked.model)]
+        if self._should_wait(sides):
+            await self._local.settled()
+        if self._local_first(asked.model, sides):
+            return self._rescued(self._local_leg(asked.model), asked.model if "cloud" in sides else None)
+        return self._local_rescue(self._cloud_leg(asked.model))
+
+    async def _closed(self, asked: Options, only: Side, sides: frozenset[Provider]) -> Leg:
+        """The local leg of a request that may not leave the browser."""
+        why = "This request is private" if asked.private else "The mode is local-only"
+        if only == "cloud" or "local" not in sides:
+            raise RefusedError(f"{why}, so the cloud may not be asked: use a local model.")
+        await self._local.settled()
+        if not self._ready_with(asked.model):
+            raise RefusedError(f"{why} and nothing may leave the browser. {self._not_loaded(asked.model).message}")
+        return self._local_leg(asked.model)
+
+    def _only_local(self, model: str | None) -> Leg:
+        if not self._ready_with(model):
+            raise self._not_loaded(model)
+        return self._local_leg(model)
+
+    def _should_wait(self, sides: frozenset[Provider]) -> bool:
+        """Whether the person chose to wait for the model they prefer, and it is loading."""
+        wish = self._modes.preferred == "local" and self._preferences.get("while_loading") == "wait"
+        return wish and "local" in sides and self._local.is_loading()
+
+    def _local_first(self, model: str | None, sides: frozenset[Provider]) -> bool:
+        if len(sides) == 1:
+            return "local" in sides
+        wanted = self._modes.mode == "local" and self._ready_with(model)
+        return wanted or (self._modes.preferred == "local" and self._health.owed())
+
+    def _rescued(self, first: Leg, model: str | None) -> list[Leg]:
+        if self.cloud is None or self.cloud.offline():
+            return [first]
+        if self._health.open("local"):
+            first = Leg("local", None, first.model, error=self._health.refusal("local"))
+        return [first, self._cloud_leg(model)]
+
+    def _local_rescue(self, first: Leg) -> list[Leg]:
+        if not self._local.is_ready() or self._health.open("local"):
+            return [first]
+        if self._health.open("cloud"):
+            first = Leg("cloud", None, first.model, error=self._health.refusal("cloud"))
+        return [first, self._local_leg(None)]
+
+    def _ready_with(self, model: str | None) -> bool:
+        return self._local.is_ready() and model in {None, self._local.model}
+
+    def _local_leg(self, model: str | None) -> Leg:
+        if self._ready_with(model):
+            first_s, next_s = self._local.patience()
+            return Leg("local", self._local.chat, self._local.model, first_s=first_s, next_s=next_s)
+        return Leg("local", None, model, error=self._health.failure() if self._health.owed() else self._not_loaded(model))
+
+    def _cloud_leg(self, model: str | None) -> Leg:
+        if self.cloud is None:
+            return Leg("cloud", None, model, error=CloudUnavailableError(NO_CLOUD))
+        return Leg("cloud", self.cloud.chat, model, prefill=self.cloud.prefills(model))
+
+    def _not_loaded(self, model: str | None) -> LocalUnavailableError:
+        if model is None or not self._local.is_ready():
+            return self._local.unavailable()
+        message = f"{model} is not the local model that is loaded ({self._local.model}): LocalLLM.api.init({model!r}) first."
+        return LocalUnavailableError(message, code="local_not_loaded", kind="capability")
+
+    async def _sides(self, model: str) -> frozenset[Provider]:
+        """Which sides have `model`. Raises UnknownModelError when neither has."""
+        sides: set[Provider] = {"local"} if await self._local.lists(model) else set()
+        known = False if self.cloud is None else await self._ask_cloud(model)
+        if known or (known is None and not sides):
+            sides.add("cloud")
+        if not sides:
+            names = [entry["id"] for entry in self._local.get_available_models()]
+            names += [str(entry.get("id")) for entry in (self.cloud.models() if self.cloud else ())]
+            raise UnknownModelError(
+                f"There is no model {model!r}. There are: {', '.join(dict.fromkeys(names)) or 'none'}.",
+                field="options.model",
+            )
+        return frozenset(sides)
+
+    async def _ask_cloud(self, model: str) -> bool | None:
+        """In local-only nothing goes out, not even a question about models."""
+        if self.cloud is None or self._modes.mode == "local-only":
+            return None
+        return await self.cloud.knows(model)
