@@ -237,8 +237,7 @@ class LocalLLM:
         """The load itself; returns what went wrong."""
         try:
             await self._runtime.unload()  # one model at a time in graphics memory
-            entry = await self._built(load)
-            loaded = await self._runtime.load(entry, lambda event: self._progress(load, event))
+            loaded = await self._load_into_engine(load)
         except HybridError as error:
             return self._failed(load, error)
         except asyncio.CancelledError:
@@ -253,6 +252,18 @@ class LocalLLM:
         ready = {"model": load.model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
         self._events.emit("local-llm:ready", ready)
         return None
+
+    async def _load_into_engine(self, load: _Load) -> dict[str, Any]:
+        """Once, and once more where the failure itself has cleared the way: a damaged copy was dropped, the index was old."""
+        entry = await self._built(load)
+        try:
+            return await self._runtime.load(entry, lambda event: self._progress(load, event))
+        except LocalError as error:
+            if not load.live or not {"clear", "refresh"} & set(error.reactions):
+                raise
+            log.warning("%s did not load (%s); once more", load.model, error.message)
+        await self._catalogue.refresh()
+        return await self._runtime.load(await self._built(load), lambda event: self._progress(load, event))
 
     async def _built(self, load: _Load) -> dict[str, Any]:
         """The entry once the server has built the model. Raises LocalError when it will not."""
@@ -299,6 +310,8 @@ class LocalLLM:
             self._events.emit("local-llm:unloaded", {"model": load.model, "reason": "cancelled"})
         else:
             self._set("error", model=load.model, error=error.to_dict())
+            if isinstance(error, LocalError) and "worker" in error.reactions:
+                self._runtime.restart()  # a lost device leaves its memory taken until the worker ends
             self._events.emit("local-llm:error", {"error": error.to_dict(), "model": load.model})
         return error
 

@@ -3,8 +3,9 @@
 One row per row of the table in the project's facts on WebLLM 0.2.86, in the order in which they are tried: the first whose name,
 message and phase fit wins. Names alone do not do, because worker errors arrive as strings and many are a bare `Error:`.
 
-Reactions, in the order to try them: `reload` the same model; a `smaller` or f32 one; `clear` that model's cache, then reload; a
-new `worker`; the `cloud`; `trim` the request; tell the `user`; `raise` to the caller and nothing else; `stop`.
+Reactions, in the order to try them: `reload` the same model; a `smaller` or f32 one; `clear` that model's cache, then reload;
+`refresh` the index, then reload; a new `worker`; the `cloud`; `trim` the request; tell the `user`; `raise` to the caller and
+nothing else; `stop`.
 """
 
 from __future__ import annotations
@@ -137,13 +138,42 @@ ROWS: tuple[Row, ...] = (
         remedy="The browser has no room for this model: delete another model, free disk space, or leave the private window.",
     ),
     _row(
+        "storage",
+        "capability",
+        "user cloud",
+        "StorageError",
+        remedy="Allow this page to keep files, or free disk space.",
+    ),
+    _row(
+        "damaged_copy",
+        "capability",
+        "clear reload cloud",
+        "IntegrityError",
+        phases="load",
+        remedy="Load it again.",
+    ),
+    _row(
         "tampered",
         "capability",
-        "clear cloud",
+        "user cloud",
         "IntegrityError",
         pattern=r"sha-?256|integrity",
         phases="download load",
-        remedy="The file is not the one that the index promises; nothing of it was kept. If it stays so, rebuild the model.",
+        remedy="The file is not the one that the index promises; nothing of it was kept. If it stays so, build the model again.",
+    ),
+    _row(
+        "model_changed",
+        "capability",
+        "refresh reload cloud",
+        "ModelFileMissingError",
+        remedy="Reload the page for the new model list.",
+    ),
+    _row(
+        "not_built",
+        "capability",
+        "user cloud",
+        "ModelNotBuiltError ModelIncompleteError",
+        remedy="Build it on the server: hybr models build.",
     ),
     _row(
         "download_failed",
@@ -216,7 +246,7 @@ ROWS: tuple[Row, ...] = (
         "invalid_request",
         "caller",
         "raise",
-        "RangeError MinValueError NonNegativeError DependencyError InvalidNumberStringError SeedTypeError "
+        "RequestIdError RangeError MinValueError NonNegativeError DependencyError InvalidNumberStringError SeedTypeError "
         "StreamingCountError InvalidStreamOptionsError MessageOrderError SystemMessageOrderError "
         "UnsupportedRoleError ContentTypeError MultipleTextContentError UnsupportedFieldsError "
         "InvalidToolChoiceError FunctionNotFoundError UnsupportedToolTypeError "
@@ -229,7 +259,8 @@ ROWS: tuple[Row, ...] = (
         "bad_worker",
         "health",
         "worker cloud",
-        "NoServiceWorkerAPIError ServiceWorkerInitializationError NonWorkerEnvironmentError UnknownMessageKindError",
+        "EngineScriptError UnknownOperationError NoServiceWorkerAPIError ServiceWorkerInitializationError "
+        "NonWorkerEnvironmentError UnknownMessageKindError",
         pattern=r"no active service worker",
     ),
     _row(
@@ -243,6 +274,8 @@ ROWS: tuple[Row, ...] = (
 
 UNKNOWN = Row("local_error", "health", ("cloud",))  # what nobody knows is counted, not answered with a new worker
 
+# Our own engine's messages say what to do; those of WebLLM and of browsers seldom do.
+_ADVICE = re.compile(r"\b(load|reload|choose|delete|free|build|use|check|shorten|allow)\b", re.IGNORECASE)
 _NAMED = re.compile(r"^(?:Uncaught )?([A-Za-z]+Error): (.*)$", re.DOTALL)
 
 
@@ -267,7 +300,7 @@ def classify(name: str, message: str, phase: str = "") -> HybridError:
         return Aborted(message)
     if found.kind == "caller":
         return CallerError(message, name=name, code=found.code)
-    text = f"{message.rstrip('. ')}. {found.remedy}" if found.remedy and found.remedy not in message else message
+    text = f"{message.rstrip('. ')}. {found.remedy}" if found.remedy and not _ADVICE.search(message) else message
     error_class = EngineDiedError if found.code == "engine_died" else LocalError
     error = error_class(text, name=name, code=found.code, phase=phase, kind=found.kind)
     error.reactions = found.reactions

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 REVIVAL_S = 60.0
 PING_EVERY_S = 0.1
+ATTACH_S = 15.0  # a new worker whose every ping is refused for so long has died
 RESTARTS_MAX = 3
 RESTARTS_WINDOW_S = 60.0
 
@@ -60,6 +61,8 @@ class Engine:
 
         def gone(text: str) -> None:
             failure = json.loads(text)
+            if not self._alive.is_set():
+                return  # the last words of a worker that is being replaced
             handler(EngineCallError(failure.get("name", "Error"), failure.get("message", ""), failure.get("phase", "worker")))
 
         self._client.on_gone(gone)
@@ -80,7 +83,9 @@ class Engine:
         self._reviving = loop.create_task(self._await_worker())
 
     async def _await_worker(self) -> None:
-        while True:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ATTACH_S
+        while loop.time() < deadline:
             try:
                 await self._raw("ping", {})
             except EngineCallError:
@@ -88,6 +93,8 @@ class Engine:
             else:
                 self._alive.set()
                 return
+        self._reviving = None
+        self.restart()  # it died at its start
 
     async def _revived(self) -> None:
         if self._alive.is_set():

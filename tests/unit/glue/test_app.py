@@ -541,8 +541,6 @@ async def test_a_worker_that_keeps_dying_is_given_up(caplog: pytest.LogCaptureFi
     assert "not started again" in caplog.text
     with pytest.raises(EngineCallError, match="reload the page"):
         await engine.call("cached", {})
-    assert engine._reviving is not None
-    engine._reviving.cancel()
     for work in scripted._works:
         work.cancel()
 

@@ -98,6 +98,7 @@ async def test_d14_a_failed_switch_leaves_a_true_status() -> None:
     error = failure(await desk.local.switch_model("smollm2-135m"))
     assert error["code"] == "tampered"
     assert "nothing of it was kept" in error["message"]
+    assert desk.engine.ops.count("load") == 2  # what may have been tampered with is not fetched again and again
     status = desk.local.get_status()
     assert (status["state"], status["model"], status["error"]) == ("error", "smollm2-135m", error)
     assert (desk.local.is_ready(), desk.hybrid.get_mode()) == (False, "cloud")
@@ -374,3 +375,28 @@ async def test_a_load_replaced_before_its_first_step() -> None:
     second = asyncio.create_task(desk.local.init("smollm2-135m"))
     assert failure(await first)["code"] == "aborted"
     assert await second is True
+
+
+@virtual
+async def test_a_damaged_copy_is_loaded_once_more() -> None:
+    """The engine dropped a damaged file, or the index was old: one more try by itself, with the new index; not two."""
+    for fault in (Fail("IntegrityError", "dropped", "load"), Fail("ModelFileMissingError", "404", "download")):
+        desk = Desk()
+        desk.engine.loads.append([fault])
+        assert await desk.local.init("tiny") is True
+        assert desk.engine.ops.count("load") == 2
+        desk.engine.loads.extend([[fault], [fault]])
+        assert failure(await desk.local.switch_model("smollm2-135m"))["code"] in {"damaged_copy", "model_changed"}
+        assert desk.engine.ops.count("load") == 4
+
+
+@virtual
+async def test_a_device_lost_while_loading() -> None:
+    """Too big for the graphics memory: a new worker (the only sure way to free it), no second try, and the advice."""
+    desk = Desk()
+    desk.engine.loads.append([Fail("Error", "DeviceLostError: gone", "load")])
+    error = failure(await desk.local.init("tiny"))
+    assert error["code"] == "out_of_memory"
+    assert "smaller model" in error["message"]
+    assert (desk.engine.restarts, desk.engine.ops.count("load")) == (1, 1)
+    assert await desk.local.init("tiny") is True
