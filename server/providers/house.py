@@ -39,6 +39,7 @@ TIMES = aiohttp.ClientTimeout(total=900, sock_connect=10, sock_read=120)
 SEEDS = 2**32 - 1  # llama.cpp takes 32 bits, and all ones means "any"
 NOTICE = 0.1  # seconds between looks at whether llama.cpp has noticed a leaving client, and how often we look
 NOTICE_CHECKS = 3
+HUNG = 5.0  # seconds in which a working llama.cpp comes to the end of a batch and says what its slots do
 
 
 @dataclass
@@ -86,7 +87,7 @@ class House:
         self._active += 1
         reading = Reading()
         try:
-            response, first, attempts = await self._send(body)
+            response, first, attempts = await self._send(body, reading)
             try:
                 if response.status != 200:
                     reading.ended = True
@@ -98,45 +99,52 @@ class House:
         finally:
             self._active -= 1
             if not reading.ended:
-                self._reap()
+                self._reap(silent=reading.silent)
 
-    def _reap(self) -> None:
-        """See to it, in the background, that nothing goes on generating for a client that has left."""
-        task = asyncio.create_task(self._stop_orphans())
-        self._reapers.add(task)
-        task.add_done_callback(self._reapers.discard)
+    def _reap(self, *, silent: bool) -> None:
+        """See to it, in the background, that nothing goes on generating for a client that has left, or hangs."""
+        if endpoint := self.llama.running:
+            task = asyncio.create_task(self._replace_hung(endpoint) if silent else self._stop_orphans(endpoint))
+            self._reapers.add(task)
+            task.add_done_callback(self._reapers.discard)
 
-    async def _stop_orphans(self) -> None:
+    async def _stop_orphans(self, endpoint: Endpoint) -> None:
         """Wait for llama.cpp to notice; end the child when it does not and works for nobody else.
 
         It notices at its next write, so while it reads a long prompt it does not; then a new child, half a second away, is
         cheaper for everybody than seconds of work for nobody. Work for others is never ended: there the orphan goes on
         until its first token.
         """
-        endpoint = self.llama.running
-        if not endpoint:
-            return
         for _ in range(NOTICE_CHECKS):
             await asyncio.sleep(NOTICE)
-            if await self._busy(endpoint) <= self._active:
+            if (await self._busy(endpoint, NOTICE)) in range(self._active + 1):
                 return
         if self._active == 0:
-            await endpoint.child.stop()
-            with suppress(HybrError):  # whoever asks next will hear it
-                await self.llama.endpoint()
+            await self._replace(endpoint)
 
-    async def _busy(self, endpoint: Endpoint) -> int:
-        """Return how many slots generate; all of them when llama.cpp does not say within NOTICE seconds."""
+    async def _replace_hung(self, endpoint: Endpoint) -> None:
+        """End a child that does not even answer for itself: whoever else waits for it waits in vain."""
+        if await self._busy(endpoint, HUNG) is None:
+            log.warning("the house model's process hangs; it is replaced")
+            await self._replace(endpoint)
+
+    async def _replace(self, endpoint: Endpoint) -> None:
+        await endpoint.child.stop()
+        with suppress(HybrError):  # whoever asks next will hear it
+            await self.llama.endpoint()
+
+    async def _busy(self, endpoint: Endpoint, patience: float) -> int | None:
+        """Return how many slots generate, None when llama.cpp does not say within `patience` seconds."""
         headers = {"authorization": f"Bearer {endpoint.key}"}
         try:
-            async with asyncio.timeout(NOTICE), self._http().get(f"{endpoint.address}/slots", headers=headers) as answer:
+            async with asyncio.timeout(patience), self._http().get(f"{endpoint.address}/slots", headers=headers) as answer:
                 return sum(bool(slot["is_processing"]) for slot in await answer.json())
         except TimeoutError:
-            return self.slots
+            return None
         except (aiohttp.ClientError, KeyError, TypeError, ValueError):
             return 0  # it is dying or dead, and with it whatever it did
 
-    async def _send(self, body: bytes) -> tuple[aiohttp.ClientResponse, bytes, int]:
+    async def _send(self, body: bytes, reading: Reading) -> tuple[aiohttp.ClientResponse, bytes, int]:
         """Return the response and its first bytes once these are there, and how many sendings that took.
 
         llama.cpp sends the head at once and the first bytes after reading the prompt: only then is it answering.
@@ -146,6 +154,7 @@ class House:
             try:
                 return *await self._first(endpoint, body), attempt
             except TimeoutError as error:
+                reading.silent = True
                 raise SlowUpstreamError("the house model did not answer in time", code="timeout", attempts=attempt) from error
             except aiohttp.ClientError as error:
                 log.warning("%s before the first byte, attempt %d", type(error).__name__, attempt)
@@ -176,10 +185,11 @@ class House:
 
 
 class Reading:
-    """One answer being read; `ended` once it came to its end, by itself or by the child's death."""
+    """One answer being read: `ended` once it came to its end, by itself or by the child's death, `silent` if nothing came."""
 
     def __init__(self) -> None:
         self.ended = False
+        self.silent = False
 
     async def chunks(self, first: bytes, response: aiohttp.ClientResponse, attempts: int) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises UpstreamError when it is cut."""
@@ -189,6 +199,7 @@ class Reading:
                 yield chunk
             self.ended = True
         except TimeoutError as error:
+            self.silent = True
             raise SlowUpstreamError("the house model stopped in mid-answer", code="stream_stalled", attempts=attempts) from error
         except aiohttp.ClientError as error:
             self.ended = True

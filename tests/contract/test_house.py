@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 from serving import asking, listening, parts_in, question, said, soon, stream
 
+from hybr.server.providers import house
+
 if TYPE_CHECKING:
     from hybr.server.serve import Parts
 
@@ -286,3 +288,56 @@ async def test_first_token_comes_through_at_once(parts: Parts) -> None:
         begin = time.monotonic()
         times = [time.monotonic() - begin async for _ in stream(session, address, question(STORY, max_tokens=60))]
     assert times[1] < times[-1] / 2
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait six seconds for llama.cpp's next bytes instead of two minutes."""
+    monkeypatch.setattr(house, "TIMES", aiohttp.ClientTimeout(total=60, sock_read=6))
+    monkeypatch.setattr(house, "HUNG", 2)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_silent_in_mid_stream(parts: Parts) -> None:
+    """A model that falls silent is an error event after the wait, its process is replaced, and the next request works (6)."""
+    async with listening(parts) as address, aiohttp.ClientSession() as session:
+        seen: list[Any] = []
+        child = (await parts.house.llama.endpoint()).child
+        async for event in stream(session, address, question(STORY, max_tokens=1500)):
+            seen.append(event)
+            if len(seen) == 3:
+                os.kill(child.pid, signal.SIGSTOP)
+        assert (seen[-1]["error"]["code"], seen[-1]["error"]["type"]) == ("stream_stalled", "timeout_error")
+        assert "[DONE]" not in seen
+        await soon(lambda: not child.running, 20)
+        again = [event async for event in stream(session, address, question())]
+        assert said(again[:-1]) == "The capital of France is Paris."
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_silent_before_the_first_byte(parts: Parts) -> None:
+    """A model that never begins is a 504 after the wait, not asked twice: the next would wait as long (5)."""
+    async with asking(parts) as client:
+        child = (await parts.house.llama.endpoint()).child
+        os.kill(child.pid, signal.SIGSTOP)
+        answer = await client.post("/v1/chat/completions", json=question())
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["attempts"], error["retryable"]) == (504, "timeout", 1, True)
+        await soon(lambda: not child.running, 20)
+
+
+async def test_killed_twice(parts: Parts) -> None:
+    """A request that takes the model's process down each time is given up after two, and says so."""
+    async with asking(parts) as client:
+
+        async def killer() -> None:
+            while True:
+                if await busy(parts):
+                    os.kill((await parts.house.llama.endpoint()).child.pid, signal.SIGKILL)
+                await asyncio.sleep(0.02)
+
+        killing = asyncio.create_task(killer())
+        answer = await client.post("/v1/chat/completions", json=question("Tell me of cats and dogs. " * 100))
+        killing.cancel()
+        error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["attempts"], error["retryable"]) == (502, "house_crashed", 2, True)
