@@ -18,3 +18,10 @@ def playwright_driver() -> Iterator[Playwright]:
     """Playwright's driver process."""
     with sync_playwright() as driver:
         yield driver
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that drives a browser: those run in a process of their own (Playwright's loop and asyncio's do not mix)."""
+    for item in items:
+        if "playwright_driver" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.e2e)
