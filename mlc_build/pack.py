@@ -58,6 +58,11 @@ def objects(progress: Callable[[float, str], None] | None = None) -> list[Path]:
     return [final / f"{unit}.o" for unit in UNITS]
 
 
+def present() -> bool:
+    """Say whether this machine has the objects."""
+    return (paths.home() / "runtime" / key(emscripten.find())).is_dir()
+
+
 def key(emcc: str) -> str:
     """Return 16 hex digits over the wheels' versions, our overlay, the flags, what is left out and the emcc in use."""
     wheels = [_version(wheel) for wheel in ("apache-tvm", "apache-tvm-ffi")]

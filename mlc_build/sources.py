@@ -49,6 +49,11 @@ def fetch(model: str, progress: Progress | None = None) -> Path:
     return final
 
 
+def present(source: dict[str, Any]) -> bool:
+    """Say whether a source's weights are on this machine."""
+    return source["kind"] == "seeded" or _is_whole(location(source), source)
+
+
 def location(source: dict[str, Any]) -> Path:
     """Return where a source's weights lie once they are fetched."""
     return paths.home() / "sources" / str(source["member_sha256"])[:16] / Path(str(source["member"])).name

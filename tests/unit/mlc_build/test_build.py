@@ -14,6 +14,7 @@ import pytest
 
 from hybr.mlc_build import manifest, store
 from hybr.mlc_build.build import build
+from hybr.mlc_build.errors import DiskFull
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +89,15 @@ def test_killed_and_resumed(fresh: Path) -> None:
     build("tiny", stream=io.StringIO())
     assert [path.stat().st_mtime_ns for path in (fresh / "steps" / "weights").glob("*/params_shard_0.bin")] == weights
     assert not list(fresh.rglob("tmp-*"))
+
+
+def test_full_disk(small_disk: Path, real_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up during a build is said so with the remedy; nothing of it is taken for whole or left lying."""
+    monkeypatch.setenv("HYBR_HOME", str(small_disk))
+    (small_disk / "runtime").symlink_to(real_home / "runtime")
+    with pytest.raises(DiskFull, match=r"no space left for .*small.*HYBR_HOME"):
+        build("tiny", stream=io.StringIO())
+    assert store.current("tiny") is None
+    assert store.read("tiny")["state"] in {"failed", "missing"}
+    assert not [path for path in small_disk.rglob("tmp-*") if not path.is_relative_to(small_disk / "runtime")]
+    assert not list(small_disk.rglob("*.wasm"))
