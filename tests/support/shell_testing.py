@@ -18,7 +18,7 @@ from hybr_testing import Watch, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 STATIC = Path(__file__).parents[2] / "static"
 ASSETS = "/assets/test"
@@ -152,3 +152,33 @@ def wait_sent(page: Page, kind: str, count: int = 1) -> list[dict[str, Any]]:
     return until(
         lambda: found if len(found := sent(page, kind)) >= count else [], timeout=10, what=f"{count} x {kind}", every=0.02
     )
+
+
+def ask(page: Page, number: int, *, text: str = "question") -> None:
+    """Show a question and the start of its reply."""
+    op(
+        page,
+        {"type": "message", "id": f"u{number}", "role": "user", "text": text, "state": "done"},
+        {"type": "message", "id": f"a{number}", "role": "assistant", "text": "", "state": "streaming"},
+        {"type": "busy", "value": True},
+    )
+
+
+def delta(page: Page, number: int, text: str, **more: Any) -> None:
+    """Stream a piece into a reply."""
+    op(page, {"type": "delta", "id": f"a{number}", "delta": text, "provider": "local", "segment": 0, **more})
+    settle(page)
+
+
+def finish(page: Page, number: int, state: str = "done", **more: Any) -> None:
+    """End a reply."""
+    op(
+        page,
+        {"type": "finish", "id": f"a{number}", "state": state, "provider": "local", "model": "tiny", **more},
+        {"type": "busy", "value": False},
+    )
+
+
+def reply(page: Page, number: int) -> Locator:
+    """Return a reply's element."""
+    return page.locator(f"[data-testid=message][data-id=a{number}]")
