@@ -41,6 +41,14 @@ class Relay:
 
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = providers
+        self.stopping = False
+        self._working: set[asyncio.Task[None]] = set()
+
+    def interrupt(self) -> None:
+        """End what still runs, for the server stops: each client is told, none is left with half an answer that looks whole."""
+        self.stopping = True
+        for task in self._working:
+            task.cancel()
 
     async def models(self, request: Request) -> JSONResponse:  # noqa: ARG002
         """Answer `/v1/models`: what can be asked for, the default first."""
@@ -52,17 +60,34 @@ class Relay:
         check_type(scope)
         call = chat.parse(await read_body(receive), self.default())
         provider = self.find(call.model)
-        work = asyncio.create_task(relay(provider, call, send))
+        work = asyncio.create_task(self.relay(provider, call, send))
         leaving = asyncio.create_task(left(receive))
+        self._working.add(work)
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if work.cancelled():
+                raise stopped()
             if work.done():
                 work.result()
         finally:
+            self._working.discard(work)
             # Awaited, so that when this returns the upstream is released, whatever ended the request.
             for task in (work, leaving):
                 task.cancel()
             await asyncio.gather(work, leaving, return_exceptions=True)
+
+    async def relay(self, provider: Provider, call: Call, send: Send) -> None:
+        """Pass one call's answer on. Raises HybrError only while nothing has been sent."""
+        async with provider.open(call) as answer:
+            if not call.stream:
+                await relay_whole(answer, provider.name, send)
+                return
+            try:
+                await relay_stream(answer, provider.name, send)
+            except asyncio.CancelledError:
+                if not self.stopping:  # then the client has left, and nobody reads a reason
+                    raise
+                await send({"type": "http.response.body", "body": event(stopped())})
 
     def default(self) -> str:
         """Return the model for a request that names none."""
@@ -78,15 +103,6 @@ class Relay:
                 return provider
         names = ", ".join(name for name, _ in available)
         raise NotFoundError(f"no model {model!r} here; there is: {names}", code="model_not_found", field="model")
-
-
-async def relay(provider: Provider, call: Call, send: Send) -> None:
-    """Pass one call's answer on. Raises HybrError only while nothing has been sent."""
-    async with provider.open(call) as answer:
-        if call.stream:
-            await relay_stream(answer, provider.name, send)
-        else:
-            await relay_whole(answer, provider.name, send)
 
 
 async def relay_whole(answer: Answer, provider: str, send: Send) -> None:
@@ -158,6 +174,11 @@ class Events:
             raise UpstreamError("the model failed in mid-answer", code="failed_midway", attempts=attempts)
         if not self.done:
             raise UpstreamError("the model's answer ended before its end", code="stream_cut", attempts=attempts)
+
+
+def stopped() -> UnavailableError:
+    """Return the error for an answer that the server's own end cut short."""
+    return UnavailableError("the server is stopping", code="server_stopping")
 
 
 def event(error: HybrError) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -13,6 +14,8 @@ from hybr.server.errors import PortTakenError
 
 if TYPE_CHECKING:
     import argparse
+
+    import uvicorn
 
     from hybr.server.boot import Boot
     from hybr.server.models import Models
@@ -61,11 +64,25 @@ def listen(settings: Settings) -> int:
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,  # uvicorn's 5 s closes on a browser just as it sends the next question
-        timeout_graceful_shutdown=settings.drain,
+        proxy_headers=False,  # nobody stands before us; who claims to is not believed
+        timeout_graceful_shutdown=settings.drain + 2,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        draining(uvicorn.Server(config), parts.relay, settings.drain).run(sockets=[listener])
     return 0
+
+
+def draining(server: uvicorn.Server, relay: Relay, seconds: float) -> uvicorn.Server:
+    """Return `server`, which at its end gives running answers `seconds` and then has the relay tell their clients."""
+    shutdown = server.shutdown
+
+    async def drain(sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, relay.interrupt)
+        await shutdown(sockets)
+        timer.cancel()
+
+    server.shutdown = drain  # type: ignore[method-assign]
+    return server
 
 
 @dataclass

@@ -14,7 +14,7 @@ import uvicorn
 
 from hybr.server import app
 from hybr.server.config import Settings
-from hybr.server.serve import Parts, assemble, bind
+from hybr.server.serve import Parts, assemble, bind, draining
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,10 +55,10 @@ async def listening(parts: Parts) -> AsyncIterator[str]:
         log_level="warning",
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=5,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = draining(uvicorn.Server(config), parts.relay, 0.2)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # pytest keeps its own
     task = asyncio.create_task(server.serve(sockets=[socket]))
     try:

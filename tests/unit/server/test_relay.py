@@ -243,6 +243,25 @@ async def test_a_slow_reader_holds_the_upstream_back(tmp_path: Path) -> None:
         await soon(lambda: provider.released, 2)
 
 
+@pytest.mark.parametrize("begun", [True, False])
+async def test_the_server_stops(tmp_path: Path, begun: bool) -> None:
+    """At the server's end a running answer is ended by an error that says so, not by silence (adverse list, 48)."""
+    never = asyncio.Event()
+    provider = Scripted([WHOLE, never], before=None if begun else never)
+    async with aiohttp.ClientSession() as session:
+        async with listening(parts_with(tmp_path, provider)) as address:
+            asked = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=question(model="m", stream=True)))
+            await soon(lambda: provider.opened)
+            if begun:
+                await asked
+        answer = await asked
+        body = await answer.read()
+    error = json.loads(body.removeprefix(WHOLE).removeprefix(b"data: "))["error"]
+    assert (answer.status, error["code"], error["retryable"]) == (200 if begun else 503, "server_stopping", True)
+    assert body.startswith(WHOLE) is begun
+    assert provider.released == 1
+
+
 @given(st.lists(st.integers(1, 60), max_size=40), st.integers(0, 5))
 def test_any_split_gives_the_same_bytes(cuts: list[int], events: int) -> None:
     """However the network cuts the stream, whole events come out and their bytes are the same (adverse list, 12)."""
