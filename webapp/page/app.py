@@ -14,7 +14,7 @@ from hybr.webapp.page import convert
 from hybr.webapp.page.caller import CallerClient
 from hybr.webapp.page.chat import Chat
 from hybr.webapp.page.engine import Engine
-from hybr.webapp.page.rpc import Rpc
+from hybr.webapp.page.rpc import Rpc, chunk_to_wire
 from hybr.webapp.page.startup import Startup
 from hybr.webapp.runtimes.catalogue import Catalogue
 from hybr.webapp.runtimes.gateway import Gateway
@@ -22,11 +22,13 @@ from hybr.webapp.runtimes.webllm import WebLLM
 from hybr.webapp.state.preferences import Preferences
 
 if TYPE_CHECKING:
+    from hybr.webapp.hybrid.types import Chunk
     from hybr.webapp.page.engine import Client
     from hybr.webapp.runtimes.base import Transport
 
 log = logging.getLogger(__name__)
 
+encode = json.JSONEncoder(ensure_ascii=False).encode  # a message is a string, not bytes
 INTERNAL = frozenset({"local-llm:models", "hybrid-llm:status"})  # for the views on this side; not part of the page's contract
 
 
@@ -67,7 +69,7 @@ class App:
         hybrid = HybridLLMProvider(local, gateway, events, preferences)
         self.context = Context(hybrid, local, gateway, events, preferences)
         self.caller = CallerClient(self.post)
-        self.rpc = Rpc(hybrid, local, self.post, self.caller)
+        self.rpc = Rpc(hybrid, local, self, self.caller)
         self.chat = Chat(hybrid, self)
         self.startup = Startup(self.context, config.get("query") or {})
         events.tap(self._forward)
@@ -109,8 +111,25 @@ class App:
         """Append text to a message in the view."""
         self._host.delta(message_id, delta, provider, segment)
 
+    def chunk(self, call_id: str, chunk: Chunk) -> None:
+        """Answer a streaming call with one chunk. Once per token: the JSON of a middle chunk is written directly."""
+        if chunk.completion is not None:
+            self.post({"kind": "rpc-chunk", "id": call_id, "chunk": chunk_to_wire(chunk)})
+            return
+        delta, provider, segment = encode(chunk.delta), chunk.provider, chunk.segment
+        self._host.post(
+            f'{{"kind":"rpc-chunk","id":{encode(call_id)},"chunk":{{"delta":{delta},"done":false,"provider":"{provider}",'
+            f'"segment":{segment}}}}}',
+        )
+
     def _forward(self, name: str, detail: dict[str, Any]) -> None:
-        if name not in INTERNAL:
+        if name == "hybrid-llm:stream-chunk":  # once per token
+            delta, request_id = encode(detail["delta"]), encode(detail["request_id"])
+            self._host.post(
+                f'{{"kind":"event","name":"{name}","detail":{{"delta":{delta},"provider":"{detail["provider"]}",'
+                f'"requestId":{request_id}}}}}',
+            )
+        elif name not in INTERNAL:
             self.post({"kind": "event", "name": name, "detail": convert.camel(detail)})
 
     def _tell_fallback(self, detail: dict[str, Any]) -> None:

@@ -111,7 +111,8 @@ class Engine:
             take = on_event
 
             def handler(text: str) -> None:
-                take(snake(json.loads(text)))
+                event = json.loads(text)
+                take(event if event.get("type") == "delta" else snake(event))
 
         answer = json.loads(await self._client.call(op, wire, handler))
         return _answer(answer) if isinstance(answer, dict) else {}

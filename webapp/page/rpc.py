@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.webapp.hybrid.errors import CallerError, HybridError
 from hybr.webapp.page import convert
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.provider import HybridLLMProvider
-    from hybr.webapp.hybrid.types import Completion
+    from hybr.webapp.hybrid.types import Chunk, Completion
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +28,31 @@ PLAIN = ("get_mode", "is_local_available", "abort", "get_status", "get_auto_swit
 LOCAL = ("init", "switch_model", "unload", "cancel_load", "delete", "is_ready", "get_status", "get_runtime_info")
 
 
+class Shell(Protocol):
+    """The main thread."""
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Send one message."""
+        ...
+
+    def chunk(self, call_id: str, chunk: Chunk) -> None:
+        """Send one chunk of a streaming call."""
+        ...
+
+
 class Rpc:
-    """See the module. `post` sends one message to the shell; `client` is the caller's own cloud client as seen from here."""
+    """See the module. `shell` takes the answers; `client` is the caller's own cloud client as seen from here."""
 
     def __init__(
         self,
         hybrid: HybridLLMProvider,
         local: LocalLLM,
-        post: Callable[[dict[str, Any]], None],
+        shell: Shell,
         client: object,
     ) -> None:
         self._hybrid = hybrid
         self._local = local
-        self._post = post
+        self._shell = shell
         self._client = client
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._requests: dict[str, str] = {}
@@ -85,7 +97,7 @@ class Rpc:
         try:
             value = await self._call(call_id, message["module"], message["method"], message.get("args") or [])
         except HybridError as error:
-            self._post({"kind": "rpc-error", "id": call_id, "error": error_to_wire(error)})
+            self._shell.post({"kind": "rpc-error", "id": call_id, "error": error_to_wire(error)})
         except Exception as error:
             log.exception("%s.%s failed", message.get("module"), message.get("method"))
             wire = {
@@ -93,9 +105,9 @@ class Rpc:
                 "message": str(error) or "Something in this page is broken.",
                 "code": "internal",
             }
-            self._post({"kind": "rpc-error", "id": call_id, "error": wire})
+            self._shell.post({"kind": "rpc-error", "id": call_id, "error": wire})
         else:
-            self._post({"kind": "rpc-result", "id": call_id, "value": value})
+            self._shell.post({"kind": "rpc-result", "id": call_id, "value": value})
 
     async def _call(self, call_id: str, module: str, method: str, args: list[Any]) -> Any:
         if module == "HybridLLMProvider" and (method == "stream" or convert.snake_name(method) in REQUESTS):
@@ -118,7 +130,7 @@ class Rpc:
             self._requests[call_id] = request_id
         if method == "stream":
             async for chunk in self._hybrid.stream(asked, options):
-                self._post({"kind": "rpc-chunk", "id": call_id, "chunk": convert.camel(chunk.to_dict())})
+                self._shell.chunk(call_id, chunk)
             return None
         completion: Completion = await getattr(self._hybrid, convert.snake_name(method))(asked, options)
         return completion_to_wire(completion)
@@ -134,6 +146,14 @@ def completion_to_wire(completion: Completion) -> dict[str, Any]:
     wire: dict[str, Any] = convert.camel(completion.to_dict())
     if completion.tool_calls:
         wire["toolCalls"] = list(completion.tool_calls)
+    return wire
+
+
+def chunk_to_wire(chunk: Chunk) -> dict[str, Any]:
+    """A chunk without its text; the last one with all of its completion."""
+    wire: dict[str, Any] = convert.camel(chunk.to_dict())
+    if chunk.completion and chunk.completion.tool_calls:
+        wire["toolCalls"] = list(chunk.completion.tool_calls)
     return wire
 
 
