@@ -161,7 +161,7 @@ class HostStorage:
 
 
 def _side(provider: str) -> str:
-    return "local model" if provider == "local" else "cloud"
+    return "model in this browser" if provider == "local" else "server"
 
 
 _app: list[App] = []  # the page's one App: Pyodide is one page

@@ -104,8 +104,9 @@ def _chosen(context: Context, entries: list[dict[str, Any]]) -> str | None:
     for wanted in (context.local.get_status().get("model"), context.preferences.get("model")):
         if wanted in ids:
             return str(wanted)
-    good = [entry for entry in entries if not entry.get("test_only") and (entry.get("fits") or {}).get("fits", True)]
-    return next((str(entry["id"]) for entry in [*good, *entries]), None)
+    real = [entry for entry in entries if not entry.get("test_only")]
+    good = [entry for entry in real if (entry.get("fits") or {}).get("fits", True)]
+    return next((str(entry["id"]) for entry in [*good, *real, *entries]), None)
 
 
 def usage(context: Context) -> dict[str, Any]:
