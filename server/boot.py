@@ -58,10 +58,13 @@ class Boot:
             await self._child.stop()
 
     def health(self) -> dict[str, Any]:
-        """Return what /healthz says: ready, or what is being waited for."""
+        """Return what /healthz says: ready, or what is being waited for.
+
+        A house model that is loading can be asked: the question waits the half second with it.
+        """
         house = self.house.llama.state
         waited = time.monotonic() - self.begin > PATIENCE
-        cloud = house in {"ready", "failed"} or not self.warm or waited
+        cloud = house in {"loading", "ready", "failed"} or not self.warm or waited
         report: dict[str, Any] = {"status": "ok" if self.site.folder and cloud else "starting"}
         if report["status"] != "ok":
             report["reason"] = self.site.notice if not self.site.folder else f"the house model: {self.house.llama.notice}"

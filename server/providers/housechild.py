@@ -1,8 +1,9 @@
 """llama.cpp in a process of its own: a crash there is a restart, not the end of the server.
 
-Started by `hybr.server.providers.house`, which gives the task as one JSON argument, and told the news by JSON lines:
-any number of `{"progress": text}`, then `{"address", "key"}` once it serves, or `{"error", "remedy"}` and the end. The key is
-made here and goes through the pipe only: other programs of this machine can reach the port but not use it.
+Started by `hybr.server.providers.llama`, which gives the task as one JSON argument, and told the news by JSON lines: any
+number of `{"progress": text}`, one of them with `"state": "loading"` once the weights are here, then `{"address", "key"}` when
+it serves, or `{"error", "remedy"}` and the end. The key is made here and goes through the pipe only: other programs of this
+machine can reach the port but not use it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def mouth() -> Any:
 def serve(task: dict[str, Any], tell: Any) -> tuple[Any, str]:
     """Return the running llama.cpp server and its key."""
     weights = task.get("weights") or fetch(task["id"], tell)
-    tell({"progress": "loading"})
+    tell({"state": "loading", "progress": "loading"})
     import xllamacpp
 
     key = secrets.token_urlsafe(24)

@@ -30,7 +30,8 @@ class Endpoint:
 class Llama:
     """Keeps one child; `task` tells it what to load (see `housechild`).
 
-    `state` is `idle`, `starting`, `ready` or `failed`; `notice` says in words what is going on or what went wrong.
+    `state` is `idle`, `starting` (the weights may still have to come), `loading` (half a second away), `ready` or `failed`;
+    `notice` says in words what is going on or what went wrong.
     """
 
     def __init__(self, task: Callable[[], dict[str, Any]]) -> None:
@@ -99,7 +100,7 @@ class Llama:
                 return news
             if "error" in news:
                 raise unavailable(f"the house model cannot start: {news['error']}", news.get("remedy"))
-            self.notice = str(news["progress"])
+            self.state, self.notice = news.get("state", self.state), str(news["progress"])
         code = await child.wait()
         raise unavailable(f"the house model's process ended at its start (exit code {code})")
 

@@ -55,10 +55,11 @@ def post(url: str, body: dict[str, Any]) -> subprocess.CompletedProcess[str]:
 
 def test_a_life(served: Served) -> None:
     """It says its address in one line, answers from page and model, stays small, and ends on SIGTERM with its children."""
-    told = served.log.read_text()
-    assert told.count(served.url) == 1
+    until(lambda: get_json(f"{served.url}/healthz")["house"]["state"] == "ready", timeout=30, what="the house model")
     health = get_json(f"{served.url}/healthz")
-    assert (health["status"], health["page"]["state"], health["house"]["state"]) == ("ok", "ready", "ready")
+    assert (health["status"], health["page"]["state"]) == ("ok", "ready")
+    until(lambda: served.url in served.log.read_text(), timeout=5, what="the address")
+    assert served.log.read_text().count(served.url) == 1
     assert get_json(f"{served.url}/v1/models")["data"][0]["id"] == "smollm2-135m"
     question = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}
     answer = json.loads(post(f"{served.url}/v1/chat/completions", question).stdout)

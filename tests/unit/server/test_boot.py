@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     ("page", "house", "warm", "waited", "status"),
     [
         (True, "ready", True, 0, "ok"),
+        (True, "loading", True, 0, "ok"),
         (True, "starting", True, 0, "starting"),
         (True, "idle", True, 0, "starting"),
         (True, "failed", True, 0, "ok"),
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_health(tmp_path: Path, page: bool, house: str, warm: bool, waited: float, status: str) -> None:  # noqa: PLR0917  a table
-    """Healthy is: the page is there, and the house model is there, has failed, or has been waited for long enough."""
+    """Healthy is: the page is there, and the house model has its weights, has failed, or has been waited for long enough."""
     parts = parts_in(tmp_path)
     parts.site.folder = tmp_path if page else None
     parts.house.llama.state = house
