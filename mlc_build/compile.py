@@ -95,7 +95,9 @@ def shaders(executable: Any) -> str:
     raise CompileError("the compiler made no shaders: the target is not webgpu")
 
 
-def build_module(config: ModelConfig, quantisation: str, profile: Profile, target: tvm.target.Target) -> tuple[tvm.IRModule, dict[str, Any]]:
+def build_module(
+    config: ModelConfig, quantisation: str, profile: Profile, target: tvm.target.Target
+) -> tuple[tvm.IRModule, dict[str, Any]]:
     """Return the Relax module with every entry point of a chat library, and its metadata."""
     from .kernels import family_of
     from .lower import add_metadata, add_sampler

@@ -1,18 +1,17 @@
 """Float tensors of a checkpoint in, the library's parameters out.
 
 The checkpoint comes as `(name, float32 array)` in Hugging Face's Llama layout (`model.layers.0.self_attn.q_proj.weight`, shape
-`(out, in)`). The library's parameters are fewer and larger: query, key and value are one matrix, gate and up another, so that each
-block has four products instead of seven.
+`(out, in)`). The library's parameters are fewer and larger: query, key and value are one matrix, gate and up another, so that
+each block has four products instead of seven.
 
-q4f32_1: along the input dimension each group of 32 weights shares one float32 scale; a weight is `(q - 7) * scale` with q in 0..15.
+q4f32_1: along the input dimension 32 weights share one float32 scale; a weight is `(q - 7) * scale` with q in 0..15.
 Eight q make one uint32, the first in the lowest four bits. The scale is searched for the least squared error, not just taken from
 the largest magnitude, and it may be negative: the code range is -7..8, so its long side goes where the group's largest weight is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,16 @@ import numpy.typing as npt
 from .errors import SourceError
 from .model.config import GROUP, ModelConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 QUANTISATIONS = ("q4f32_1", "q0f32")
 
 F32 = npt.NDArray[np.float32]
 PACK = 8
 ZERO = 7
+TINY = 1e-30
+"""A group whose largest weight is below this is zero: its scale's inverse would overflow."""
 # Candidate ranges: the group's extreme weight is put at one of these codes (away from the zero code), then the best one is kept.
 STEPS = (-8.0, -7.5, -7.0, 7.0)
 
@@ -130,6 +134,7 @@ def encode(weight: F32) -> tuple[npt.NDArray[np.uint32], F32]:
 def _encode(weight: F32) -> tuple[npt.NDArray[np.uint32], F32]:
     groups = weight.reshape(-1, GROUP)
     extreme = np.take_along_axis(groups, np.abs(groups).argmax(1)[:, None], 1)
+    extreme[np.abs(extreme) < TINY] = 0
     best = np.full(len(groups), np.inf, np.float32)
     scale = np.zeros((len(groups), 1), np.float32)
     code = np.zeros(groups.shape, np.float32)
@@ -172,7 +177,8 @@ def _check(quantisation: str) -> None:
 
 
 def _complain(have: dict[str, F32], config: ModelConfig) -> None:
-    wanted = {f"{part}.weight" for parts, _, _ in matrices(config).values() for part in parts} | {f"{n}.weight" for n in norms(config)}
+    names = [part for parts, _, _ in matrices(config).values() for part in parts] + norms(config)
+    wanted = {f"{name}.weight" for name in names}
     if missing := sorted(wanted - set(have)):
         raise QuantiseError(f"the checkpoint lacks {len(missing)} tensor(s), first {missing[0]}")
     if extra := sorted(set(have) - wanted):

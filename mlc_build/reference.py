@@ -1,21 +1,24 @@
 """A plain numpy Llama on the very weights the page loads: the answer sheet for the compiled model.
 
 It reads the artifact folder (tensor cache) and dequantises with the kernels' formula, so a difference from the page is a fault of
-the kernels or the runtime, never of the quantisation. Everything is float32; sums run in numpy's order, so equal means "within a few
-units of the last place", and greedy tokens are equal where no two logits nearly tie.
+the kernels or the runtime, never of the quantisation. Everything is float32; sums run in numpy's order, so equal means "within
+a few units of the last place", and greedy tokens are equal where no two logits nearly tie.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import shards
-from .model.config import ModelConfig
 from .quantise import decode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .model.config import ModelConfig
 
 F32 = npt.NDArray[np.float32]
 
@@ -75,8 +78,7 @@ class Reference:
 
     def _norm(self, x: F32, weight: F32) -> F32:
         mean = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
-        out: F32 = x / np.sqrt(mean + np.float32(self.config.rms_norm_eps)) * weight
-        return out
+        return (x / np.sqrt(mean + np.float32(self.config.rms_norm_eps)) * weight).astype(np.float32, copy=False)
 
     def _attention(self, layer: int, x: F32) -> F32:
         c, p = self.config, self.parameters
@@ -91,7 +93,7 @@ class Reference:
         scores = np.einsum("qhd,khd->hqk", self._rotate(q, position), keys) * np.float32(c.head_dim**-0.5)
         scores = np.where(np.arange(len(keys)) > position[:, None], np.float32(-np.inf), scores)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
+        weights = weights / weights.sum(-1, keepdims=True)
         mixed = np.einsum("hqk,khd->qhd", weights, values).reshape(len(x), -1)
         out: F32 = mixed @ p[f"{name}.o_proj.weight"].T
         return out

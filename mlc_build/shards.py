@@ -1,23 +1,26 @@
 """The tensor cache on disk, as WebLLM's tvmjs reads it: `tensor-cache.json` and `params_shard_<n>.bin`.
 
-A shard is the concatenation of its records' bytes (little endian, row major); the index says where each record lies. Encoding `raw`
-stores the array as it is; `f32-to-bf16` stores the upper half of each float32. Nothing in the files depends on time or place, so the
-same parameters give the same bytes.
+A shard is the concatenation of its records' bytes (little endian, row major); the index says where each record lies. Encoding
+`raw` stores the array as it is; `f32-to-bf16` stores the upper half of each float32. Nothing in the files depends on time or
+place, so the same parameters give the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import Damaged
-from .quantise import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .quantise import Parameter
 
 INDEX = "tensor-cache.json"
 SHARD_BYTES = 32 << 20
@@ -35,7 +38,7 @@ def write(parameters: Iterable[Parameter], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Any]] = []
     files: list[Path] = []
-    bytes_total = bits = count = 0
+    bytes_total = count = 0
     pending: list[tuple[dict[str, Any], bytes]] = []
 
     def close() -> None:
@@ -52,10 +55,13 @@ def write(parameters: Iterable[Parameter], folder: Path) -> list[Path]:
         pending.append((_record(parameter, len(data), offset), data))
         offset += len(data)
         bytes_total += len(data)
-        bits += len(data) * 8
         count += int(parameter.array.size)
     close()
-    metadata = {"ParamSize": sum(len(s["records"]) for s in shards), "ParamBytes": bytes_total, "BitsPerParam": bits / max(count, 1)}
+    metadata = {
+        "ParamSize": sum(len(shard["records"]) for shard in shards),
+        "ParamBytes": bytes_total,
+        "BitsPerParam": bytes_total * 8 / max(count, 1),
+    }
     index = folder / INDEX
     index.write_text(json.dumps({"metadata": metadata, "records": shards}, indent=1) + "\n")
     return [index, *files]
@@ -79,13 +85,15 @@ def _close(folder: Path, number: int, pending: list[tuple[dict[str, Any], bytes]
         for _, data in pending:
             digest.update(data)
             file.write(data)
-    shards.append({
-        "dataPath": path.name,
-        "format": "raw-shard",
-        "nbytes": path.stat().st_size,
-        "records": [record for record, _ in pending],
-        "md5sum": digest.hexdigest(),
-    })
+    shards.append(
+        {
+            "dataPath": path.name,
+            "format": "raw-shard",
+            "nbytes": path.stat().st_size,
+            "records": [record for record, _ in pending],
+            "md5sum": digest.hexdigest(),
+        }
+    )
     return path
 
 

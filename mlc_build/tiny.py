@@ -45,7 +45,8 @@ def tensors() -> dict[str, npt.NDArray[np.float32]]:
     source = np.random.Generator(np.random.PCG64(SEED))
 
     def matrix(rows: int, columns: int, gain: float = 1.0) -> npt.NDArray[np.float32]:
-        return (source.standard_normal((rows, columns)) * gain / np.sqrt(columns)).astype(np.float32)
+        made: npt.NDArray[np.float32] = (source.standard_normal((rows, columns)) * gain / np.sqrt(columns)).astype(np.float32)
+        return made
 
     embedding = source.standard_normal((c.vocab_size, c.hidden_size)).astype(np.float32)
     quiet = np.ones(c.vocab_size, bool)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tvm.target import Target
 
-    from ..compile import Profile
+    from hybr.mlc_build.compile import Profile
+
     from .family import Family
 
 

@@ -1,11 +1,12 @@
 """Attention over the paged cache without barriers or workgroup memory: one thread, one query head, one pass over the keys.
 
-The runtime prescribes the signatures: it hands each kernel more than we need (positions, rotation, several sequences), because the
-same places serve rotations inside the kernel and batches. WebLLM runs one sequence at a time and our cache stores rotated keys, so
-those arguments are taken and left. A prefill is two kernels, the new tokens among themselves and the new tokens against the pages,
-joined by the logarithms of their sums (base 2); a decode appends first and reads only pages.
+The runtime prescribes the signatures: it hands each kernel more than we need (positions, rotation, several sequences), because
+the same places serve rotations inside the kernel and batches. WebLLM runs one sequence at a time and our cache stores rotated
+keys, so those arguments are taken and left. A prefill is two kernels, the new tokens among themselves and the new tokens
+against the pages, joined by the logarithms of their sums (base 2); a decode appends first and reads only pages.
 
-Softmax is the online kind (Milakov and Gimelshein, arXiv:1805.02867): a running maximum, and the sum and the output rescaled to it.
+Softmax is the online kind (Milakov and Gimelshein, arXiv:1805.02867): a running maximum, and the sum and the output rescaled to
+it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from tvm.script import tirx as T
 
-from ..model.config import PAGE
+from hybr.mlc_build.model.config import PAGE
 
 if TYPE_CHECKING:
-    from ..model.config import ModelConfig
+    from hybr.mlc_build.model.config import ModelConfig
 
 LOG2E = math.log2(math.e)
 LEAST = -5e4
@@ -189,8 +190,8 @@ def prefill_past(config: ModelConfig) -> Any:
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(
-        a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle, g: T.handle, h: T.handle, l: T.handle, m: T.handle,
-        causal: T.int32, rotary: T.int32, rope_scale: T.float32, rope_theta: T.float32, scale: T.float32,
+        a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle, g: T.handle, h: T.handle, l: T.handle,
+        m: T.handle, causal: T.int32, rotary: T.int32, rope_scale: T.float32, rope_theta: T.float32, scale: T.float32,
     ):  # fmt: skip
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         length, batch, used, count, start = T.int32(), T.int32(), T.int32(), T.int32(), T.int64()

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from tvm import tirx
     from tvm.relax.frontend import nn
 
-    from ..model.config import ModelConfig
-    from ..model.llama import Matrix, Norm
+    from hybr.mlc_build.model.config import ModelConfig
+    from hybr.mlc_build.model.llama import Matrix, Norm
 
 
 class Family(Protocol):

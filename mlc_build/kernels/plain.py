@@ -40,7 +40,9 @@ def lookup() -> Any:
                         for j in T.unroll(8):
                             y[i, word * 8 + j] = (
                                 T.cast(
-                                    T.reinterpret("int32", T.bitwise_and(T.shift_right(packed[0], T.cast(4 * j, "uint32")), T.uint32(15))),
+                                    T.reinterpret(
+                                        "int32", T.bitwise_and(T.shift_right(packed[0], T.cast(4 * j, "uint32")), T.uint32(15))
+                                    ),
                                     "float32",
                                 )
                                 - T.float32(7)
@@ -74,7 +76,7 @@ def copy() -> Any:
 
 @cache
 def normalise(eps: float) -> Any:
-    """x / sqrt(mean(x^2) + eps) * weight; each thread sums its row and writes a share of it."""
+    """X / sqrt(mean(x^2) + eps) * weight; each thread sums its row and writes a share of it."""
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(a: T.handle, b: T.handle, c: T.handle):

@@ -1,13 +1,13 @@
 """Matrix products for adapters that run shaders on the processor, where a barrier costs more than the sum it saves.
 
 SwiftShader runs four invocations in the lanes of one vector register and checks every load of every lane, so what counts is
-arithmetic per load. One thread therefore makes eight rows of the result: activations come four to a load and are used eight times,
-and a word of eight 4-bit weights is one load. Measured there on 3072 x 576 (two cores): 3.3 ms with one row a thread and scalar
-loads, 0.8 ms as below; 18 ms with the general schedule.
+arithmetic per load. One thread therefore makes eight rows of the result: activations come four to a load and are used eight
+times, and a word of eight 4-bit weights is one load. Measured there on 3072 x 576 (two cores): 3.3 ms with one row a thread and
+scalar loads, 0.8 ms as below; 18 ms with the general schedule.
 
-Unpacking without shifts (a shift costs as much as five additions there): masked in place, nibble j stands for q * 16^j, exact as a
-float, so the activations are divided by 16^j once instead. The top nibble would come out signed; flipping its sign bit makes it
-q - 8, and the correction by the zero point, 7 for the others, is -1 for it.
+Unpacking without shifts (a shift costs as much as five additions there): masked in place, nibble j stands for q * 16^j, exact
+as a float, so the activations are divided by 16^j once instead. The top nibble would come out signed; flipping its sign bit
+makes it q - 8, and the correction by the zero point, 7 for the others, is -1 for it.
 
 Rows, columns and tokens are read from the buffers' shapes: one shader serves every matrix of the model. Activations are taken as
 quads (`float32x4`), which the graph makes by a view.

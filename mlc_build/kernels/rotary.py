@@ -1,8 +1,9 @@
 """Rotary embedding that stays exact at any position.
 
-WGSL promises little of `pow` and of `sin` far from zero (SwiftShader's error at position 240 was large enough to change tokens), so
-neither is used. The frequencies are a constant of the library, in turns per token, split in two floats: position times the upper
-part is exact, hence so is its fraction of a turn. Sine and cosine of what remains are polynomials of the half angle.
+WGSL promises little of `pow` and of `sin` far from zero (SwiftShader's error at position 240 was large enough to change
+tokens), so neither is used. The frequencies are a constant of the library, in turns per token, split in two floats: position
+times the upper part is exact, hence so is its fraction of a turn. Sine and cosine of what remains are polynomials of the half
+angle.
 
 The cache hands the table to the kernel where it would hand the "extension factors" of long-context models.
 """
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from tvm.script import tirx as T
 
 if TYPE_CHECKING:
-    from ..model.config import ModelConfig
+    from hybr.mlc_build.model.config import ModelConfig
 
 SINE = (-1 / 6, 1 / 120, -1 / 5040, 1 / 362880, -1 / 39916800, 1 / 6227020800)
 COSINE = (-1 / 2, 1 / 24, -1 / 720, 1 / 40320, -1 / 3628800, 1 / 479001600, -1 / 87178291200)

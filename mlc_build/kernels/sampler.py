@@ -1,14 +1,14 @@
 """From logits to one token: softmax, and a draw from the smallest set of tokens that holds `top_p` of the mass.
 
-WebLLM asks for three steps (softmax, argsort, sample) and only passes the middle one's result on to the last, so nothing has to be
-sorted: the draw needs the token at which the mass, summed from the largest probability down, passes an aim, and that is found by
-bisection on the bits of the probability. Non-negative floats order like their bits, so with
+WebLLM asks for three steps (softmax, argsort, sample) and only passes the middle one's result on to the last, so nothing has to
+be sorted: the draw needs the token at which the mass, summed from the largest probability down, passes an aim, and that is
+found by bisection on the bits of the probability. Non-negative floats order like their bits, so with
 
     G(t) = sum of p[i] with bits(p[i]) >= t
 
 the probability of the wanted token is the largest t with G(t) > aim: five bits a round, six rounds, exact for any distribution.
-It is done twice, first for the mass that top_p keeps and then for a uniformly drawn part of that. Equal probabilities are taken by
-rising token id, as a stable sort would.
+It is done twice, first for the mass that top_p keeps and then for a uniformly drawn part of that. Equal probabilities are taken
+by rising token id, as a stable sort would.
 
 The kernels are int32 and float32, use no atomics, and the vocabulary is a constant of the library.
 """
@@ -274,7 +274,10 @@ def pick(vocabulary: int) -> Any:
                     # The aim's place among the ties, kept within them whatever rounding did.
                     rank[0] = T.min(
                         T.cast(
-                            T.min((mass[AIM] - mass[ABOVE]) / T.max(T.reinterpret("float32", place[LOW]), T.float32(TINY)), T.float32(1e6)),
+                            T.min(
+                                (mass[AIM] - mass[ABOVE]) / T.max(T.reinterpret("float32", place[LOW]), T.float32(TINY)),
+                                T.float32(1e6),
+                            ),
                             "int32",
                         ),
                         rank[0] - 1,
@@ -316,7 +319,12 @@ def apply_bitmask(vocabulary: int) -> Any:
                         T.reads()
                         T.writes()
                         if block * 64 + thread < vocabulary:
-                            if T.bitwise_and(T.shift_right(mask[sequence[row], (block * 64 + thread) // 32], (block * 64 + thread) % 32), 1) == 0:
+                            if (
+                                T.bitwise_and(
+                                    T.shift_right(mask[sequence[row], (block * 64 + thread) // 32], (block * 64 + thread) % 32), 1
+                                )
+                                == 0
+                            ):
                                 logits[sequence[row], block * 64 + thread] = T.float32(LEAST)
 
     return kernel

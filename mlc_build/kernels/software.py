@@ -1,4 +1,4 @@
-"""The kernels of the `software` profile: none has a barrier, and each serves every shape, so that few shaders are compiled at load."""
+"""The kernels of the `software` profile: none has a barrier, and each serves every shape, so few are compiled at load."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .stock import Stock, barrier_free
 if TYPE_CHECKING:
     from tvm import tirx
 
-    from ..model.config import ModelConfig
-    from ..model.llama import Matrix, Norm
+    from hybr.mlc_build.model.config import ModelConfig
+    from hybr.mlc_build.model.llama import Matrix, Norm
 
 TILE = 2
 """Tokens of a prefill that share one unpacking; more is hardly faster, and slower to compile."""

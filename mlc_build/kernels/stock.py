@@ -13,8 +13,8 @@ from . import attention, rotary
 if TYPE_CHECKING:
     from tvm.target import Target
 
-    from ..model.config import ModelConfig
-    from ..model.llama import Matrix, Norm
+    from hybr.mlc_build.model.config import ModelConfig
+    from hybr.mlc_build.model.llama import Matrix, Norm
 
 
 def weight_at(codes: Any, scale: Any, row: Any, column: Any) -> Any:
@@ -87,7 +87,7 @@ class Stock:
         if name == "prefill_self":
             return _prefill_kernels._attention_prefill_ragged(kv, q, d, d, kind, {}, self.target)  # noqa: SLF001
         if name == "decode_past":
-            return _decode_kernels._attention_decode(kv, q, d, kind, False, {}, self.target)  # noqa: FBT003, SLF001
+            return _decode_kernels._attention_decode(kv, q, d, kind, False, {}, self.target)  # noqa: SLF001
         return barrier_free(config, name)
 
 

@@ -1,7 +1,8 @@
 """The numbers of a Llama-shaped checkpoint, and the shapes that follow from them.
 
-Light on purpose (nothing but stdlib): the catalogue and the pipeline read it without the compiler. Every rule that a kernel or the quantiser
-relies on is checked here, once, so that a bad checkpoint fails with the name of the field and not inside generated code.
+Light on purpose (nothing but stdlib): the catalogue and the pipeline read it without the compiler. Every rule that a kernel or
+the quantiser relies on is checked here, once, so that a bad checkpoint fails with the name of the field and not inside
+generated code.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..errors import SourceError
+from hybr.mlc_build.errors import SourceError
 
 GROUP = 32
 """Weights that share one scale in the 4-bit formats, along the input dimension."""
@@ -39,6 +40,7 @@ class ModelConfig:
         tie_word_embeddings: the head is the embedding.
         context_window_size: tokens the KV cache holds.
         prefill_chunk_size: most tokens of one prefill call.
+
     """
 
     hidden_size: int
@@ -62,7 +64,8 @@ class ModelConfig:
             raise ConfigError(f"num_attention_heads * head_dim is {self.attention_size}; it must be a multiple of {GROUP}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ConfigError(
-                f"num_key_value_heads is {self.num_key_value_heads}; it must divide num_attention_heads ({self.num_attention_heads})"
+                f"num_key_value_heads is {self.num_key_value_heads}; it must divide "
+                f"num_attention_heads ({self.num_attention_heads})"
             )
         if self.head_dim % 4:
             raise ConfigError(f"head_dim is {self.head_dim}; it must be a multiple of 4")

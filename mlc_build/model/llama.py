@@ -1,8 +1,8 @@
 """A Llama as a Relax module: what WebLLM calls, in the order it calls it.
 
-`embed` turns tokens into vectors, `prefill` reads several of them, `decode` one; both return the last position's logits and the cache.
-The graph says what is computed; how is the business of the kernels object (`mlc_build.kernels`), so that one graph serves every
-library profile.
+`embed` turns tokens into vectors, `prefill` reads several of them, `decode` one; both return the last position's logits and the
+cache. The graph says what is computed; how is the business of the kernels object (`mlc_build.kernels`), so that one graph
+serves every library profile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 from .cache import create_cache
 
 if TYPE_CHECKING:
-    from ..kernels.family import Family
+    from hybr.mlc_build.kernels.family import Family
+
     from .config import ModelConfig
 
 
