@@ -16,6 +16,7 @@ from hybr.webapp.hybrid.errors import HybridError, LocalError, LocalUnavailableE
 from hybr.webapp.hybrid.types import Call, Options
 
 if TYPE_CHECKING:
+    from hybr.webapp.hybrid.account import Account
     from hybr.webapp.hybrid.events import EventBus
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.types import Provider
@@ -28,8 +29,9 @@ PROBE = ({"role": "user", "content": "Say yes."},)
 class Health:
     """See the module."""
 
-    def __init__(self, local: LocalLLM, events: EventBus) -> None:
+    def __init__(self, local: LocalLLM, events: EventBus, account: Account) -> None:
         self._local = local
+        self._account = account
         self._breakers: dict[tuple[Provider, str], Breaker] = {}
         self._failure: dict[str, Any] | None = None
         self._announced = True
@@ -73,6 +75,24 @@ class Health:
         side = "local model" if provider == "local" else "cloud"
         message = f"The {side} failed several times in a row and is left in peace for another {wait:.0f} s."
         return kind(message, code="breaker_open", kind="capability", retryable=True)
+
+    def mean_seconds(self, provider: Provider, answer_tokens: int) -> float | None:
+        """How long an answer of that length takes there, by this session's mean; None until one was had."""
+        totals = self._account.provider(provider)
+        if not totals.completion_tokens or not totals.ttft_count:
+            return None
+        ttft = totals.ttft_sum / totals.ttft_count / 1000
+        per_token = max(totals.total_time / 1000 - totals.ttft_sum / 1000, 0.0) / totals.completion_tokens
+        return ttft + per_token * answer_tokens
+
+    def mean_cost(self) -> float:
+        """Dollars that an answer of the cloud has cost on average in this session."""
+        totals = self._account.provider("cloud")
+        return totals.cost / totals.requests if totals.requests else 0.0
+
+    def spent(self) -> float:
+        """Dollars spent in this session."""
+        return self._account.provider("cloud").cost
 
     def _repair(self, error: ProviderError) -> None:
         """What a failure of health asks for: a new worker at once, or a trial when the breaker allows one."""

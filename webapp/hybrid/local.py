@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid import device
 from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, LocalUnavailableError, UnknownModelError
+from hybr.webapp.hybrid.profile import DeviceProfile
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.events import EventBus
@@ -32,7 +33,6 @@ POLL_S = 1.0
 POLL_FAILURES = 30
 REPAIR_AFTER_S = 1.0  # the rescue by the cloud goes first
 REPAIR_WINDOW_S = 300.0
-FIRST_S, NEXT_S = 300.0, 120.0  # a software adapter takes seconds a token
 BUILD_SHARE = 0.5  # of the progress bar, for a model that the server still has to build
 
 IDLE: dict[str, Any] = {"progress": 0.0, "loaded_bytes": 0, "total_bytes": 0, "eta_s": None, "text": ""}
@@ -64,7 +64,15 @@ class _State:
 class LocalLLM:
     """See the module."""
 
-    def __init__(self, runtime: LocalRuntime, catalogue: Catalogue, events: EventBus, preferences: Remembers) -> None:
+    def __init__(
+        self,
+        runtime: LocalRuntime,
+        catalogue: Catalogue,
+        events: EventBus,
+        preferences: Remembers,
+        profile: DeviceProfile | None = None,
+    ) -> None:
+        self.profile = profile or DeviceProfile()
         self._runtime = runtime
         self._catalogue = catalogue
         self._events = events
@@ -92,6 +100,14 @@ class LocalLLM:
     def is_loading(self) -> bool:
         """Whether a load is under way."""
         return self._state.state == "loading"
+
+    def context(self) -> int:
+        """The loaded model's window in tokens; 0 when none is loaded or the index does not say."""
+        return int((self._catalogue.find(self.model) or {}).get("context") or 0)
+
+    def sees(self) -> bool:
+        """Whether the loaded model takes images."""
+        return bool((self._catalogue.find(self.model) or {}).get("vision"))
 
     def blocker(self) -> str:
         """Why no local model can run here; empty when one can, or while that is not known."""
@@ -374,7 +390,10 @@ class LocalLLM:
         """Answer with the model that is ready. Raises LocalUnavailableError when none is."""
         if not self.is_ready():
             raise self.unavailable()
-        return await self._runtime.chat(call, emit)
+        model = str(self.model)
+        final = await self._runtime.chat(call, emit)
+        self.profile.learn(model, final)
+        return final
 
     def unavailable(self) -> LocalUnavailableError:
         """Why the local model cannot answer now, and what would change it."""
@@ -397,9 +416,9 @@ class LocalLLM:
         while (load := self._load) and load.task:
             await asyncio.wait([load.task])
 
-    def patience(self) -> tuple[float, float]:
-        """How long (s) the model may be silent before its first token and between two, before it counts as stalled."""
-        return FIRST_S, NEXT_S
+    def pulse(self) -> int:
+        """A number that grows while the engine is at work for anybody: one that is busy with others has not stalled."""
+        return self._runtime.pulse
 
     # -- its loss
 
@@ -418,6 +437,7 @@ class LocalLLM:
         self._set("error", model=model, error=error.to_dict())
         self._events.emit("local-llm:error", {"error": error.to_dict(), "model": model})
         if was == "ready" and model:
+            self.profile.failed(model, error.code)
             self._events.emit("local-llm:unloaded", {"model": model, "reason": error.code})
             self._repair_soon(model)
 

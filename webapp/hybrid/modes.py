@@ -4,7 +4,7 @@
 |---|---|---|---|
 | local | True | False and a warning; from the person's control it is remembered and applied when ready | False and a warning |
 | local-only | True | True: requests wait for the load or fail closed | True: requests fail closed with the reason |
-| cloud, cloud-only | True | True | True |
+| auto, cloud, cloud-only | True | True | True |
 | anything else | False, nothing changes | | |
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MODES: tuple[Mode, ...] = ("local", "cloud", "local-only", "cloud-only")
+MODES: tuple[Mode, ...] = ("local", "cloud", "auto", "local-only", "cloud-only")
 
 
 class Remembers(Protocol):

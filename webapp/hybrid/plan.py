@@ -3,6 +3,7 @@
     private, local-only   the local model or nobody; a load or repair under way is waited for
     local                 the local model, then the cloud
     cloud                 the cloud, then the local model if it is ready (offline, unreachable, failing)
+    auto                  whoever `auto.decide` finds better, then the other
     cloud-only            the cloud or nobody
 
 A breaker that is open moves its side out of the first place where there is another, and never bars the only way.
@@ -10,16 +11,21 @@ A breaker that is open moves its side out of the first place where there is anot
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from hybr.webapp.hybrid import auto
+from hybr.webapp.hybrid.auto import AutoConfig
 from hybr.webapp.hybrid.errors import CloudUnavailableError, LocalUnavailableError, RefusedError, UnknownModelError
+from hybr.webapp.hybrid.profile import estimate_tokens, has_images
 from hybr.webapp.hybrid.run import Leg
 
 if TYPE_CHECKING:
+    from hybr.webapp.hybrid.auto import Decision
     from hybr.webapp.hybrid.health import Health
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Modes, Remembers
-    from hybr.webapp.hybrid.types import Options, Provider
+    from hybr.webapp.hybrid.types import Message, Options, Provider
     from hybr.webapp.runtimes.base import CloudRuntime
 
 NO_CLOUD = "Cloud API client not available: call HybridLLMProvider.init(cloud_client), or open the page from `hybr serve`."
@@ -36,26 +42,69 @@ class Planner:
         self._modes = modes
         self._health = health
         self._preferences = preferences
+        self.config = AutoConfig()
+        self.decision: Decision | None = None
 
-    async def legs(self, asked: Options, only: Side) -> list[Leg]:
+    async def legs(self, asked: Options, only: Side, messages: tuple[Message, ...] = ()) -> list[Leg]:
         """The legs in order. Raises RefusedError, CallerError, or the LocalUnavailableError that leaves nobody to ask."""
         sides = await self._sides(asked.model) if asked.model else BOTH
         if only and only not in sides:
             raise UnknownModelError(f"The {only} side has no model {asked.model!r}.", field="options.model")
         mode = self._modes.mode
         if asked.private or mode == "local-only":
-            return [await self._closed(asked, only, sides)]
+            return [await self._closed(asked, only, sides, messages)]
         if only == "local":
-            return [self._only_local(asked.model)]
+            return [self._only_local(asked.model, messages)]
         if only == "cloud" or (mode == "cloud-only" and "cloud" in sides):
             return [self._cloud_leg(asked.model)]
         if self._should_wait(sides):
             await self._local.settled()
+        if mode == "auto" and sides == BOTH:
+            return self._automatic(asked, messages)
         if self._local_first(asked.model, sides):
-            return self._rescued(self._local_leg(asked.model), asked.model if "cloud" in sides else None)
-        return self._local_rescue(self._cloud_leg(asked.model))
+            return self._rescued(self._local_leg(asked.model, messages), asked.model if "cloud" in sides else None)
+        return self._local_rescue(self._cloud_leg(asked.model), messages)
 
-    async def _closed(self, asked: Options, only: Side, sides: frozenset[Provider]) -> Leg:
+    def _automatic(self, asked: Options, messages: tuple[Message, ...]) -> list[Leg]:
+        decision = self.decide(asked, messages)
+        if decision.first == "local" and self._ready_with(asked.model):
+            first, *rest = self._rescued(self._local_leg(asked.model, messages), asked.model)
+        else:
+            first, *rest = self._local_rescue(self._cloud_leg(asked.model), messages)
+        return [replace(first, reason=f"{first.provider}: {decision.reason}"), *rest]
+
+    def decide(self, asked: Options, messages: tuple[Message, ...]) -> Decision:
+        """Auto mode's choice for a request; kept in `decision` for the status."""
+        cloud, entry = self.cloud, (self.cloud.models() or [{}])[0] if self.cloud else {}
+        answer = asked.max_output_tokens or auto.ANSWER_TOKENS
+        prompt = estimate_tokens(messages)
+        model = self._local.model or ""
+        abilities = entry.get("capabilities") or {}
+        self.decision = auto.decide(
+            auto.Side(
+                model,
+                ready=bool(model) and not self._health.open("local"),
+                seconds=self._local.profile.predict_s(model, prompt, answer),
+                context=self._local.context(),
+                images=self._local.sees(),
+            ),
+            auto.Side(
+                str(entry.get("id") or ""),
+                ready=cloud is not None and cloud.available() and not self._health.open("cloud"),
+                seconds=self._health.mean_seconds("cloud", answer),
+                cost=self._health.mean_cost(),
+                context=int(entry.get("context_length") or 0),
+                images=bool(abilities.get("images")),
+                tools=bool(abilities.get("tools")),
+            ),
+            auto.Wants(prompt + answer, has_images(messages), bool(asked.tools)),
+            self.config,
+            offline=cloud is not None and cloud.offline(),
+            spent=self._health.spent(),
+        )
+        return self.decision
+
+    async def _closed(self, asked: Options, only: Side, sides: frozenset[Provider], messages: tuple[Message, ...]) -> Leg:
         """The local leg of a request that may not leave the browser."""
         why = "This request is private" if asked.private else "The mode is local-only"
         if only == "cloud" or "local" not in sides:
@@ -63,12 +112,12 @@ class Planner:
         await self._local.settled()
         if not self._ready_with(asked.model):
             raise RefusedError(f"{why} and nothing may leave the browser. {self._not_loaded(asked.model).message}")
-        return self._local_leg(asked.model)
+        return self._local_leg(asked.model, messages)
 
-    def _only_local(self, model: str | None) -> Leg:
+    def _only_local(self, model: str | None, messages: tuple[Message, ...]) -> Leg:
         if not self._ready_with(model):
             raise self._not_loaded(model)
-        return self._local_leg(model)
+        return self._local_leg(model, messages)
 
     def _should_wait(self, sides: frozenset[Provider]) -> bool:
         """Whether the person chose to wait for the model they prefer, and it is loading."""
@@ -88,20 +137,21 @@ class Planner:
             first = Leg("local", None, first.model, error=self._health.refusal("local"))
         return [first, self._cloud_leg(model)]
 
-    def _local_rescue(self, first: Leg) -> list[Leg]:
+    def _local_rescue(self, first: Leg, messages: tuple[Message, ...]) -> list[Leg]:
         if not self._local.is_ready() or self._health.open("local"):
             return [first]
         if self._health.open("cloud"):
             first = Leg("cloud", None, first.model, error=self._health.refusal("cloud"))
-        return [first, self._local_leg(None)]
+        return [first, self._local_leg(None, messages)]
 
     def _ready_with(self, model: str | None) -> bool:
         return self._local.is_ready() and model in {None, self._local.model}
 
-    def _local_leg(self, model: str | None) -> Leg:
+    def _local_leg(self, model: str | None, messages: tuple[Message, ...]) -> Leg:
         if self._ready_with(model):
-            first_s, next_s = self._local.patience()
-            return Leg("local", self._local.chat, self._local.model, first_s=first_s, next_s=next_s)
+            name = str(self._local.model)
+            first_s, next_s = self._local.profile.patience(name, estimate_tokens(messages))
+            return Leg("local", self._local.chat, name, first_s=first_s, next_s=next_s, pulse=self._local.pulse)
         return Leg("local", None, model, error=self._health.failure() if self._health.owed() else self._not_loaded(model))
 
     def _cloud_leg(self, model: str | None) -> Leg:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid import validate
 from hybr.webapp.hybrid.account import Account
+from hybr.webapp.hybrid.auto import configure
 from hybr.webapp.hybrid.errors import MessageError, OptionError
 from hybr.webapp.hybrid.health import Health
 from hybr.webapp.hybrid.modes import MODES, Modes
@@ -48,11 +49,20 @@ class HybridLLMProvider:
         self._account = Account()
         self._desk = Desk(events, self._account, **desk)
         self._modes = Modes(events, preferences, local, self._desk.now)
-        self._health = Health(local, events)
+        self._health = Health(local, events, self._account)
         self._planner = Planner(local, self._modes, self._health, preferences)
         self._planner.cloud = gateway
+        self._preferences = preferences
+        if stored := preferences.get("auto"):
+            self._restore_auto(stored)
         self._runs: dict[str, Run] = {}
         self._ids = itertools.count(1)
+
+    def _restore_auto(self, stored: object) -> None:
+        try:
+            self._planner.config = configure(self._planner.config, stored)
+        except OptionError as error:
+            log.warning("the stored auto config is left aside: %s", error)
 
     def init(self, cloud_client: object | None = None) -> bool:
         """Use `cloud_client` as the cloud side, or the server's gateway when None. Raises CallerError for what is no client."""
@@ -139,7 +149,7 @@ class HybridLLMProvider:
                 f"options.request_id {asked.request_id!r} is in use by a request under way.",
                 field="options.request_id",
             )
-        run = Run(self._desk, checked, asked, lambda: self._planner.legs(asked, only), streaming=streaming)
+        run = Run(self._desk, checked, asked, lambda: self._planner.legs(asked, only, checked), streaming=streaming)
         run.on_leg = self._health.outcome
         self._runs[run.id] = run
         run.on_end = lambda _: self._runs.pop(run.id, None)
@@ -169,10 +179,19 @@ class HybridLLMProvider:
         return {**self._account.to_dict(), "switch_history": list(self._modes.history)}
 
     def get_auto_switch_config(self) -> dict[str, Any]:
-        """`{enabled, fallback_to_cloud, prefer_local}`: what switches by itself today."""
+        """What switches by itself: auto mode's weights, priority, qualities, wait and budget, and its latest decision."""
+        decision = self._planner.decision
         return {
-            "enabled": False,
+            "enabled": self._modes.mode == "auto",
             "fallback_to_cloud": self._planner.cloud is not None,
             "prefer_local": self._modes.preferred == "local",
             "modes": list(MODES),
+            **self._planner.config.to_dict(),
+            "last_decision": {"first": decision.first, "reason": decision.reason} if decision else None,
         }
+
+    def set_auto_switch_config(self, change: object) -> dict[str, Any]:
+        """Change some of auto mode's settings, and keep them. Raises OptionError naming the field."""
+        self._planner.config = configure(self._planner.config, change)
+        self._preferences.set("auto", self._planner.config.to_dict())
+        return self.get_auto_switch_config()

@@ -41,7 +41,8 @@ class Leg:
     """One provider's part in a plan. `prefill`: it goes on from an assistant's turn that comes last.
 
     A leg without `chat` cannot be walked, for the reason in `error`: it is not an attempt and nothing is booked for it.
-    `first_s` and `next_s` are how long it may be silent before its first token and between two: then it has stalled.
+    `first_s` and `next_s` are how long it may be silent before its first token and between two: then it has stalled. `pulse`
+    shows life of the provider as a whole, where one that is busy with other requests is silent for a good reason.
     """
 
     provider: Provider
@@ -51,6 +52,8 @@ class Leg:
     error: ProviderError | None = None
     first_s: float = FIRST_S
     next_s: float = NEXT_S
+    pulse: Callable[[], int] | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Run:
         self._attempt: Attempt | None = None
         self._joiner: Joiner | None = None
         self._segment = 0
+        self._decision = ""
         self._spent = NO_USAGE
         self._cost: float | None = 0.0
         self._fallback: dict[str, Any] | None = None
@@ -202,6 +206,7 @@ class Run:
 
     async def _legs(self, legs: list[Leg]) -> Final:
         first, *rest = legs
+        self._decision = first.reason
         try:
             return await self._leg(first, self._call(first), "mode")
         except ProviderError as error:
@@ -269,11 +274,13 @@ class Run:
         work = self._loop.create_task(chat)
         self._works.add(work)
         work.add_done_callback(self._left)
-        patience, seen = attempt.leg.first_s, 0
+        leg, patience = attempt.leg, attempt.leg.first_s
+        seen = leg.pulse() if leg.pulse else 0
         try:
             while not (await asyncio.wait([work], timeout=patience))[0]:
-                _check_alive(attempt, seen, patience)
-                patience, seen = attempt.leg.next_s, attempt.deltas
+                pulse = leg.pulse() if leg.pulse else attempt.deltas
+                _check_alive(leg, pulse, seen, patience)
+                patience, seen = leg.next_s if attempt.deltas else leg.first_s, pulse
         except BaseException:
             work.cancel()
             raise
@@ -334,6 +341,7 @@ class Run:
             request_id=self.id,
             segments=self._segment + 1,
             tool_calls=final.tool_calls,
+            decision=self._decision,
         )
         if self._streaming:
             self._queue.append(Chunk("", self.text, True, attempt.leg.provider, self._segment, self.completion))
@@ -386,19 +394,16 @@ class Run:
             emit("hybrid-llm:stream-error", {"error": error.to_dict(), "request_id": self.id})
 
 
-def _check_alive(attempt: Attempt, seen: int, patience: float) -> None:
-    """Raise when nothing came since `seen` deltas."""
-    if attempt.deltas > seen:
+def _check_alive(leg: Leg, pulse: int, seen: int, patience: float) -> None:
+    """Raise when there was no sign of life since the last look."""
+    if pulse > seen:
         return
-    if attempt.leg.provider == "local":
-        error: ProviderError = LocalError(
-            f"The local model has stalled: nothing came for {patience:g} s.", name="StalledError", code="stalled"
-        )
+    said = f"nothing came for {patience:g} s."
+    if leg.provider == "local":
+        error: ProviderError = LocalError(f"The local model has stalled: {said}", name="StalledError", code="stalled")
         error.reactions = ("worker", "reload", "cloud")
     else:
-        error = CloudError(
-            f"The cloud has stalled: nothing came for {patience:g} s.", name="StalledError", code="stalled", retryable=True
-        )
+        error = CloudError(f"The cloud has stalled: {said}", name="StalledError", code="stalled", retryable=True)
     raise error
 
 

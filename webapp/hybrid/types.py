@@ -154,7 +154,10 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A finished answer and its account. `provider` is who finished it; `segments` names all who wrote a part of it."""
+    """A finished answer and its account. `provider` is who finished it; `segments` counts who wrote a part of it.
+
+    `decision` is auto mode's choice and its reason, in one line.
+    """
 
     text: str
     provider: Provider
@@ -169,6 +172,7 @@ class Completion:
     request_id: str = ""
     segments: int = 1
     tool_calls: tuple[dict[str, Any], ...] = field(default=())
+    decision: str = ""
 
     @property
     def tokens_per_second(self) -> float:
@@ -195,4 +199,6 @@ class Completion:
         }
         if self.tool_calls:
             out["tool_calls"] = list(self.tool_calls)
+        if self.decision:
+            out["decision"] = self.decision
         return out

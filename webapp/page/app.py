@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.webapp.hybrid.events import EventBus
 from hybr.webapp.hybrid.local import LocalLLM
+from hybr.webapp.hybrid.profile import DeviceProfile
 from hybr.webapp.hybrid.provider import HybridLLMProvider
 from hybr.webapp.page import convert
 from hybr.webapp.page.caller import CallerClient
@@ -62,9 +63,10 @@ class App:
     def __init__(self, host: Host, config: dict[str, Any], transport: Transport, client: Client) -> None:
         self._host = host
         events = EventBus()
-        preferences = Preferences(HostStorage(self, config.get("stored") or {}), transport)
+        storage = HostStorage(self, config.get("stored") or {})
+        preferences = Preferences(storage, transport)
         engine = Engine(client, lambda: self.post({"kind": "engine", "op": "restart"}))
-        local = LocalLLM(WebLLM(engine), Catalogue(transport), events, preferences)
+        local = LocalLLM(WebLLM(engine), Catalogue(transport), events, preferences, DeviceProfile(storage))
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences)
         self.context = Context(hybrid, local, gateway, events, preferences)

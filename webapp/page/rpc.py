@@ -66,6 +66,9 @@ class Rpc:
             ("HybridLLMProvider", "setMode"): lambda mode=None, manual=True: hybrid.set_mode(
                 mode, manual is not False, remember=False
             ),
+            ("HybridLLMProvider", "setAutoSwitchConfig"): lambda change=None: hybrid.set_auto_switch_config(
+                convert.snake(change)
+            ),
             ("LocalLLM", "getAvailableModels"): self._models,
         }
         for name in PLAIN:

@@ -48,9 +48,10 @@ class CloudRuntime(Protocol):
 
 
 class LocalRuntime(Protocol):
-    """What runs a model in the page. Errors are those of `hybrid.errors`."""
+    """What runs a model in the page. Errors are those of `hybrid.errors`. `pulse` grows with every piece of text it makes."""
 
     name: str
+    pulse: int
 
     def on_death(self, handler: Callable[[HybridError], None]) -> None:
         """Call `handler(error)` when the loaded model is gone without having been asked to go."""

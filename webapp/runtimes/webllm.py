@@ -34,6 +34,7 @@ class WebLLM:
 
     def __init__(self, bridge: EngineBridge) -> None:
         self._bridge = bridge
+        self.pulse = 0
 
     def on_death(self, handler: Callable[[HybridError], None]) -> None:
         """Call `handler(error)` when the worker, or the model in it, is gone."""
@@ -71,6 +72,7 @@ class WebLLM:
         def on_event(event: dict[str, Any]) -> None:
             delta = event.get("delta")
             if isinstance(delta, str):
+                self.pulse += 1
                 said.append(delta)
                 emit(delta)
 
