@@ -142,7 +142,7 @@ class TestLocal:
     def test_engine_killed_before_the_first_token(self, smollm_page: tuple[Page, Watch]) -> None:
         """The worker dies during prefill: one fallback event, one toast, one answer from the cloud."""
         page, _ = smollm_page
-        long_question = "Please read this carefully. " * 12 + FRANCE
+        long_question = " ".join([FRANCE] * 12)  # long enough to be killed while it is read
         reply = ask(page, long_question)
         kill_worker(page, "engine")
         assert finished(reply) == "done"
