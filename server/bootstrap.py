@@ -124,9 +124,7 @@ def link_tree() -> None:
     site = next((VENV / "lib").glob("python3.*")) / "site-packages"
     (site / "hybr-dev.pth").write_text(f"{packages.parent}\n")
     command = VENV / "bin" / "hybr"
-    command.write_text(
-        f"#!{VENV / 'bin' / 'python'}\nimport sys\nfrom hybr.server.cli import main\nsys.exit(main())\n"
-    )
+    command.write_text(f"#!{VENV / 'bin' / 'python'}\nimport sys\nfrom hybr.server.cli import main\nsys.exit(main())\n")
     command.chmod(0o755)
 
 
