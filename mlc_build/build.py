@@ -103,8 +103,8 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
         write_config(entry, opened, folder)
         found = manifest.make(folder, entry, opened.config)
         final = store.put(entry.id, folder, found["rev"])
-    steps.prune(weights.parent)
-    steps.prune(weights.parent.with_name("libraries"))
+    for kept in ("steps/weights", "steps/libraries", "runtime"):
+        steps.prune(paths.home() / kept)
     progress.done(f"{entry.id} is built: {found['bytes'] / 1e6:.1f} MB in {final}")
     return final
 
