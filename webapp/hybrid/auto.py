@@ -45,7 +45,10 @@ class AutoConfig:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a choice. `seconds` until a whole answer (None: unknown), `cost` in dollars, `context` in tokens (0: unknown)."""
+    """One side of a choice.
+
+    `seconds` until a whole answer (None: unknown), `cost` in dollars, `context` in tokens (0: unknown).
+    """
 
     model: str = ""
     ready: bool = True

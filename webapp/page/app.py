@@ -69,6 +69,7 @@ class App:
         local = LocalLLM(WebLLM(engine), Catalogue(transport), events, preferences, DeviceProfile(storage))
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences)
+        preferences.quiet = lambda: hybrid.get_mode() == "local-only"
         self.context = Context(hybrid, local, gateway, events, preferences)
         self.caller = CallerClient(self.post)
         self.rpc = Rpc(hybrid, local, self, self.caller)

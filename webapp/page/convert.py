@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+BY_MODEL = frozenset({"quality"})
 _UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _UNDER = re.compile(r"(?<=[a-zA-Z0-9])_([a-z0-9])")
 _names: dict[str, str] = {}
@@ -28,9 +29,9 @@ def snake_name(name: str) -> str:
 
 
 def camel(value: Any) -> Any:
-    """A value of ours for JavaScript: dict keys at every depth."""
+    """A value of ours for JavaScript: dict keys at every depth, but for objects whose keys are models' names."""
     if isinstance(value, dict):
-        return {camel_name(str(name)): camel(item) for name, item in value.items()}
+        return {camel_name(str(name)): item if name in BY_MODEL else camel(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [camel(item) for item in value]
     return value

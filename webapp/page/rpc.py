@@ -67,7 +67,7 @@ class Rpc:
                 mode, manual is not False, remember=False
             ),
             ("HybridLLMProvider", "setAutoSwitchConfig"): lambda change=None: hybrid.set_auto_switch_config(
-                convert.snake(change)
+                convert.options(change)
             ),
             ("LocalLLM", "getAvailableModels"): self._models,
         }

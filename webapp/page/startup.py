@@ -62,7 +62,8 @@ class Startup:
         gateway = self._context.gateway
         while True:
             before = gateway.available(), len(gateway.models())
-            well = await gateway.check()
+            quiet = self._context.preferences.quiet()  # in local-only not even this question leaves
+            well = gateway.available() if quiet else await gateway.check()
             if (well, len(gateway.models())) != before:
                 self._context.events.emit("hybrid-llm:status", {})
             self._look.clear()

@@ -16,6 +16,8 @@ from hybr.webapp.runtimes.base import UnreachableError
 from hybr.webapp.runtimes.http import read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hybr.webapp.runtimes.base import Storage, Transport
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Preferences:
         self._dirty: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._values = self._stored()
+        self.quiet: Callable[[], bool] = lambda: False  # whether nothing may leave the browser now (local-only)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The preference, or `default`."""
@@ -86,8 +89,8 @@ class Preferences:
     async def _push(self) -> None:
         await asyncio.sleep(self._delay_s)
         for _ in range(ATTEMPTS):
-            if not self._dirty or await self._write():
-                return
+            if not self._dirty or self.quiet() or await self._write():
+                return  # what stays dirty goes along with the next change
 
     async def _write(self) -> bool:
         """One PUT. True when there is nothing more to do for it: done, or no use."""
@@ -112,7 +115,7 @@ class Preferences:
 
     async def _read(self) -> dict[str, Any]:
         """The server's copy; empty if there is none to be had."""
-        if self._transport is None:
+        if self._transport is None or self.quiet():
             return {}
         try:
             response = await self._transport.request("GET", PATH)

@@ -470,6 +470,17 @@ async def test_the_server_goes_and_comes() -> None:
 
 
 @virtual
+async def test_local_only_asks_the_server_for_models_alone() -> None:
+    """In local-only nothing but the models' own files and list is fetched, from the first moment of a reload on."""
+    shell = Shell(stored={"preferences": {"mode": "local-only", "model": "tiny", "load_at_start": True}})
+    shell.scripted.cache = {"tiny"}
+    await asyncio.sleep(200)
+    assert (await chat(shell, "x"))["provider"] == "local"
+    assert set(shell.upstream.asked) == {"GET /models/index.json"}
+    await shell.end()
+
+
+@virtual
 async def test_builds_are_watched() -> None:
     """While the server builds, the list is read every other second; afterwards now and then; a broken one is read again."""
     shell = Shell()

@@ -119,6 +119,22 @@ async def test_restore_where_the_browser_has_none() -> None:
     assert await Preferences(MemoryStorage()).restore() is False
 
 
+@virtual
+async def test_nothing_leaves_in_local_only() -> None:
+    """While nothing may leave the browser the server is neither asked nor told; what changed goes along later."""
+    server = Server()
+    preferences = Preferences(MemoryStorage(), server.upstream)
+    preferences.quiet = lambda: preferences.get("mode") == "local-only"
+    preferences.set("mode", "local-only")
+    preferences.set("theme", "dark")
+    await preferences.flush()
+    assert await preferences.restore() is False
+    assert server.upstream.asked == []
+    preferences.set("mode", "cloud")
+    await preferences.flush()
+    assert server.stored == {"mode": "cloud", "theme": "dark"}
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "3", "null"])
 def test_damaged_storage(text: str) -> None:
     """What cannot be read is as if it were not there."""
