@@ -22,6 +22,7 @@ from hybr.webapp.hybrid.run import Leg
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.auto import Decision
+    from hybr.webapp.hybrid.gate import Gate
     from hybr.webapp.hybrid.health import Health
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Modes, Remembers
@@ -36,11 +37,12 @@ BOTH: frozenset[Provider] = frozenset({"local", "cloud"})
 class Planner:
     """See the module. `cloud` is exchanged by `HybridLLMProvider.init`."""
 
-    def __init__(self, local: LocalLLM, modes: Modes, health: Health, preferences: Remembers) -> None:
+    def __init__(self, local: LocalLLM, modes: Modes, health: Health, gate: Gate, preferences: Remembers) -> None:
         self.cloud: CloudRuntime | None = None
         self._local = local
         self._modes = modes
         self._health = health
+        self._gate = gate
         self._preferences = preferences
         self.config = AutoConfig()
         self.decision: Decision | None = None
@@ -51,7 +53,7 @@ class Planner:
         if only and only not in sides:
             raise UnknownModelError(f"The {only} side has no model {asked.model!r}.", field="options.model")
         mode = self._modes.mode
-        if asked.private or mode == "local-only":
+        if mode == "local-only" or self._gate.policy_for(asked) == "never":
             return [await self._closed(asked, only, sides, messages)]
         if only == "local":
             return [self._only_local(asked.model, messages)]
@@ -106,7 +108,8 @@ class Planner:
 
     async def _closed(self, asked: Options, only: Side, sides: frozenset[Provider], messages: tuple[Message, ...]) -> Leg:
         """The local leg of a request that may not leave the browser."""
-        why = "This request is private" if asked.private else "The mode is local-only"
+        why = "The mode is local-only" if self._modes.mode == "local-only" else "The egress policy is 'never'"
+        why = "This request is private" if asked.private else why
         if only == "cloud" or "local" not in sides:
             raise RefusedError(f"{why}, so the cloud may not be asked: use a local model.")
         await self._local.settled()
@@ -157,7 +160,8 @@ class Planner:
     def _cloud_leg(self, model: str | None) -> Leg:
         if self.cloud is None:
             return Leg("cloud", None, model, error=CloudUnavailableError(NO_CLOUD))
-        return Leg("cloud", self.cloud.chat, model, prefill=self.cloud.prefills(model))
+        cloud = self.cloud
+        return Leg("cloud", lambda call, emit: self._gate.chat(cloud, call, emit), model, prefill=cloud.prefills(model))
 
     def _not_loaded(self, model: str | None) -> LocalUnavailableError:
         if model is None or not self._local.is_ready():

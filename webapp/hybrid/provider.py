@@ -15,6 +15,7 @@ from hybr.webapp.hybrid import validate
 from hybr.webapp.hybrid.account import Account
 from hybr.webapp.hybrid.auto import configure
 from hybr.webapp.hybrid.errors import MessageError, OptionError
+from hybr.webapp.hybrid.gate import Gate
 from hybr.webapp.hybrid.health import Health
 from hybr.webapp.hybrid.modes import MODES, Modes
 from hybr.webapp.hybrid.plan import NO_CLOUD, Planner
@@ -50,7 +51,8 @@ class HybridLLMProvider:
         self._desk = Desk(events, self._account, **desk)
         self._modes = Modes(events, preferences, local, self._desk.now)
         self._health = Health(local, events, self._account)
-        self._planner = Planner(local, self._modes, self._health, preferences)
+        self._gate = Gate(events, preferences, self._desk.now)
+        self._planner = Planner(local, self._modes, self._health, self._gate, preferences)
         self._planner.cloud = gateway
         self._preferences = preferences
         if stored := preferences.get("auto"):
@@ -154,6 +156,25 @@ class HybridLLMProvider:
         self._runs[run.id] = run
         run.on_end = lambda _: self._runs.pop(run.id, None)
         return run
+
+    # -- what leaves the browser
+
+    def set_egress_policy(self, policy: object) -> bool:
+        """`allow`, `redact`, `ask` or `never`, for all requests. Raises OptionError."""
+        self._gate.set_policy(policy)
+        return True
+
+    def get_egress_policy(self) -> str:
+        """The policy for all requests; one message may be stricter."""
+        return self._gate.policy
+
+    def answer_egress(self, request_id: str, allow: bool) -> bool:
+        """The person's answer to `egress:asked`; False when nobody is waiting for it."""
+        return self._gate.answer(request_id, allow)
+
+    def get_egress_log(self) -> list[dict[str, Any]]:
+        """The receipts of what left the browser in this session, newest first."""
+        return list(self._gate.receipts)
 
     # -- what is so
 

@@ -116,7 +116,6 @@ class Run:
         self._cost: float | None = 0.0
         self._fallback: dict[str, Any] | None = None
         self._handover: dict[str, Any] | None = None
-        self._egress: dict[str, Any] | None = None
         self._started = 0.0
         self._ttft_ms: float | None = None
         self.on_end: Callable[[Run], object] = lambda _: None
@@ -208,7 +207,7 @@ class Run:
         first, *rest = legs
         self._decision = first.reason
         try:
-            return await self._leg(first, self._call(first), "mode")
+            return await self._leg(first, self._call(first, "mode"))
         except ProviderError as error:
             if self.over or not rest or not self._may_change():
                 raise
@@ -220,10 +219,10 @@ class Run:
                 "request_id": self.id,
             }
         if self.text:
-            return await self._leg(second, self._hand_over(second, detail), "handover")
+            return await self._leg(second, self._hand_over(second, detail))
         self._fallback = detail
         self._note("fallback", detail)
-        return await self._leg(second, self._call(second), "fallback")
+        return await self._leg(second, self._call(second, "fallback"))
 
     def _may_change(self) -> bool:
         """Half a JSON document or tool call cannot be continued by another model; nothing shown is taken back."""
@@ -240,16 +239,16 @@ class Run:
         if options.max_output_tokens:
             left = max(1, options.max_output_tokens - self._spent.completion_tokens)
             options = replace(options, max_output_tokens=left)
-        return Call(self.id, messages, options, second.model, prefix=self.text)
+        return Call(self.id, messages, options, second.model, prefix=self.text, cause="handover")
 
     def _note(self, kind: Literal["fallback", "handover"], detail: dict[str, Any]) -> None:
         self._desk.account.changed(kind, {**detail, "timestamp": self._desk.now()})
         self._desk.events.emit(f"hybrid-llm:{kind}", detail)
 
-    def _call(self, leg: Leg) -> Call:
-        return Call(self.id, self._messages, self._options, leg.model)
+    def _call(self, leg: Leg, cause: Literal["mode", "fallback"]) -> Call:
+        return Call(self.id, self._messages, self._options, leg.model, cause=cause)
 
-    async def _leg(self, leg: Leg, call: Call, cause: str) -> Final:
+    async def _leg(self, leg: Leg, call: Call) -> Final:
         """Walk one leg. Raises what it raises; what it spent is booked."""
         if leg.chat is None:
             raise leg.error or ProviderError(f"The {leg.provider} side cannot be asked.")
@@ -262,8 +261,6 @@ class Run:
                 self.on_leg(leg.provider, error)
             raise
         self.on_leg(leg.provider, None)
-        if leg.provider == "cloud":
-            self._egress = {"provider": "cloud", "bytes": final.bytes_sent, "at": self._desk.now(), "cause": cause}
         return final
 
     async def _watch(self, attempt: Attempt, chat: Coroutine[Any, Any, Final]) -> Final:
@@ -337,7 +334,7 @@ class Run:
             cost=self._cost,
             fallback=self._fallback,
             handover=self._handover,
-            egress=self._egress,
+            egress=final.egress,
             request_id=self.id,
             segments=self._segment + 1,
             tool_calls=final.tool_calls,

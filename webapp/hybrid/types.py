@@ -80,6 +80,7 @@ class Options:
     private: bool = False
     timeout_ms: float | None = None
     request_id: str = ""
+    egress: Literal["allow", "redact", "ask", "never"] | None = None
 
     def sampling(self) -> dict[str, Any]:
         """The options a model sees, by their OpenAI names, without those left to its default."""
@@ -98,13 +99,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as one runtime gets it. `prefix` is the shown text it is to continue after a handover, else empty."""
+    """One request as one runtime gets it.
+
+    `prefix` is the shown text it is to continue after a handover, else empty; `cause` is why this provider is asked.
+    """
 
     request_id: str
     messages: tuple[Message, ...]
     options: Options
     model: str | None = None
     prefix: str = ""
+    cause: Literal["mode", "fallback", "handover"] = "mode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,7 @@ class Final:
     cost: float | None = None
     bytes_sent: int = 0
     tool_calls: tuple[dict[str, Any], ...] = ()
+    egress: dict[str, Any] | None = None
 
 
 class Chunk(NamedTuple):

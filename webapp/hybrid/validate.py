@@ -197,6 +197,12 @@ def _choice(value: object, field: str) -> object:
     return value
 
 
+def _egress(value: object, field: str) -> str:
+    if value not in ("allow", "redact", "ask", "never"):
+        raise _wrong(field, value, "allow, redact, ask or never")
+    return str(value)
+
+
 def _signal(value: object, field: str) -> None:
     stopped = value.get("aborted") if isinstance(value, Mapping) else getattr(value, "aborted", None)
     if stopped is not False:
@@ -216,5 +222,6 @@ CHECKS: dict[str, Any] = {
     "private": _flag,
     "timeout_ms": _number(1, 86_400_000),
     "request_id": _text,
+    "egress": _egress,
     "signal": _signal,
 }

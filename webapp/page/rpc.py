@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUESTS = ("complete", "complete_local", "complete_cloud", "generate_with_model")
-PLAIN = ("get_mode", "is_local_available", "abort", "get_status", "get_auto_switch_config", "get_usage_stats")
+PLAIN = (
+    "set_egress_policy",
+    "get_egress_policy",
+    "answer_egress",
+    "get_egress_log",
+    "get_mode",
+    "is_local_available",
+    "abort",
+    "get_status",
+    "get_auto_switch_config",
+    "get_usage_stats",
+)
 LOCAL = ("init", "switch_model", "unload", "cancel_load", "delete", "is_ready", "get_status", "get_runtime_info")
 
 
