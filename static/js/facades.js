@@ -10,9 +10,14 @@ import { coded } from './errors.js';
 
 const HYBRID = 'HybridLLMProvider';
 const LOCAL = 'LocalLLM';
-const PLAIN = ['setMode', 'getMode', 'isLocalAvailable', 'abort', 'getStatus', 'getAutoSwitchConfig', 'getUsageStats'];
+const PLAIN = [
+  'setMode', 'getMode', 'isLocalAvailable', 'abort', 'getStatus', 'getAutoSwitchConfig', 'setAutoSwitchConfig', 'getUsageStats',
+  'getEgressPolicy', 'setEgressPolicy', 'getEgressLog', 'answerEgress',
+];
 const REQUESTS = ['complete', 'completeLocal', 'completeCloud', 'generateWithModel'];
-const LOCAL_METHODS = ['init', 'getAvailableModels', 'getStatus', 'switchModel', 'unload', 'isReady', 'getRuntimeInfo'];
+const LOCAL_METHODS = [
+  'init', 'getAvailableModels', 'getStatus', 'switchModel', 'unload', 'cancelLoad', 'delete', 'isReady', 'getRuntimeInfo',
+];
 
 /**
  * @param {any} options

@@ -233,6 +233,13 @@ class Stream {
 }
 
 /**
+ * JSON would turn NaN into null, which means "not given"; Python is to see it and refuse it by its field's name.
+ * @param {string} _key
+ * @param {unknown} value
+ */
+const finite = (_key, value) => (typeof value === 'number' && !Number.isFinite(value) ? String(value) : value);
+
+/**
  * What crosses to Python is JSON; anything else is the caller's mistake and is said here, where it was made.
  * @param {unknown[]} args
  * @param {string} what
@@ -240,7 +247,7 @@ class Stream {
  */
 function plain(args, what) {
   try {
-    return JSON.parse(JSON.stringify(args));
+    return JSON.parse(JSON.stringify(args, finite));
   } catch (error) {
     throw coded('CallerError', `${what} takes plain JSON values only: ${/** @type {Error} */ (error).message}`, 'invalid_request');
   }
