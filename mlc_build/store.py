@@ -4,7 +4,8 @@ A revision's name is a hash of its contents, so its URLs never change meaning. A
 into place after its last byte. state.json is what the page shows while a build runs, in whichever process:
 
     {"state": "building|built|failed", "progress": {"step", "fraction", "text", "eta_s"} | null,
-     "error": {"code", "message"} | null, "rev": "<16 hex>" | null, "pid": 123, "updated": <unix seconds>}
+     "error": {"code", "message"} | null, "rev": "<16 hex>" | null, "made_by": "<maker.fingerprint of rev>" | null,
+     "pid": 123, "updated": <unix seconds>}
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.server import paths
 
+from . import maker
 from .errors import Busy, Damaged, UnknownModel
 from .lock import alive, hold
 from .steps import PREFIX, publish
@@ -57,8 +59,7 @@ def write(name: str, state: str, *, progress: dict[str, Any] | None = None, erro
         "progress": progress,
         "error": error,
         "rev": _rev(name),
-        "pid": os.getpid(),
-        "updated": int(time.time()),
+        "made_by": read(name).get("made_by"),
     }
     _replace(folder / STATE, found)
 
@@ -70,7 +71,7 @@ def put(name: str, made: Path, rev: str) -> Path:
     """
     final, before = root() / name / rev, _rev(name)
     publish(made, final)
-    found = {"state": "built", "progress": None, "error": None, "rev": rev, "pid": os.getpid(), "updated": int(time.time())}
+    found = {"state": "built", "progress": None, "error": None, "rev": rev, "made_by": maker.fingerprint()}
     _replace(final.parent / STATE, found)
     for other in final.parent.iterdir():
         if other.name not in {rev, before} and REV.fullmatch(other.name):
@@ -139,5 +140,5 @@ def _rev(name: str) -> str | None:
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
     fresh = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
-    fresh.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    fresh.write_text(json.dumps({**content, "pid": os.getpid(), "updated": int(time.time())}) + "\n", encoding="utf-8")
     fresh.replace(path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.server.children import Child
 from hybr.server.errors import BuildError, HybrError
+from hybr.server.models import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ class Boot:
         return Path(last)
 
     async def _builds(self) -> None:
-        for name in missing(self.models, BUILDS):
+        for name in await asyncio.to_thread(missing, self.models, BUILDS):
             child = self._child = await Child.start(COMMAND, ["models", "build", name], nice=10)
             self.say(f"Building {name} in the background (once); the page shows its progress")
             while line := await child.line():
@@ -130,9 +131,18 @@ class Boot:
 
 
 def missing(models: Models, wanted: Sequence[str]) -> list[str]:
-    """Return those of `wanted` that are neither built nor being built by somebody else."""
-    states = {entry["id"]: entry["state"] for entry in models.entries()}
-    return [name for name in wanted if states.get(name) not in {"built", "building"}]
+    """Return those of `wanted` that nobody is building and that are not built, or built by an earlier compiler.
+
+    A model that is made again stays in use until the new revision is whole.
+    """
+    from hybr.mlc_build import maker
+
+    def wanting(name: str) -> bool:
+        state = read_state(models.root / name / "state.json")
+        whole = models.entry({"id": name})["state"] == "built" and state.get("made_by") == maker.fingerprint()
+        return state["state"] != "building" and not whole
+
+    return [name for name in wanted if wanting(name)]
 
 
 def find_page() -> Path | None:

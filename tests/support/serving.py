@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import uvicorn
 
+from hybr.mlc_build import maker
 from hybr.server import app
 from hybr.server.config import Settings
 from hybr.server.serve import Parts, assemble, bind, draining
@@ -89,7 +90,7 @@ def shelve(home: Path, name: str, files: dict[str, bytes], **fields: Any) -> Pat
         (folder / path).write_bytes(content)
     listed = [{"path": path, "bytes": len(content), "sha256": "0" * 64, "sri": ""} for path, content in files.items()]
     (folder / "manifest.json").write_text(json.dumps({"schema": 1, "id": name, "rev": REV, "files": listed, **fields}))
-    state(home, name, state="built", rev=REV)
+    state(home, name, state="built", rev=REV, made_by=maker.fingerprint())
     return folder
 
 

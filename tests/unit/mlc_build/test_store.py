@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hybr.mlc_build import store
+from hybr.mlc_build import maker, store
 from hybr.mlc_build.errors import Busy, Damaged, UnknownModel
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
@@ -43,7 +43,8 @@ def test_put(home: Path) -> None:
     folder = put(home, A)
     assert store.current("tiny") == folder
     assert store.read("tiny") | {"updated": 0} == {
-        "state": "built", "progress": None, "error": None, "rev": A, "pid": os.getpid(), "updated": 0,
+        "state": "built", "progress": None, "error": None, "rev": A, "made_by": maker.fingerprint(),
+        "pid": os.getpid(), "updated": 0,
     }  # fmt: skip
     assert store.manifest("tiny")["rev"] == A
 

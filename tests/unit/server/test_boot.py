@@ -7,8 +7,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import listening, parts_in, shelve, soon, state
+from serving import REV, listening, parts_in, shelve, soon, state
 
+from hybr.mlc_build import maker
 from hybr.server import boot
 from hybr.server.boot import missing
 
@@ -52,6 +53,18 @@ def test_what_is_missing(tmp_path: Path) -> None:
     assert missing(models, boot.BUILDS) == []
     state(home, "smollm2-135m", state="failed", error={"code": "x", "message": "y"})
     assert missing(models, boot.BUILDS) == ["smollm2-135m"]
+
+
+def test_what_an_earlier_compiler_built_is_built_again(tmp_path: Path) -> None:
+    """A model of another compiler's making stays in use and is made anew; so is one whose rebuild died half-way."""
+    home, models = tmp_path / "home", parts_in(tmp_path).models
+    shelve(home, "tiny", {"model.wasm": b"a"})
+    for made_by in ("0" * 16, None):
+        state(home, "tiny", state="built", rev=REV, made_by=made_by)
+        assert missing(models, ["tiny"]) == ["tiny"]
+        assert models.entry({"id": "tiny"})["state"] == "built"
+    state(home, "tiny", state="building", rev=REV, made_by=maker.fingerprint(), pid=2**22 + 1)
+    assert missing(models, ["tiny"]) == ["tiny"]
 
 
 async def test_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
