@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid import device
 from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, LocalUnavailableError, UnknownModelError
+from hybr.webapp.hybrid.loader import Loader
 from hybr.webapp.hybrid.profile import DeviceProfile
 
 if TYPE_CHECKING:
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFLIGHT_S = 25.0  # the shell's probe gives up after 20 s
-POLL_S = 1.0
-POLL_FAILURES = 30
 REPAIR_AFTER_S = 1.0  # the rescue by the cloud goes first
 REPAIR_WINDOW_S = 300.0
-BUILD_SHARE = 0.5  # of the progress bar, for a model that the server still has to build
 
 IDLE: dict[str, Any] = {"progress": 0.0, "loaded_bytes": 0, "total_bytes": 0, "eta_s": None, "text": ""}
 
@@ -43,10 +41,9 @@ class _Load:
     """One load under way; `live` until something else took its place."""
 
     model: str
-    task: asyncio.Task[HybridError | None] | None = None
     live: bool = True
     verdict: HybridError | None = None
-    base: float = 0.0
+    task: asyncio.Task[HybridError | None] = field(init=False)
 
 
 @dataclass(slots=True)
@@ -75,6 +72,7 @@ class LocalLLM:
         self.profile = profile or DeviceProfile()
         self._runtime = runtime
         self._catalogue = catalogue
+        self._loader = Loader(runtime, catalogue)
         self._events = events
         self._preferences = preferences
         self._state = _State()
@@ -208,7 +206,6 @@ class LocalLLM:
         load = self._load
         if load is None or load.model != entry["id"]:
             load = await self._begin(entry["id"])
-        assert load.task is not None  # noqa: S101 - for mypy: a load that can be joined has its task
         await asyncio.wait([load.task])  # whoever waits may leave; the load goes on
         return load.verdict if load.task.cancelled() else load.task.result()
 
@@ -239,12 +236,12 @@ class LocalLLM:
     async def _begin(self, model_id: str) -> _Load:
         """Start a load in place of whatever is loaded or loading."""
         load = _Load(model_id)
+        load.task = asyncio.get_running_loop().create_task(self._run(load))
         self._retire(Aborted(f"Another model, {model_id}, was asked for instead."))
         self._load = load
         if self.is_ready():
             self._gone("switch")
         self._preferences.set("model", model_id)
-        load.task = asyncio.get_running_loop().create_task(self._run(load))
         self._set("loading", model=model_id)
         self._events.emit("local-llm:loading", {"model": model_id, "progress": 0.0})
         return load
@@ -252,14 +249,11 @@ class LocalLLM:
     async def _run(self, load: _Load) -> HybridError | None:
         """The load itself; returns what went wrong."""
         try:
-            await self._runtime.unload()  # one model at a time in graphics memory
-            loaded = await self._load_into_engine(load)
+            loaded = await self._loader.load(load.model, lambda progress, event: self._report(load, progress, event))
         except HybridError as error:
             return self._failed(load, error)
         except asyncio.CancelledError:
             return self._failed(load, Aborted("The load was cancelled."))
-        if not load.live:
-            return load.verdict
         self._load = None
         self._set("ready", model=load.model, gpu=loaded.get("gpu"), profile=loaded.get("profile"))
         self._state.progress["progress"] = 1.0
@@ -268,46 +262,6 @@ class LocalLLM:
         ready = {"model": load.model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
         self._events.emit("local-llm:ready", ready)
         return None
-
-    async def _load_into_engine(self, load: _Load) -> dict[str, Any]:
-        """Once, and once more where the failure itself has cleared the way: a damaged copy was dropped, the index was old."""
-        entry = await self._built(load)
-        try:
-            return await self._runtime.load(entry, lambda event: self._progress(load, event))
-        except LocalError as error:
-            if not load.live or not {"clear", "refresh"} & set(error.reactions):
-                raise
-            log.warning("%s did not load (%s); once more", load.model, error.message)
-        await self._catalogue.refresh()
-        return await self._runtime.load(await self._built(load), lambda event: self._progress(load, event))
-
-    async def _built(self, load: _Load) -> dict[str, Any]:
-        """The entry once the server has built the model. Raises LocalError when it will not."""
-        failures = 0
-        while True:
-            entry = self._catalogue.find(load.model) or {}
-            state = entry.get("state", "missing")
-            if state == "built":
-                return entry
-            if state != "building":
-                raise _unbuilt(load.model, entry)
-            build = entry.get("progress") or {}
-            load.base = BUILD_SHARE
-            text = f"The server is still building this model: {build.get('text') or build.get('step') or 'please wait'}"
-            fraction = float(build.get("fraction") or 0.0)
-            self._report(load, fraction * BUILD_SHARE, {"text": text, "eta_s": build.get("eta_s")})
-            await asyncio.sleep(POLL_S)
-            try:
-                await self._catalogue.refresh()
-                failures = 0
-            except HybridError:
-                failures += 1
-                if failures >= POLL_FAILURES:
-                    raise
-
-    def _progress(self, load: _Load, event: dict[str, Any]) -> None:
-        part = float(event.get("progress") or 0.0)
-        self._report(load, load.base + (1 - load.base) * part, event)
 
     def _report(self, load: _Load, progress: float, event: dict[str, Any]) -> None:
         if not load.live:
@@ -337,8 +291,7 @@ class LocalLLM:
             self._repair.cancel()
         if load := self._load:
             self._load, load.live, load.verdict = None, False, verdict
-            if load.task:
-                load.task.cancel()
+            load.task.cancel()
 
     async def cancel_load(self) -> bool:
         """Stop the load under way; its `init` returns an error of code `aborted`. True if there was one."""
@@ -413,7 +366,7 @@ class LocalLLM:
         """Wait for the load or repair under way, if any, however it ends."""
         if self._repair and not self._repair.done():
             await asyncio.wait([self._repair])
-        while (load := self._load) and load.task:
+        while load := self._load:
             await asyncio.wait([load.task])
 
     def pulse(self) -> int:
@@ -482,12 +435,3 @@ class LocalLLM:
             log.info("the engine: %s", error)
             return False
         return True
-
-
-def _unbuilt(model: str, entry: dict[str, Any]) -> LocalError:
-    if entry.get("state") == "failed":
-        why = (entry.get("error") or {}).get("message") or "the server does not say why"
-        message = f"The server could not build {model}: {why} Try `hybr models build {model}`."
-        return LocalError(message, code="build_failed", kind="capability")
-    message = f"{model} has not been built on the server yet: run `hybr models build {model}`, then load it again."
-    return LocalError(message, code="not_built", kind="capability")

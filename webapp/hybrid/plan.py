@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from hybr.webapp.hybrid import auto
 from hybr.webapp.hybrid.auto import AutoConfig
 from hybr.webapp.hybrid.errors import CloudUnavailableError, LocalUnavailableError, RefusedError, UnknownModelError
+from hybr.webapp.hybrid.leg import Leg
 from hybr.webapp.hybrid.profile import estimate_tokens, has_images
-from hybr.webapp.hybrid.run import Leg
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.auto import Decision

@@ -19,7 +19,8 @@ from hybr.webapp.hybrid.gate import Gate
 from hybr.webapp.hybrid.health import Health
 from hybr.webapp.hybrid.modes import MODES, Modes
 from hybr.webapp.hybrid.plan import NO_CLOUD, Planner
-from hybr.webapp.hybrid.run import ChunkStream, Desk, Run
+from hybr.webapp.hybrid.run import Desk, Run
+from hybr.webapp.hybrid.stream import ChunkStream
 from hybr.webapp.runtimes.client import as_runtime
 
 if TYPE_CHECKING:

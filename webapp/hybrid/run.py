@@ -1,8 +1,8 @@
 """One request, from its first token to its one end: at most one change of provider, exactly one final chunk or one exception.
 
 A `Run` owns a task that drives the plan (one leg, or two: the second is the rescue) and a queue of chunks. The consumer's
-handle, `ChunkStream`, only takes from the queue: it holds the run, the run does not hold it, so a consumer that walks away, by
-`aclose()`, by cancellation or by forgetting the stream, ends the task and with it all that the runtimes held.
+handle, `stream.ChunkStream`, only takes from the queue: it holds the run, the run does not hold it, so a consumer that walks
+away, by `aclose()`, by cancellation or by forgetting the stream, ends the task and with it all that the runtimes held.
 
 Before the first token a failed leg is replaced (a fallback); after it the next model continues the very text that was shown (a
 handover). A stop is immediate: undelivered chunks are dropped, the consumer gets `Aborted` at once, and the runtime frees its
@@ -18,42 +18,20 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from hybr.webapp.hybrid.errors import Aborted, CloudError, HybridError, LocalError, ProviderError, TimedOut
+from hybr.webapp.hybrid.errors import Aborted, HybridError, ProviderError, TimedOut
 from hybr.webapp.hybrid.handover import Joiner, continuation
-from hybr.webapp.hybrid.types import Call, Chunk, Completion, Timings, Usage
+from hybr.webapp.hybrid.leg import NO_USAGE, Attempt, check_alive, decode_rate
+from hybr.webapp.hybrid.types import Call, Chunk, Completion, Timings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from hybr.webapp.hybrid.account import Account, Outcome
     from hybr.webapp.hybrid.events import EventBus
-    from hybr.webapp.hybrid.types import Final, Message, Options, Provider
-    from hybr.webapp.runtimes.base import Emit
+    from hybr.webapp.hybrid.leg import Leg
+    from hybr.webapp.hybrid.types import Final, Message, Options, Provider, Usage
 
 log = logging.getLogger(__name__)
-
-NO_USAGE = Usage()
-FIRST_S, NEXT_S = 300.0, 120.0  # where nothing is known of a provider: a software adapter needs seconds a token
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One provider's part in a plan. `prefill`: it goes on from an assistant's turn that comes last.
-
-    A leg without `chat` cannot be walked, for the reason in `error`: it is not an attempt and nothing is booked for it.
-    `first_s` and `next_s` are how long it may be silent before its first token and between two: then it has stalled. `pulse`
-    shows life of the provider as a whole, where one that is busy with other requests is silent for a good reason.
-    """
-
-    provider: Provider
-    chat: Callable[[Call, Emit], Coroutine[Any, Any, Final]] | None
-    model: str | None = None
-    prefill: bool = False
-    error: ProviderError | None = None
-    first_s: float = FIRST_S
-    next_s: float = NEXT_S
-    pulse: Callable[[], int] | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +41,6 @@ class Desk:
     events: EventBus
     account: Account
     now: Callable[[], float] = time.time
-
-
-@dataclass(slots=True)
-class Attempt:
-    """The leg under way and what it has spent; `started` and `first` on the loop's clock (s)."""
-
-    leg: Leg
-    started: float
-    first: float | None = None
-    deltas: int = 0
-
-    def usage(self) -> Usage:
-        """What it spent as far as one can tell from outside."""
-        return Usage(0, self.deltas, estimated=True) if self.deltas else NO_USAGE
 
 
 class Run:
@@ -180,20 +144,17 @@ class Run:
             self._task.cancel()
 
     def _expire(self, limit: float) -> None:
-        if not self.over:
-            self._give_up()
-            error = TimedOut(f"No whole answer came within timeout_ms = {limit:g}. Raise it, or ask for fewer tokens.")
-            error.text = self.text
-            self._end(error)
+        self._give_up()
+        error = TimedOut(f"No whole answer came within timeout_ms = {limit:g}. Raise it, or ask for fewer tokens.")
+        error.text = self.text
+        self._end(error)
 
     # -- the task
 
     async def _drive(self) -> None:
         try:
             legs = await self._plan()
-            final = await self._legs(legs)
-            if not self.over:
-                self._finish(final)
+            self._finish(await self._legs(legs))
         except HybridError as error:
             error.text = error.text or self.text
             self._end(error)
@@ -209,15 +170,18 @@ class Run:
         try:
             return await self._leg(first, self._call(first, "mode"))
         except ProviderError as error:
-            if self.over or not rest or not self._may_change():
+            if not rest or not self._may_change():
                 raise
             second = rest[0]
-            detail = {
+            detail: dict[str, Any] = {
                 "from": first.provider,
                 "to": second.provider,
                 "error": error.to_dict(),
                 "request_id": self.id,
             }
+        if self.text and self._constrained() and not self._streaming:
+            self.text = ""  # nobody has seen it: the second model begins anew, and the fallback says so
+            detail["restart"] = True
         if self.text:
             return await self._leg(second, self._hand_over(second, detail))
         self._fallback = detail
@@ -225,8 +189,12 @@ class Run:
         return await self._leg(second, self._call(second, "fallback"))
 
     def _may_change(self) -> bool:
-        """Half a JSON document or tool call cannot be continued by another model; nothing shown is taken back."""
-        return not self.text or not (self._options.response_format or self._options.tools)
+        """Half a JSON document or tool call cannot be continued by another model, and what was shown is not taken back."""
+        return not (self.text and self._streaming and self._constrained())
+
+    def _constrained(self) -> bool:
+        form = self._options.response_format
+        return bool(self._options.tools) or (form is not None and form["type"] != "text")
 
     def _hand_over(self, second: Leg, detail: dict[str, Any]) -> Call:
         self._segment += 1
@@ -256,9 +224,8 @@ class Run:
         try:
             final = await self._watch(attempt, leg.chat(call, lambda delta: self._emit(attempt, delta)))
         except Exception as error:
-            if not self.over:
-                self._book("error", attempt.usage(), None)
-                self.on_leg(leg.provider, error)
+            self._book("error", attempt.usage(), None)
+            self.on_leg(leg.provider, error)
             raise
         self.on_leg(leg.provider, None)
         return final
@@ -276,7 +243,7 @@ class Run:
         try:
             while not (await asyncio.wait([work], timeout=patience))[0]:
                 pulse = leg.pulse() if leg.pulse else attempt.deltas
-                _check_alive(leg, pulse, seen, patience)
+                check_alive(leg, pulse, seen, patience)
                 patience, seen = leg.next_s if attempt.deltas else leg.first_s, pulse
         except BaseException:
             work.cancel()
@@ -321,7 +288,7 @@ class Run:
         usage = final.usage or attempt.usage()
         last = self._loop.time()
         timings = Timings(
-            self._ttft_ms, (last - self._started) * 1000, final.prefill_tps, final.decode_tps or _rate(attempt, usage, last)
+            self._ttft_ms, (last - self._started) * 1000, final.prefill_tps, final.decode_tps or decode_rate(attempt, usage, last)
         )
         self._book("done", usage, final.cost, final.model)
         self.completion = Completion(
@@ -389,61 +356,3 @@ class Run:
                 emit("hybrid-llm:stream-complete", {**detail, "chars": len(done.text)})
         elif error and self._streaming and not isinstance(error, Aborted):
             emit("hybrid-llm:stream-error", {"error": error.to_dict(), "request_id": self.id})
-
-
-def _check_alive(leg: Leg, pulse: int, seen: int, patience: float) -> None:
-    """Raise when there was no sign of life since the last look."""
-    if pulse > seen:
-        return
-    said = f"nothing came for {patience:g} s."
-    if leg.provider == "local":
-        error: ProviderError = LocalError(f"The local model has stalled: {said}", name="StalledError", code="stalled")
-        error.reactions = ("worker", "reload", "cloud")
-    else:
-        error = CloudError(f"The cloud has stalled: {said}", name="StalledError", code="stalled", retryable=True)
-    raise error
-
-
-def _rate(attempt: Attempt, usage: Usage, last: float) -> float | None:
-    """Decode rate as seen from here: tokens after the first by the time they took."""
-    if attempt.first is None or usage.completion_tokens < 2 or last <= attempt.first:
-        return None
-    return (usage.completion_tokens - 1) / (last - attempt.first)
-
-
-class ChunkStream:
-    """The consumer's handle on a streaming run: iterate it, `aclose()` it to walk away."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    @property
-    def request_id(self) -> str:
-        """By which `abort` knows it."""
-        return self._run.id
-
-    def __aiter__(self) -> ChunkStream:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        run = self._run
-        run.start()
-        try:
-            chunk = await run.next()
-        except asyncio.CancelledError:
-            run.abandon()
-            raise
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        """Walk away: everything the request holds is freed when this returns."""
-        self._run.abandon()
-        await self._run.settled()
-
-    def __del__(self) -> None:
-        # A stream that was forgotten must not keep a model generating. No loop, no task: then there is nothing to end.
-        run = getattr(self, "_run", None)
-        if run is not None and not run.over:
-            run.abandon()

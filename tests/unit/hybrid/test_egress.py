@@ -182,6 +182,8 @@ async def test_redact() -> None:
     assert done.text == "Mail a@b.example and [EMAIL_9] ["
     assert done.egress is not None
     assert done.egress["redacted"] == {"EMAIL": 1}
+    desk.upstream.default = ["[", "EMAIL_1]"]
+    assert (await desk.hybrid.complete([{"role": "user", "content": "I am a@b.example"}])).text == "a@b.example"
 
 
 @virtual

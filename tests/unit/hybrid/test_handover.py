@@ -51,6 +51,11 @@ def test_a_new_sentence_gets_its_space() -> None:
     assert joined("ab", ["cd"]) == "cd"
 
 
+def test_a_beginning_that_occurs_twice() -> None:
+    """The place where the text really ends is found, not the first that looks alike."""
+    assert joined("chapter one, chapter two", ["chapter two", " ends"]) == " ends"
+
+
 def test_after_the_joint_everything_passes() -> None:
     """Later repetitions are the model's own text."""
     joiner = Joiner(SHOWN)

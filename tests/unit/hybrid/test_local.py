@@ -400,3 +400,19 @@ async def test_a_device_lost_while_loading() -> None:
     assert "smaller model" in error["message"]
     assert (desk.engine.restarts, desk.engine.ops.count("load")) == (1, 1)
     assert await desk.local.init("tiny") is True
+
+
+@virtual
+async def test_late_words_of_an_old_load() -> None:
+    """Progress of a load that was replaced is nobody's any more."""
+    desk = Desk()
+    desk.engine.loads.append([Sleep(100)])
+    old = asyncio.create_task(desk.local.init("tiny"))
+    await asyncio.sleep(0.1)
+    load = desk.local._load
+    assert load is not None
+    await desk.local.init("smollm2-135m")
+    desk.seen.clear()
+    desk.local._report(load, 0.5, {})
+    assert desk.seen == []
+    await old

@@ -297,8 +297,8 @@ async def test_both_breakers_open() -> None:
     await asyncio.sleep(30)
 
 
-def test_a_leg_that_cannot_be_walked() -> None:
-    """Status can be asked outside of any loop."""
+def test_the_status_outside_of_a_loop() -> None:
+    """Status can be asked outside of any loop, with a breaker open too."""
 
     async def build() -> Any:
         return Desk()
@@ -306,3 +306,6 @@ def test_a_leg_that_cannot_be_walked() -> None:
     desk = asyncio.run(build())
     assert desk.hybrid.get_status()["breaker"] == {"local": "closed", "cloud": "closed"}
     assert type(desk.local.unavailable()) is LocalUnavailableError
+    for _ in range(3):
+        desk.hybrid._health.breaker("cloud").failed()
+    assert desk.hybrid.get_status()["breaker"]["cloud"] == "open"
