@@ -27,8 +27,8 @@ class Family(Protocol):
         """Return x / sqrt(mean(x^2) + eps) * weight over the last axis."""
         ...
 
-    def gate(self, x: nn.Tensor) -> nn.Tensor:
-        """Return silu(first half) * second half of the last axis."""
+    def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
+        """Return silu(first half) * second half of x times the transposed matrix."""
         ...
 
     def last(self, x: nn.Tensor) -> nn.Tensor:

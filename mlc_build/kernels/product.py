@@ -18,9 +18,11 @@ quads (`float32x4`), which the graph makes by a view.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from tvm.script import tirx as T
+
+Kind = Literal["plain", "add", "gate"]
 
 ROWS = 16
 HALF = 4
@@ -39,11 +41,11 @@ def mask(j: Any) -> Any:
     return T.shift_left(T.uint32(15), T.cast(4 * j, "uint32"))
 
 
-def packed(tokens: int) -> Any:
-    """Return the inner part for 4-bit weights: `total` becomes `tokens` x 16 dot products."""
+def packed(tokens: int, span: int) -> Any:
+    """Return the inner part for 4-bit weights: `tokens` x 16 dot products are added to `total`."""
 
     @T.macro
-    def multiply(x, codes, scale, length, quads, rows, words, groups, token, row, total):
+    def multiply(x, codes, scale, length, quads, rows, words, groups, results, token, row, total):
         x1 = T.decl_buffer((length * quads,), "float32x4", data=x.data)
         codes1 = T.decl_buffer((rows * words,), "uint32", data=codes.data)
         scale1 = T.decl_buffer((rows * groups,), "float32", data=scale.data)
@@ -60,8 +62,8 @@ def packed(tokens: int) -> Any:
         for t in T.unroll(tokens):
             at_x[t] = T.min(token + t, length - 1) * quads
         for r in T.unroll(ROWS):
-            at_code[r] = T.min(row + r, rows - 1) * words
-            at_scale[r] = T.min(row + r, rows - 1) * groups
+            at_code[r] = source(row, r, span, results) * words
+            at_scale[r] = source(row, r, span, results) * groups
         for group in T.serial(groups):
             for i in T.unroll(tokens * ROWS):
                 part[i] = T.float32(0)
@@ -88,37 +90,44 @@ def packed(tokens: int) -> Any:
     return multiply
 
 
+def source(row: Any, r: Any, span: int, results: Any) -> Any:
+    """Return the matrix row behind a thread's r-th sum: results repeat every `span`, one block of rows further on."""
+    return T.min(row + r % span, results - 1) + r // span * results
+
+
 @cache
-def product(tokens: int, *, residual: bool) -> Any:
+def product(tokens: int, kind: Kind) -> Any:
     """Return a kernel for x `(1, n, columns)` as quads, 4-bit weights `(rows, columns / 8)` and scales `(rows, columns / 32)`.
 
     Args:
         tokens: rows of x that one thread takes; a weight is unpacked once for all of them.
-        residual: take a tensor of the result's shape as fourth argument and add it.
+        kind: `plain`; `add`, which takes a tensor of the result's shape as fourth argument and adds it; `gate`, which makes half
+            as many results, silu(a row of the first half) * the row of the second.
 
     """
-    multiply, first = packed(tokens), start(residual=residual)
+    span = ROWS // 2 if kind == "gate" else ROWS
+    multiply, first = packed(tokens, span), start(residual=kind == "add")
 
     @T.macro
-    def run(a, b, c, y, add, length, quads, rows, words, groups):
+    def run(a, b, c, y, add, length, quads, rows, words, groups, results):
         for tile in T.thread_binding((length + tokens - 1) // tokens, thread="blockIdx.y"):
-            for block in T.thread_binding((rows + ROWS * WORKGROUP - 1) // (ROWS * WORKGROUP), thread="blockIdx.x"):
+            for block in T.thread_binding((results + span * WORKGROUP - 1) // (span * WORKGROUP), thread="blockIdx.x"):
                 for thread in T.thread_binding(WORKGROUP, thread="threadIdx.x"):
                     with T.sblock("product"):
                         T.reads()
                         T.writes()
                         total = T.sblock_alloc_buffer((tokens * ROWS,), "float32", scope="local")
                         token: T.let[T.int32] = tile * tokens
-                        row: T.let[T.int32] = (block * WORKGROUP + thread) * ROWS
-                        if row < rows:
+                        row: T.let[T.int32] = (block * WORKGROUP + thread) * span
+                        if row < results:
                             for t in T.unroll(tokens):
                                 for r in T.unroll(ROWS):
                                     total[t * ROWS + r] = first(add, T.min(token + t, length - 1), T.min(row + r, rows - 1))
-                            multiply(a, b, c, length, quads, rows, words, groups, token, row, total)
+                            multiply(a, b, c, length, quads, rows, words, groups, results, token, row, total)
                             for t in T.unroll(tokens):
-                                for r in T.unroll(ROWS):
-                                    if token + t < length and row + r < rows:
-                                        y[0, token + t, row + r] = total[t * ROWS + r]
+                                for r in T.unroll(span):
+                                    if token + t < length and row + r < results:
+                                        y[0, token + t, row + r] = outcome(kind, total, t * ROWS + r, span)
 
     @T.prim_func(private=True, s_tir=True)
     def added(a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle):
@@ -129,19 +138,26 @@ def product(tokens: int, *, residual: bool) -> Any:
         scale = T.match_buffer(c, (rows, groups), "float32")
         add = T.match_buffer(d, (1, length, rows), "float32")
         y = T.match_buffer(e, (1, length, rows), "float32")
-        run(x, codes, scale, y, add, length, quads, rows, words, groups)
+        run(x, codes, scale, y, add, length, quads, rows, words, groups, rows)
 
     @T.prim_func(private=True, s_tir=True)
-    def plain(a: T.handle, b: T.handle, c: T.handle, e: T.handle):
+    def alone(a: T.handle, b: T.handle, c: T.handle, e: T.handle):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
-        length, quads, rows, words, groups = T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
+        length, quads, rows, words, groups, results = T.int32(), T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
         x = T.match_buffer(a, (1, length, quads), "float32x4")
         codes = T.match_buffer(b, (rows, words), "uint32")
         scale = T.match_buffer(c, (rows, groups), "float32")
-        y = T.match_buffer(e, (1, length, rows), "float32")
-        run(x, codes, scale, y, y, length, quads, rows, words, groups)
+        y = T.match_buffer(e, (1, length, results), "float32")
+        run(x, codes, scale, y, y, length, quads, rows, words, groups, results)
 
-    return added if residual else plain
+    return added if kind == "add" else alone
+
+
+def outcome(kind: Kind, total: Any, at: Any, span: int) -> Any:
+    """Return the result that the sum at `at`, or it and its partner, stands for."""
+    if kind == "gate":
+        return total[at] / (T.float32(1) + T.exp(-total[at])) * total[at + span]
+    return total[at]
 
 
 @cache

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hybr.mlc_build.model.config import ModelConfig
     from hybr.mlc_build.model.llama import Matrix, Norm
 
+    from .product import Kind
+
 TILE = 2
 """Tokens of a prefill that share one unpacking; more is hardly faster, and slower to compile."""
 
@@ -34,19 +36,24 @@ class Software(Stock):
         tile = 1 if x.shape[1] == 1 else TILE
         weights = [matrix.q_weight, matrix.q_scale] if matrix.quantised else [quads(matrix.weight)]
         args = [quads(x), *weights, *([] if residual is None else [residual])]
-        make = product.product if matrix.quantised else product.whole
-        name = f"product_{tile}" if residual is None else f"product_add_{tile}"
-        return _call(name, make(tile, residual=residual is not None), args, (1, x.shape[1], matrix.rows))
+        kind: Kind = "plain" if residual is None else "add"
+        make = product.product(tile, kind) if matrix.quantised else product.whole(tile, residual=residual is not None)
+        return _call(f"product_{kind}_{tile}", make, args, (1, x.shape[1], matrix.rows))
+
+    def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
+        """See Family."""
+        tile = 1 if x.shape[1] == 1 else TILE
+        shape = (1, x.shape[1], matrix.rows // 2)
+        if not matrix.quantised:
+            return _call("gate", plain.gate(), [self.linear(x, matrix)], shape)
+        args = [quads(x), matrix.q_weight, matrix.q_scale]
+        return _call(f"product_gate_{tile}", product.product(tile, "gate"), args, shape)
 
     def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
         """See Family."""
         shape = (1, x.shape[1], x.shape[2] // 4)
         made = _call("normalise", plain.normalise(norm.eps), [quads(x), quads(norm.weight)], shape, "float32x4")
         return view(made, x.shape, "float32")
-
-    def gate(self, x: nn.Tensor) -> nn.Tensor:
-        """See Family."""
-        return _call("gate", plain.gate(), [x], (1, x.shape[1], x.shape[2] // 2))
 
     def last(self, x: nn.Tensor) -> nn.Tensor:
         """See Family."""

@@ -62,16 +62,16 @@ class Stock:
         """See Family."""
         return nn.op.rms_norm(x, norm.weight, axes=[-1], epsilon=norm.eps)
 
-    def gate(self, x: nn.Tensor) -> nn.Tensor:
+    def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
         """See Family."""
 
-        def gated(x: te.Tensor) -> te.Tensor:
+        def silu_times(x: te.Tensor) -> te.Tensor:
             half = x.shape[2] // 2
             return te.compute(
                 (1, x.shape[1], half), lambda b, i, j: x[b, i, j] / (1 + te.exp(-x[b, i, j])) * x[b, i, j + half], name="gate"
             )
 
-        return nn.op.tensor_expr_op(gated, "gate", [x])
+        return nn.op.tensor_expr_op(silu_times, "gate", [self.linear(x, matrix)])
 
     def last(self, x: nn.Tensor) -> nn.Tensor:
         """See Family."""

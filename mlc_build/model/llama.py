@@ -69,7 +69,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: nn.Tensor, residual: nn.Tensor) -> nn.Tensor:
         """Return residual + feed_forward(x)."""
-        return self.kernels.linear(self.kernels.gate(self.kernels.linear(x, self.gate_up_proj)), self.down_proj, residual)
+        return self.kernels.linear(self.kernels.gated(x, self.gate_up_proj), self.down_proj, residual)
 
 
 class Layer(nn.Module):
