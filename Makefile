@@ -21,7 +21,7 @@ bench: setup-test
 	@$(PY) tests/bench/run.py $(ONLY)
 
 screenshots: setup-test
-	@$(PY) -m pytest tests/e2e -k screenshot
+	@HYBR_SCREENSHOTS=1 $(PY) -m pytest -q tests/e2e -k screenshots
 
 setup:
 	@python3 server/bootstrap.py run
