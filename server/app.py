@@ -57,6 +57,7 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/models/{id}/{rev}/{path:path}", Raw(parts.models.file), methods=["GET"]),
         Route("/v1/models", parts.relay.models, methods=["GET"]),
         Route("/v1/chat/completions", Raw(parts.relay.completions), methods=["POST"]),
+        Route("/api/providers", parts.status.providers, methods=["GET"]),
         Route("/api/preferences", parts.preferences.read, methods=["GET"]),
         Route("/api/preferences", parts.preferences.write, methods=["PUT"]),
     ]
@@ -71,7 +72,8 @@ async def no_icon(request: Request) -> Response:  # noqa: ARG001
 
 async def envelope(request: Request, error: HybrError) -> Response:  # noqa: ARG001
     """Answer with our own error."""
-    return JSONResponse(error.envelope(), status_code=error.status)
+    headers = None if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return JSONResponse(error.envelope(), status_code=error.status, headers=headers)
 
 
 async def http_error(request: Request, error: HTTPException) -> Response:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hybr.server import paths
 from hybr.server.errors import ConfigError
+from hybr.server.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,8 @@ class Settings:
     """Everything the server can be told.
 
     `build` starts the model builds in the background; `warm` starts llama.cpp as soon as its weights are there instead
-    of at the first request; `drain` is how long, in seconds, running answers may take to end at shutdown.
+    of at the first request; `upstreams` are the providers behind a network; `drain` is how long, in seconds, running answers
+    may take to end at shutdown.
     """
 
     host: str = "127.0.0.1"
@@ -30,6 +32,7 @@ class Settings:
     build: bool = True
     warm: bool = True
     drain: int = 3
+    upstreams: Upstreams = field(default_factory=Upstreams)
     home: Path = field(default_factory=paths.home)
     data: Path = field(default_factory=paths.data)
 

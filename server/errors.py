@@ -11,7 +11,9 @@
     ├── RefusedError              403: another site's page, or a host we do not answer for
     └── UpstreamError        502: who we asked failed
         ├── UnavailableError      503: not there yet, try again
-        └── SlowUpstreamError          504
+        ├── SlowUpstreamError          504
+        ├── LimitedError          429: the provider's limit, with its Retry-After
+        └── DeniedError           502: the operator must mend it (key, quota, address), trying again does not
 
 On the wire each is `{"error": {"type", "code", "message", "field"?, "retryable", "attempts"}}`. Nothing in a message may come
 unread from an upstream: its text can hold a key or markup.
@@ -33,6 +35,7 @@ class HybrError(Exception):
     status: ClassVar[int] = 500
     exit: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
+    retry_after: int | None = None  # seconds, where whoever refused said it
 
     def __init__(
         self, message: str, *, code: str, field: str | None = None, remedy: str | None = None, attempts: int = 0
@@ -134,3 +137,16 @@ class SlowUpstreamError(UpstreamError):
 
     type = "timeout_error"
     status = 504
+
+
+class LimitedError(UpstreamError):
+    """The provider takes no more requests for a while."""
+
+    type = "rate_limit_error"
+    status = 429
+
+
+class DeniedError(UpstreamError):
+    """The provider will go on refusing until the operator changes something."""
+
+    retryable = False

@@ -21,7 +21,7 @@ from hybr.server import chat
 from hybr.server.errors import HybrError, NotFoundError, RequestError, TooLargeError, UnavailableError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -34,13 +34,20 @@ BODY = 4 * 1024 * 1024
 BODY_SECONDS = 30.0  # a body that comes slower is no client of ours (uvicorn waits for ever)
 EVENT = 1024 * 1024
 ANSWER = 16 * 1024 * 1024
+LISTED = 12  # models named in a refusal; a provider can have hundreds
 
 
 class Relay:
-    """The chat surface over `providers`, in the order in which their models are offered."""
+    """The chat surface over `providers`, in the order in which their models are offered.
 
-    def __init__(self, providers: Sequence[Provider]) -> None:
+    `default` is the model for requests that name none, when it is not the first; `missing` says of providers that are known but
+    not set up what they lack.
+    """
+
+    def __init__(self, providers: Sequence[Provider], default: str = "", missing: Mapping[str, str] | None = None) -> None:
         self.providers = providers
+        self.preferred = default
+        self.missing = missing or {}
         self.stopping = False
         self._working: set[asyncio.Task[None]] = set()
 
@@ -52,7 +59,8 @@ class Relay:
 
     async def models(self, request: Request) -> JSONResponse:  # noqa: ARG002
         """Answer `/v1/models`: what can be asked for, the default first."""
-        data = [model.wire() for provider in self.providers for model in provider.models()]
+        offered = [model for provider in self.providers for model in provider.models()]
+        data = [model.wire() for model in sorted(offered, key=lambda model: model.id != self.preferred)]
         return JSONResponse({"object": "list", "data": data})
 
     async def completions(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +99,7 @@ class Relay:
 
     def default(self) -> str:
         """Return the model for a request that names none."""
-        return next((model.id for provider in self.providers for model in provider.models()), "")
+        return self.preferred or next((model.id for provider in self.providers for model in provider.models()), "")
 
     def find(self, model: str) -> Provider:
         """Return who answers for `model`. Raises NotFoundError naming what there is, UnavailableError when there is nothing."""
@@ -101,7 +109,13 @@ class Relay:
         for name, provider in available:
             if name == model:
                 return provider
-        names = ", ".join(name for name, _ in available)
+        for provider in self.providers:
+            if provider.takes(model):
+                return provider
+        if lacks := self.missing.get(model.partition("/")[0]):
+            text = f"{model!r} cannot be asked: this server has {lacks}"
+            raise NotFoundError(text, code="provider_not_configured", field="model")
+        names = ", ".join([name for name, _ in available[:LISTED]] + ["..."] * (len(available) > LISTED))
         raise NotFoundError(f"no model {model!r} here; there is: {names}", code="model_not_found", field="model")
 
 

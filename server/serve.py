@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hybr.server import upstreams
 from hybr.server.config import Settings, switch
 from hybr.server.errors import PortTakenError
 
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from hybr.server.models import Models
     from hybr.server.preferences import Preferences
     from hybr.server.providers.house import House
+    from hybr.server.providers.remote import Remote
     from hybr.server.relay import Relay
     from hybr.server.site import Site
+    from hybr.server.status import Status
     from hybr.server.store.database import Database
 
 HOUSE = "smollm2-135m"  # the catalogue's model that answers for the cloud side
@@ -41,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     switch("HYBR_AUTH", default=True)  # loopback only in this version, so "off" is allowed and changes nothing yet
     build = not args.no_build and switch("HYBR_BUILD", default=True)
-    settings = Settings(host=args.host, port=args.port, build=build)
+    settings = Settings(host=args.host, port=args.port, build=build, upstreams=upstreams.read(os.environ))
     return listen(settings)
 
 
@@ -96,15 +100,21 @@ class Parts:
     database: Database
     preferences: Preferences
     boot: Boot
+    remotes: list[Remote]
+    status: Status
 
     def start(self, address: str) -> None:
         """Begin to prepare what is missing."""
         self.boot.start(address)
+        for remote in self.remotes:
+            remote.start()
 
     async def stop(self) -> None:
         """Leave nothing running behind."""
         await self.boot.stop()
         await self.house.stop()
+        for remote in self.remotes:
+            await remote.stop()
         await self.database.close()
 
 
@@ -114,16 +124,22 @@ def assemble(settings: Settings) -> Parts:
     from hybr.server.boot import Boot
     from hybr.server.models import Models
     from hybr.server.preferences import Preferences
+    from hybr.server.providers import registry
     from hybr.server.providers.house import House
     from hybr.server.relay import Relay
     from hybr.server.site import Site
+    from hybr.server.status import Status
     from hybr.server.store.database import Database
 
     chosen = catalogue.find(HOUSE)
     house = House(id=chosen.id, title=chosen.name, context=chosen.context)
     site, models, database = Site(), Models(settings.home / "models", catalogue.entries), Database(settings.data)
     boot = Boot(site, house, models, build=settings.build, warm=settings.warm, say=say)
-    return Parts(site, models, house, Relay([house]), database, Preferences(database), boot)
+    told = settings.upstreams
+    remotes = [registry.remote(upstream) for upstream in told.configured]
+    relay = Relay([*remotes, house], told.default, told.missing)  # the house stands in for the cloud, so it comes after it
+    status = Status([*remotes, house], told.missing)
+    return Parts(site, models, house, relay, database, Preferences(database), boot, remotes, status)
 
 
 def say(text: str) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Model:
     """A model that can be asked for by `id`.
 
-    `context` is its window in tokens; `prefill` says that it goes on from an assistant's turn that comes last.
+    `context` is its window in tokens, 0 where that is not known; `prefill` says that it goes on from an assistant's turn that
+    comes last.
     """
 
     id: str
@@ -58,10 +59,15 @@ class Answer:
 class Provider(Protocol):
     """Someone who answers chat calls."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The short name, for headers and reports."""
 
     def models(self) -> Sequence[Model]:
         """Return what can be asked for now or shortly, the best first. Never waits."""
+
+    def takes(self, model: str) -> bool:
+        """Say whether a model that is not listed is this provider's to judge."""
 
     def open(self, call: Call) -> AbstractAsyncContextManager[Answer]:
         """Send `call` and yield the answer once its first bytes are there.

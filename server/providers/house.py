@@ -70,6 +70,16 @@ class House:
         """Return the one model."""
         return [Model(self.id, self.title, self.context, self.name, prefill=True)]
 
+    def takes(self, model: str) -> bool:  # noqa: ARG002
+        """Say no: there is the one model."""
+        return False
+
+    def report(self) -> dict[str, Any]:
+        """Return what `/api/providers` says."""
+        failed = self.llama.state == "failed"
+        reason = self.llama.notice or None
+        return {"name": self.name, "kind": "house", "available": not failed, "reason": reason, "models": 1}
+
     async def stop(self) -> None:
         """End the child and the connections to it."""
         for task in list(self._reapers):

@@ -44,6 +44,10 @@ class Scripted:
         """Return one model."""
         return [Model("m", "M", 100, self.name)]
 
+    def takes(self, model: str) -> bool:
+        """Take no other model."""
+        return False
+
     @contextlib.asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[Answer]:
         """Begin, and note the end."""

@@ -1,0 +1,182 @@
+"""A provider's language: how a call is put to it, and how what it streams becomes OpenAI's chunks.
+
+A `Dialect` is pure: no socket, no clock but a chunk's `created`. A `Reader` gets one stream's decoded events in order and gives
+chunks at once, never holding text back. It notes the finish reason and usage; `Stream` says these at the end, and says them only
+when the provider did: a stream without a finish reason was cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from hybr.server.errors import UpstreamError
+from hybr.server.providers.sse import Decoder, OverflowingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hybr.server.providers.base import Call, Model
+    from hybr.server.secret import Secret
+
+WORD = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")  # a provider's own name for what went wrong, harmless to show
+DONE = b"data: [DONE]\n\n"
+
+
+def no_constant(name: str) -> NoReturn:
+    """Refuse NaN and the infinities, which no JSON reader of a client takes."""
+    raise ValueError(name)
+
+
+DECODER = json.JSONDecoder(parse_constant=no_constant)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is sent: the path under the provider's base URL, and the JSON body."""
+
+    path: str
+    body: dict[str, Any]
+
+
+class Dialect(Protocol):
+    """One wire format."""
+
+    listing: str
+
+    def headers(self, key: Secret | None) -> dict[str, str]:
+        """Return the headers that every request of this provider carries. The key is here and never in a path."""
+
+    def question(self, call: Call, model: str) -> Question:
+        """Return `call` for the provider's `model`. Raises RequestError for what this format cannot say."""
+
+    def reader(self, model: str) -> Reader:
+        """Return a reader for one answer, whose chunks name `model`."""
+
+    def listed(self, body: Any) -> Sequence[Model]:
+        """Return the chat models of the provider's own list. Raises KeyError, TypeError or ValueError for another shape."""
+
+
+class Reader:
+    """The state of one answer. `over` once the provider said that it is."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.id = f"chatcmpl-{secrets.token_hex(12)}"
+        self.created = int(time.time())
+        self.finish: str | None = None
+        self.usage: dict[str, Any] | None = None
+        self.over = False
+        self.extra: dict[str, Any] = {}  # what else the last chunk tells
+
+    def read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the chunks that one event makes. Raises BrokenError."""
+        raise NotImplementedError
+
+    def chunk(self, delta: dict[str, Any], finish: str | None = None, **fields: Any) -> dict[str, Any]:
+        """Return one chunk."""
+        return {**self.head(), "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **fields}
+
+    def head(self) -> dict[str, Any]:
+        """Return what every chunk of this answer has."""
+        return {"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model}
+
+
+class Stream:
+    """One answer's bytes, from the provider's to ours. `usage` says whether the client wants a usage chunk.
+
+    After each `feed` and `end`: `over` when the answer is whole, `failure` when it never will be. The bytes returned with a
+    failure came before it and still belong to the client.
+    """
+
+    def __init__(self, name: str, reader: Reader, *, usage: bool) -> None:
+        self.name = name
+        self.reader = reader
+        self.usage = usage
+        self.over = False
+        self.failure: UpstreamError | None = None
+        self._decoder = Decoder()
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return our bytes for what `piece` completes."""
+        try:
+            return self._take(self._decoder.feed(piece))
+        except OverflowingError:
+            self._fail("sent an event without an end", "bad_stream")
+            return b""
+
+    def end(self) -> bytes:
+        """Return the last bytes after the provider closed its stream, whose last event may lack its line end."""
+        last = self._take(self._decoder.flush())
+        return last if self.over or self.failure else last + self._close()
+
+    def _take(self, events: list[str]) -> bytes:
+        out = bytearray()
+        for data in events:
+            try:
+                self._read(data, out)
+            except BrokenError as error:
+                why = f" ({error.kind})" if WORD.fullmatch(error.kind) else ""
+                self._fail(f"failed in mid-answer{why}", "failed_midway")
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+                self._fail("sent an event that cannot be read", "bad_stream")
+            if self.failure or self.over:
+                break
+        return bytes(out)
+
+    def _read(self, data: str, out: bytearray) -> None:
+        if data.strip() == "[DONE]":
+            self.reader.over = True
+        else:
+            event = DECODER.decode(data)
+            if not isinstance(event, dict):
+                raise TypeError
+            for chunk in self.reader.read(event):
+                out += frame(chunk)
+        if self.reader.over:
+            out += self._close()
+
+    def _close(self) -> bytes:
+        if self.reader.finish is None:
+            self._fail("ended its answer before the end", "stream_cut")
+            return b""
+        self.over = True
+        last = frame(self.reader.chunk({}, self.reader.finish))
+        if self.usage and self.reader.usage is not None:
+            last += frame({**self.reader.head(), "choices": [], "usage": self.reader.usage, **self.reader.extra})
+        return last + DONE
+
+    def _fail(self, what: str, code: str) -> None:
+        self.failure = UpstreamError(f"{self.name} {what}", code=code, attempts=1)
+
+
+class BrokenError(Exception):
+    """The provider said that it failed; `kind` is its word for it."""
+
+    def __init__(self, kind: object = "") -> None:
+        super().__init__()
+        self.kind = str(kind)
+
+
+def frame(chunk: dict[str, Any]) -> bytes:
+    """Return one chunk as an event. ASCII only, so no later cut can hurt a character."""
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+def count(value: Any) -> int:
+    """Return a token count that a provider gave, 0 where it gave none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def spent(prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> dict[str, Any]:
+    """Return OpenAI's usage object."""
+    usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    if cached:
+        usage["prompt_tokens_details"] = {"cached_tokens": cached}
+    if reasoning:
+        usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return usage

@@ -1,0 +1,163 @@
+"""OpenAI's chat completions, as OpenAI and everybody who imitates it speak it.
+
+What goes out is the checked request with the names that this upstream knows; what comes back is read and put together anew from
+the fields we know, because an upstream's bytes are data: what a client might take for more than an answer ends here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hybr.server.providers.base import Model
+from hybr.server.providers.content import check_images
+from hybr.server.providers.dialect import WORD, BrokenError, Question, Reader, count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hybr.server.providers.base import Call
+    from hybr.server.secret import Secret
+    from hybr.server.upstreams import Upstream
+
+CHAT = re.compile(r"(gpt-|chatgpt-|o\d).*")
+OTHER = re.compile(r".*(audio|realtime|image|tts|transcribe|search|embedding|moderation|instruct|codex|-pro\b|deep-research).*")
+FAILED = {"error", "insufficient_system_resource"}  # OpenRouter's and DeepSeek's words for an answer that broke off
+ENDS = {"eos": "stop", "model_length": "length"}  # what Together and Mistral call OpenAI's
+
+
+class OpenAI:
+    """The dialect, with the upstream's peculiarities."""
+
+    listing = "/models"
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+
+    def headers(self, key: Secret | None) -> dict[str, str]:
+        """Return the key as a bearer, or in the header the upstream wants."""
+        if key is None:
+            return {}
+        return {self.upstream.auth: key.reveal()} if self.upstream.auth else {"authorization": f"Bearer {key.reveal()}"}
+
+    def question(self, call: Call, model: str) -> Question:
+        """Return the body with this upstream's names."""
+        shape = self.upstream
+        check_images(call, remote=shape.remote_images)
+        body = {**call.body, "model": model, "stream": True, "stream_options": {"include_usage": True}}
+        most = [body.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in body]
+        if most:
+            body[shape.limit] = most[-1]
+        if shape.name != "openai":  # the role is OpenAI's own; others know its elder
+            body["messages"] = [elder(message) for message in body["messages"]]
+        for name in shape.drop:
+            body.pop(name, None)
+        return Question("/chat/completions", {shape.rename.get(name, name): value for name, value in body.items()})
+
+    def reader(self, model: str) -> Reader:
+        """Return a reader."""
+        return Chunks(model)
+
+    def listed(self, body: Any) -> list[Model]:
+        """Return the models, with what OpenRouter and others add."""
+        names = [entry for entry in body["data"] if self.upstream.fits(entry["id"])]
+        if self.upstream.name == "openai":  # lists everything it has, and says of none what it is for
+            names = [entry for entry in names if CHAT.fullmatch(entry["id"]) and not OTHER.fullmatch(entry["id"])]
+        return [self._model(entry) for entry in names]
+
+    def _model(self, entry: dict[str, Any]) -> Model:
+        shape, name = self.upstream, entry["id"]
+        context = next((count(entry.get(word)) for word in ("context_length", "max_model_len") if count(entry.get(word))), 0)
+        takes = (entry.get("architecture") or {}).get("input_modalities") or ()
+        able = entry.get("supported_parameters") or ()
+        return Model(
+            f"{shape.name}/{name}",
+            str(entry.get("name") or name)[:100],
+            context or shape.context,
+            shape.name,
+            tools=shape.tools or "tools" in able,
+            images=shape.images or "image" in takes,
+            created=count(entry.get("created")),
+        )
+
+
+def elder(message: dict[str, Any]) -> dict[str, Any]:
+    """Return the message with `system` for `developer`."""
+    return {**message, "role": "system"} if message["role"] == "developer" else message
+
+
+class Chunks(Reader):
+    """Reads chunks and makes them anew."""
+
+    def read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the event's chunk when it says anything."""
+        if event.get("error"):
+            error = event["error"]
+            raise BrokenError((error.get("type") or error.get("code")) if isinstance(error, dict) else "")
+        if isinstance(event.get("usage"), dict):
+            self.usage = usage(event["usage"])
+        if isinstance(event.get("timings"), dict):  # llama.cpp's rates, which the page shows
+            self.extra = {"timings": numbers(event["timings"])}
+        for choice in event.get("choices") or ():
+            if choice.get("index", 0) != 0:
+                continue
+            if finish := choice.get("finish_reason"):
+                self._finish(str(finish))
+            delta = clean(choice.get("delta") or {})
+            logprobs = choice.get("logprobs")
+            if delta or logprobs:
+                yield self.chunk(delta) if not logprobs else self._with(delta, logprobs)
+
+    def _with(self, delta: dict[str, Any], logprobs: Any) -> dict[str, Any]:
+        chunk = self.chunk(delta)
+        chunk["choices"][0]["logprobs"] = {"content": list(logprobs["content"] or ())}
+        return chunk
+
+    def _finish(self, finish: str) -> None:
+        if finish in FAILED or not WORD.fullmatch(finish):
+            raise BrokenError(finish)
+        self.finish = ENDS.get(finish, finish)
+
+
+def clean(delta: dict[str, Any]) -> dict[str, Any]:
+    """Return the delta's known fields."""
+    found: dict[str, Any] = {}
+    if delta.get("role") == "assistant":
+        found["role"] = "assistant"
+    if isinstance(delta.get("content"), str):
+        found["content"] = delta["content"]
+    if isinstance(delta.get("refusal"), str):
+        found["refusal"] = delta["refusal"]
+    thought = delta.get("reasoning_content") or delta.get("reasoning")  # DeepSeek's and vLLM's name, OpenRouter's and Groq's
+    if isinstance(thought, str):
+        found["reasoning_content"] = thought
+    if delta.get("tool_calls"):
+        found["tool_calls"] = [tool(piece, place) for place, piece in enumerate(delta["tool_calls"])]
+    return found
+
+
+def tool(piece: dict[str, Any], place: int) -> dict[str, Any]:
+    """Return one piece of a tool call; who leaves the index out sends whole calls."""
+    index = piece.get("index")
+    function = piece.get("function") or {}
+    said = {word: str(function[word]) for word in ("name", "arguments") if function.get(word) is not None}
+    found: dict[str, Any] = {"index": index if isinstance(index, int) else place, "function": said}
+    if piece.get("id"):
+        found |= {"id": str(piece["id"]), "type": "function"}
+    return found
+
+
+def usage(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the counts, their details, and OpenRouter's cost in dollars."""
+    words = ("prompt_tokens", "completion_tokens", "total_tokens")
+    found: dict[str, Any] = {word: count(given.get(word)) for word in words}
+    for word in ("prompt_tokens_details", "completion_tokens_details"):
+        if isinstance(given.get(word), dict):
+            found[word] = {name: value for name, value in given[word].items() if count(value)}
+    cost = given.get("cost")
+    return {**found, "cost": cost} if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0 else found
+
+
+def numbers(given: dict[str, Any]) -> dict[str, float]:
+    """Return what in `given` is a number."""
+    return {name: value for name, value in given.items() if isinstance(value, int | float)}

@@ -1,0 +1,290 @@
+"""A provider behind a network: one `Upstream` of the configuration, spoken to in its dialect over aiohttp.
+
+The destination is the configuration's and nobody else's: redirects are not followed, proxies of the environment are not used, no
+header of the answer goes to the client. The provider is always asked for a stream, so that leaving cancels it in every phase.
+Nothing here repeats a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from hybr.server.errors import DeniedError, HybrError, NotFoundError, SlowUpstreamError, UpstreamError
+from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.providers.dialect import Stream
+from hybr.server.providers.refusals import refusal
+from hybr.server.providers.whole import whole
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from hybr.server.providers.dialect import Dialect
+    from hybr.server.upstreams import Upstream
+
+log = logging.getLogger("hybr.upstream")
+
+REFUSAL = 64 * 1024  # bytes of an error's body that are looked at
+LISTING = 8 * 1024 * 1024
+ANSWER = 64 * 1024 * 1024  # bytes of one streamed answer
+FRESH = 3600.0  # seconds between looks at a provider's list of models
+AGAIN = 60.0  # after a look that failed
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds we wait: for a connection, the first byte, between two reads, for the whole answer, for a list of models."""
+
+    connect: float = 10
+    first: float = 120
+    idle: float = 60
+    total: float = 900
+    listing: float = 15
+
+
+@dataclass
+class Remote:
+    """The provider. `problem` says what went wrong last, empty when it answered; `suspect` that its key was refused."""
+
+    upstream: Upstream
+    dialect: Dialect
+    patience: Patience = field(default_factory=Patience)
+    problem: str = ""
+    suspect: bool = False
+    _known: Sequence[Model] = ()
+    _session: aiohttp.ClientSession | None = None
+    _watch: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that its models' ids begin with."""
+        return self.upstream.name
+
+    def models(self) -> Sequence[Model]:
+        """Return the configured models, else the provider's own list, else the one default; the default first."""
+        own = [self._model(name) for name in self.upstream.models]
+        default = self.upstream.default
+        found = own or list(self._known) or ([self._model(default)] if default else [])
+        return sorted(found, key=lambda model: model.id != f"{self.name}/{default}")
+
+    def takes(self, model: str) -> bool:
+        """Say whether the id is one of ours: also one that no list has, for lists lag behind."""
+        return model.startswith(f"{self.name}/")
+
+    def _model(self, name: str) -> Model:
+        known = {model.id: model for model in self._known}
+        shape = self.upstream
+        plain = Model(f"{self.name}/{name}", name, shape.context, self.name, tools=shape.tools, images=shape.images)
+        return known.get(plain.id, plain)
+
+    def report(self) -> dict[str, Any]:
+        """Return what `/api/providers` says. No address: it can name a machine of the operator's network."""
+        available = not self.suspect
+        return {
+            "name": self.name,
+            "kind": self.upstream.kind,
+            "available": available,
+            "reason": self.problem or None,
+            "models": len(self.models()),
+        }
+
+    def start(self) -> None:
+        """Begin to keep the list of models."""
+        self._watch = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """End the watching and the connections."""
+        if self._watch:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        if self._session:
+            await self._session.close()
+
+    async def _keep(self) -> None:
+        while True:  # noqa: ASYNC110  a clock, not a condition
+            await asyncio.sleep(FRESH if await self.refresh() else AGAIN)
+
+    async def refresh(self) -> bool:
+        """Read the provider's list of models and say whether that worked."""
+        try:
+            async with asyncio.timeout(self.patience.listing):
+                body = await self._list()
+            self._known = [model for model in self.dialect.listed(body) if len(model.id) < 200]
+        except (HybrError, TimeoutError, aiohttp.ClientError, KeyError, TypeError, ValueError, AttributeError) as error:
+            self._note(error if isinstance(error, HybrError) else UpstreamError(f"{self.name} gives no list", code="no_list"))
+            return False
+        self.problem, self.suspect = "", False
+        return True
+
+    async def _list(self) -> Any:
+        headers = self._headers()
+        async with self._http().get(self._url(self.dialect.listing), headers=headers, allow_redirects=False) as response:
+            raw = await bounded(response, LISTING)
+            if response.status != 200:
+                raise refusal(self.name, response.status, response.headers, raw[:REFUSAL], self.upstream.key)
+        return json.loads(raw)
+
+    @asynccontextmanager
+    async def open(self, call: Call) -> AsyncIterator[Answer]:
+        """Send `call`; see `Provider.open`."""
+        model = call.model.removeprefix(f"{self.name}/")
+        if not self.upstream.fits(model):
+            raise NotFoundError(f"{self.name} cannot have a model of that name", code="model_not_found", field="model")
+        question = self.dialect.question(call, model)
+        wanted = not call.stream or bool((call.body.get("stream_options") or {}).get("include_usage"))
+        stream = Stream(self.name, self.dialect.reader(f"{self.name}/{model}"), usage=wanted)
+        reading = Reading(stream, self.patience)
+        try:
+            response = await self._send(self._url(question.path), json.dumps(question.body).encode(), reading)
+            try:
+                first = await reading.first(response)
+                self.problem, self.suspect = "", False
+                chunks = reading.chunks(first, response)
+                yield Answer(chunks if call.stream else whole(chunks, 1))
+            finally:
+                if not stream.over:
+                    response.close()  # cuts the connection, and with it the generation
+                response.release()
+        except UpstreamError as error:
+            self._note(error)
+            raise
+
+    async def _send(self, url: str, body: bytes, reading: Reading) -> aiohttp.ClientResponse:
+        headers = {**self._headers(), "content-type": "application/json"}
+        with reading.failures():
+            async with asyncio.timeout_at(reading.deadline_first):
+                response = await self._http().post(url, data=body, headers=headers, allow_redirects=False)
+                try:
+                    await self._check(response)
+                except BaseException:
+                    response.close()
+                    raise
+        return response
+
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
+        """Raise unless the answer is a stream of events."""
+        if response.status != 200:
+            raw = await bounded(response, REFUSAL)
+            raise refusal(self.name, response.status, response.headers, raw, self.upstream.key)
+        check_encoding(self.name, response)
+        kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+        if kind != "text/event-stream":
+            raise UpstreamError(f"{self.name} did not answer with a stream", code="bad_answer", attempts=1)
+
+    def _headers(self) -> dict[str, str]:
+        return {**self.dialect.headers(self.upstream.key), "accept-encoding": "identity", "user-agent": "hybr"}
+
+    def _url(self, path: str) -> str:
+        return f"{self.upstream.base_url}{path}"
+
+    def _note(self, error: HybrError) -> None:
+        """Keep what went wrong for the operator: our own words only."""
+        self.problem = error.message
+        self.suspect = self.suspect or error.code == "key_refused"
+        log.warning("%s: %s", self.name, error.code)
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.patience.connect),
+                trust_env=False,
+                auto_decompress=False,
+                read_bufsize=64 * 1024,
+            )
+        return self._session
+
+
+class Reading:
+    """One answer being read, with its clock."""
+
+    def __init__(self, stream: Stream, patience: Patience) -> None:
+        now = asyncio.get_running_loop().time()
+        self.stream = stream
+        self.patience = patience
+        self.deadline_first = now + patience.first
+        self.deadline = now + patience.total
+        self.begun = False
+        self.size = 0
+
+    def failures(self) -> Failures:
+        """Return a context in which the network's failures become ours."""
+        return Failures(self)
+
+    async def first(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the first bytes that mean something. Raises UpstreamError for a stream that fails before it says anything."""
+        with self.failures():
+            async with asyncio.timeout_at(self.deadline_first):
+                while not (out := await self._step(response)):
+                    pass
+        self.begun = True
+        return out
+
+    async def chunks(self, first: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """Yield the answer as it comes. Raises UpstreamError when it breaks off."""
+        yield first
+        while not self.stream.over:
+            if self.stream.failure:
+                raise self.stream.failure
+            with self.failures():
+                async with asyncio.timeout_at(min(self.deadline, asyncio.get_running_loop().time() + self.patience.idle)):
+                    out = await self._step(response)
+            if out:
+                yield out
+
+    async def _step(self, response: aiohttp.ClientResponse) -> bytes:
+        piece = await response.content.readany()
+        self.size += len(piece)
+        if self.size > ANSWER:
+            raise UpstreamError(f"{self.stream.name}'s answer is too long", code="answer_too_large", attempts=1)
+        out = self.stream.feed(piece) if piece else self.stream.end()
+        if self.stream.failure and not out:
+            raise self.stream.failure
+        return out
+
+
+class Failures:
+    """Turns what the network raises into our errors; their texts name the provider and no address."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        name, begun = self.reading.stream.name, self.reading.begun
+        if isinstance(error, TimeoutError):
+            what, code = ("stopped in mid-answer", "stream_stalled") if begun else ("did not answer in time", "timeout")
+            raise SlowUpstreamError(f"{name} {what}", code=code, attempts=1) from None
+        if isinstance(error, aiohttp.ClientSSLError):
+            raise DeniedError(f"{name}'s certificate is not to be trusted", code="bad_certificate", attempts=1) from None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise UpstreamError(f"{name} cannot be reached", code="unreachable", attempts=1) from None
+        if isinstance(error, aiohttp.ClientError | OSError | ValueError):
+            what, code = ("'s answer was cut off", "stream_cut") if begun else (" broke the connection", "connection_broken")
+            raise UpstreamError(f"{name}{what}", code=code, attempts=1) from None
+
+
+def check_encoding(name: str, response: aiohttp.ClientResponse) -> None:
+    """Raise for a compressed body: none was asked for, and a small one can unfold into gigabytes."""
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UpstreamError(f"{name} compressed its answer unasked", code="bad_encoding", attempts=1)
+
+
+async def bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return the first `most` bytes of a body."""
+    raw = bytearray()
+    async for chunk in response.content.iter_any():
+        raw += chunk
+        if len(raw) >= most:
+            break
+    return bytes(raw[:most])

@@ -1,0 +1,36 @@
+"""Our server in front of one fake, set up as an operator would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hybr.server.config import Settings
+from hybr.server.providers.remote import Patience
+from hybr.server.secret import Secret
+from hybr.server.serve import assemble
+from hybr.server.upstreams import PRESETS, Upstreams, make
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hybr.server.providers.remote import Remote
+    from hybr.server.serve import Parts
+
+QUICK = Patience(connect=2, first=2, idle=2, total=20, listing=2)
+
+
+def parts_of(folder: Path, name: str, address: str, key: str | None, patience: Patience = QUICK, **fields: Any) -> Parts:
+    """Return parts whose one remote provider is `name`, reached at `address`."""
+    base = PRESETS.get(name, {}).get("base_url", "https://x/v1")
+    path = "/" + base.split("/", 3)[3]
+    upstream = make(name, {"base_url": address + path, **fields}, Secret(key) if key else None)
+    settings = Settings(home=folder / "home", data=folder / "data", build=False, warm=False, upstreams=Upstreams((upstream,)))
+    parts = assemble(settings)
+    for remote in parts.remotes:
+        remote.patience = patience
+    return parts
+
+
+def remote_of(parts: Parts) -> Remote:
+    """Return the one remote."""
+    return parts.remotes[0]
