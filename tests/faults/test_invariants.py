@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lab.clock import VirtualLoop
 from lab.desk import Desk
 from lab.engine import Die, Fail, Lost, Sleep, Stall
@@ -64,6 +64,7 @@ class Asked:
     text: str = ""
     chunks: int = 0
     ends: list[Any] = field(default_factory=list)
+    slow: bool = False
     stopped_at: int | None = None
     walked: bool = False
 
@@ -82,7 +83,11 @@ class Asked:
 class Orchestrator(RuleBasedStateMachine):
     """See the module."""
 
-    @initialize(loaded=st.booleans(), mode=st.sampled_from(["local", "cloud"]), cut=st.sampled_from([0, 1, 5]))
+    @initialize(
+        loaded=st.sampled_from([True, True, True, False]),
+        mode=st.sampled_from(["local", "local", "cloud"]),
+        cut=st.sampled_from([0, 1, 5]),
+    )
     def begin(self, loaded: bool, mode: str, cut: int) -> None:
         """A page, perhaps with a model."""
         self.loop = VirtualLoop()
@@ -117,7 +122,7 @@ class Orchestrator(RuleBasedStateMachine):
     def script(self, side: str, args: dict[str, Any]) -> list[Any]:
         """Words with the question's number, and the fault of the day after some of them."""
         number = NUMBER.findall(str(args["messages"]))[0]
-        words: list[Any] = [f"{side}#{number} w{index} " for index in range(6)]
+        words: list[Any] = [f"{side}#{number} w{index} " for index in range(40)]
         fault, at = self.faults[side]
         return words if fault is None else [*words[:at], fault, *words[at:]]
 
@@ -132,7 +137,7 @@ class Orchestrator(RuleBasedStateMachine):
     def ask(self, streaming: bool, private: bool, side: str, timeout: int | None) -> None:
         """Somebody asks."""
         closed = private or self.desk.hybrid.get_mode() == "local-only"
-        one = Asked(len(self.asked), closed, streaming and not side)
+        one = Asked(len(self.asked), closed, streaming and not side, slow=len(self.asked) % 2 == 0)
         self.asked.append(one)
         options = {"request_id": one.request_id, "private": private, "timeout_ms": timeout, "max_output_tokens": 50}
         one.task = self.loop.create_task(self.consume(one, side, options))
@@ -148,6 +153,8 @@ class Orchestrator(RuleBasedStateMachine):
                     one.chunks += 1
                     assert chunk.text == one.text, "3: the deltas are the text"
                     assert not one.ends, "2: nothing after the last chunk"
+                    if one.slow and not chunk.done:
+                        await asyncio.sleep(0.03)  # the next chunks pile up
                     if chunk.done:
                         assert chunk.usage is not None, "2: the last chunk has usage"
                         one.ends.append(chunk.completion)
@@ -159,6 +166,30 @@ class Orchestrator(RuleBasedStateMachine):
             one.keep(error)
         except asyncio.CancelledError:
             one.walked = True
+
+    @rule(
+        fault=st.sampled_from(sorted(LOCAL_FAULTS)),
+        at=st.integers(0, 5),
+        streaming=st.booleans(),
+        private=st.sampled_from([False, False, True]),
+        then=st.sampled_from(["", "", "stop", "walk", "die", "another"]),
+        after=st.sampled_from([0.0, 0.005, 0.03, 0.1]),
+    )
+    def ask_and(self, fault: str, at: int, streaming: bool, private: bool, then: str, after: float) -> None:  # noqa: PLR0917
+        """Somebody asks, something fails, and in the middle of it something happens."""
+        self.faults["local"] = (LOCAL_FAULTS[fault], at)
+        self.ask(streaming, private, "", None)
+        one = self.asked[-1]
+        self.do(asyncio.sleep(after))
+        if then == "stop":
+            self.stop_one(one)
+        elif then == "walk":
+            self.walk_one(one)
+        elif then == "die":
+            self.lose_the_engine("die")
+        elif then == "another":
+            self.ask(streaming, False, "", None)
+        self.do(asyncio.sleep(0.05))
 
     @rule(s=st.sampled_from([0, 0.001, 0.005, 0.011, 0.02, 0.05, 0.2, 1, 4]))
     def wait(self, s: float) -> None:
@@ -174,19 +205,25 @@ class Orchestrator(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     def stop(self, data: st.DataObject) -> None:
         """The person presses stop."""
-        one = data.draw(st.sampled_from(self.asked))
+        self.stop_one(data.draw(st.sampled_from(self.asked)))
+
+    def stop_one(self, one: Asked) -> None:
+        """A stop, and what must follow it."""
         if self.desk.hybrid.abort(one.request_id):
             assert not one.ends, "a request that had ended cannot be stopped"
             one.stopped_at = len(self.desk.seen)
             chunks = one.chunks
-            self.do(asyncio.sleep(0.005))
+            self.do(asyncio.sleep(0.05))
             assert one.chunks == chunks, "4: no chunk follows a stop"
 
     @rule(data=st.data())
     @precondition(lambda self: self.asked)
     def walk_away(self, data: st.DataObject) -> None:
         """The consumer leaves."""
-        one = data.draw(st.sampled_from(self.asked))
+        self.walk_one(data.draw(st.sampled_from(self.asked)))
+
+    def walk_one(self, one: Asked) -> None:
+        """The task that reads the answer is cancelled."""
         assert one.task is not None
         one.task.cancel()
         self.do(asyncio.sleep(0))
@@ -245,6 +282,12 @@ class Orchestrator(RuleBasedStateMachine):
 
     # -- what must be so
 
+    @invariant()
+    def local_means_ready(self) -> None:
+        """The mode in force is never `local` without a model that is ready."""
+        if hasattr(self, "desk") and self.desk.hybrid.get_mode() == "local":
+            assert self.desk.local.is_ready()
+
     def status_is_right(self, name: str, detail: dict[str, Any]) -> None:
         """7: inside an event the status says what the event says."""
         status = self.desk.hybrid.get_status()
@@ -277,10 +320,12 @@ class Orchestrator(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Everybody leaves."""
-        self.do(asyncio.sleep(5))
+        self.do(asyncio.sleep(0.1))
         for one in self.asked:
             if not one.ends and not one.walked and self.desk.hybrid.abort(one.request_id):
                 one.stopped_at = len(self.desk.seen)
+        self.do(asyncio.sleep(1))  # enough for every stop to be through, too short for any answer to end by itself
+        assert self.desk.free, "9: every lock, worker request and HTTP stream is released"
         self.do(asyncio.sleep(60))
 
     def check(self) -> None:

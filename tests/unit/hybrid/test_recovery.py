@@ -22,6 +22,7 @@ from hybr.webapp.hybrid.errors import (
     LocalUnavailableError,
     RefusedError,
 )
+from hybr.webapp.hybrid.types import Call, Final
 
 BROKEN = Fail("Error", "something new", "decode")
 
@@ -309,3 +310,25 @@ def test_the_status_outside_of_a_loop() -> None:
     for _ in range(3):
         desk.hybrid._health.breaker("cloud").failed()
     assert desk.hybrid.get_status()["breaker"]["cloud"] == "open"
+
+
+@virtual
+async def test_late_words_of_a_leg_left_behind() -> None:
+    """A model that stalled, was left behind and then talks on: nothing of that reaches the answer."""
+    desk = await Desk().ready()
+
+    async def deaf(call: Call, emit: Any) -> Final:
+        emit("The ")
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1e6)
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+            emit("LATE ")
+        return Final("tiny")
+
+    desk.local.chat = deaf  # type: ignore[method-assign]
+    desk.upstream.scripts.append(["capital ", "is ", "Paris."])
+    done = await desk.hybrid.complete(ASK)
+    assert done.text == "The capital is Paris."
+    await asyncio.sleep(1)
+    await desk.local.unload()
