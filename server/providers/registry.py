@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hybr.server.providers.anthropic import Anthropic
 from hybr.server.providers.openai import OpenAI
 from hybr.server.providers.remote import Remote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hybr.server.providers.dialect import Dialect
     from hybr.server.upstreams import Upstream
+
+DIALECTS: dict[str, Callable[[Upstream], Dialect]] = {"openai": OpenAI, "anthropic": Anthropic}
 
 
 def remote(upstream: Upstream) -> Remote:
@@ -19,4 +24,4 @@ def remote(upstream: Upstream) -> Remote:
 
 def dialect(upstream: Upstream) -> Dialect:
     """Return the language of the upstream's kind."""
-    return OpenAI(upstream)
+    return DIALECTS[upstream.kind](upstream)

@@ -1,0 +1,207 @@
+"""Anthropic's Messages API.
+
+System turns move out of the conversation, tool results move into the user's turns, turns of one role are joined, and
+`max_tokens`, which this API wants, is filled in. `seed` is left out: OpenAI calls it a best effort, and here there is none. What
+else this API cannot say is refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hybr.server.errors import RequestError
+from hybr.server.providers import content
+from hybr.server.providers.base import Model
+from hybr.server.providers.dialect import BrokenError, Question, Reader, count, spent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hybr.server.providers.base import Call
+    from hybr.server.secret import Secret
+    from hybr.server.upstreams import Upstream
+
+VERSION = "2023-06-01"
+MOST = 8192  # tokens of an answer whose caller set no bound: every model since Claude 3.5 gives so many
+ENDS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class Anthropic:
+    """The dialect."""
+
+    listing = "/models?limit=100"
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+
+    def headers(self, key: Secret | None) -> dict[str, str]:
+        """Return the key in its header, and the API's version."""
+        return {"anthropic-version": VERSION} | ({"x-api-key": key.reveal()} if key else {})
+
+    def question(self, call: Call, model: str) -> Question:
+        """Return the body."""
+        name = self.upstream.name
+        content.refuse(call, name, "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs")
+        content.check_images(call, remote=self.upstream.remote_images)
+        body: dict[str, Any] = {"model": model, "stream": True, "max_tokens": content.most(call) or MOST}
+        if system := "\n\n".join(filter(None, systems(call))):
+            body["system"] = system
+        body["messages"] = turns(call)
+        body |= {word: call.body[word] for word in ("temperature", "top_p") if word in call.body}
+        if body.get("temperature", 0) > 1:
+            raise RequestError(f"{name} takes a temperature from 0 to 1", code="unsupported", field="temperature")
+        if stops := content.stops(call):
+            body["stop_sequences"] = stops
+        return Question("/messages", body | tooling(call) | output(call, name))
+
+    def reader(self, model: str) -> Reader:
+        """Return a reader."""
+        return Blocks(model)
+
+    def listed(self, body: Any) -> list[Model]:
+        """Return the models; all of them chat."""
+        return [self._model(entry) for entry in body["data"] if self.upstream.fits(entry["id"])]
+
+    def _model(self, entry: dict[str, Any]) -> Model:
+        shape = self.upstream
+        title = str(entry.get("display_name") or entry["id"])[:100]
+        context = count(entry.get("max_input_tokens")) or shape.context
+        return Model(f"{shape.name}/{entry['id']}", title, context, shape.name, tools=shape.tools, images=shape.images)
+
+
+def systems(call: Call) -> Iterator[str]:
+    """Yield the texts of the system turns."""
+    for index, message in enumerate(call.body["messages"]):
+        if message["role"] in {"system", "developer"}:
+            yield content.plain(message["content"], f"messages[{index}].content")
+
+
+def turns(call: Call) -> list[dict[str, Any]]:
+    """Return the conversation, turns of one role joined: a tool's result is a part of the user's turn."""
+    found: list[dict[str, Any]] = []
+    for index, message in enumerate(call.body["messages"]):
+        if message["role"] in {"system", "developer"}:
+            continue
+        role = "assistant" if message["role"] == "assistant" else "user"
+        blocks = list(blocks_of(message, f"messages[{index}]"))
+        if found and found[-1]["role"] == role:
+            found[-1]["content"] += blocks
+        elif blocks:
+            found.append({"role": role, "content": blocks})
+    if not found:
+        raise RequestError("there is nothing to answer: add a user's message", code="empty_messages", field="messages")
+    if found[-1]["role"] == "assistant" and found[-1]["content"][-1]["type"] == "text":
+        last = found[-1]["content"][-1]
+        last["text"] = last["text"].rstrip() or "."  # the API refuses an answer's beginning that ends with a blank
+    return found
+
+
+def blocks_of(message: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
+    """Yield one message's content blocks."""
+    if message["role"] == "tool":
+        told = message.get("tool_call_id")
+        if not isinstance(told, str):
+            raise RequestError(f"{where}.tool_call_id is missing", code="missing", field=f"{where}.tool_call_id")
+        yield {"type": "tool_result", "tool_use_id": told, "content": content.plain(message["content"], f"{where}.content")}
+        return
+    for place, part in enumerate(content.parts(message.get("content"))):
+        if part["type"] == "text":
+            yield {"type": "text", "text": part["text"]}
+        else:
+            yield {"type": "image", "source": source(content.image(part, f"{where}.content[{place}].image_url.url"))}
+    for told, name, arguments, _ in content.calls(message, where):
+        yield {"type": "tool_use", "id": told, "name": name, "input": arguments}
+
+
+def source(image: tuple[str, str] | str) -> dict[str, str]:
+    """Return where an image comes from."""
+    if isinstance(image, str):
+        return {"type": "url", "url": image}
+    return {"type": "base64", "media_type": image[0], "data": image[1]}
+
+
+def tooling(call: Call) -> dict[str, Any]:
+    """Return the tools and which of them may be used."""
+    tools = [
+        {"name": one["name"], "input_schema": one.get("parameters") or {"type": "object"}}
+        | ({"description": one["description"]} if one.get("description") else {})
+        for one in content.functions(call)
+    ]
+    if not tools:
+        return {}
+    choice = content.choice(call)
+    words: dict[str | None, dict[str, str]] = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
+    if choice is None:
+        return {"tools": tools}
+    return {"tools": tools, "tool_choice": words.get(choice, {"type": "tool", "name": choice[1:]})}
+
+
+def output(call: Call, name: str) -> dict[str, Any]:
+    """Return the wanted form of the answer."""
+    kind, schema = content.schema(call)
+    if kind == "json_object":
+        text = f"{name} wants a schema for JSON: use response_format.type json_schema"
+        raise RequestError(text, code="unsupported", field="response_format.type")
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}} if schema is not None else {}
+
+
+class Blocks(Reader):
+    """Reads the stream of content blocks."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self._tools: dict[int, int] = {}  # a block's index to its place among the tool calls
+        self._given: dict[str, int] = {}
+
+    def read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield what one event says; kinds that came later than this code say nothing."""
+        kind = event["type"]
+        if kind == "error":
+            raise BrokenError(event["error"]["type"])
+        if kind == "message_start":
+            self._count(event["message"].get("usage") or {})
+            yield self.chunk({"role": "assistant", "content": ""})
+        elif kind == "content_block_start":
+            yield from self._start(event["index"], event["content_block"])
+        elif kind == "content_block_delta":
+            yield from self._delta(event["index"], event["delta"])
+        elif kind == "message_delta":
+            self._count(event.get("usage") or {})
+            if reason := event["delta"].get("stop_reason"):
+                if reason not in ENDS:
+                    raise BrokenError(reason)
+                self.finish = ENDS[reason]
+        elif kind == "message_stop":
+            self.over = True
+
+    def _start(self, index: int, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if block["type"] == "tool_use":
+            place = self._tools.setdefault(index, len(self._tools))
+            function = {"name": str(block["name"]), "arguments": ""}
+            yield self.chunk({"tool_calls": [{"index": place, "id": str(block["id"]), "type": "function", "function": function}]})
+        elif block["type"] == "text" and block.get("text"):
+            yield self.chunk({"content": str(block["text"])})
+
+    def _delta(self, index: int, delta: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if delta["type"] == "text_delta":
+            yield self.chunk({"content": str(delta["text"])})
+        elif delta["type"] == "thinking_delta":
+            yield self.chunk({"reasoning_content": str(delta["thinking"])})
+        elif delta["type"] == "input_json_delta" and index in self._tools and delta["partial_json"]:
+            piece = {"index": self._tools[index], "function": {"arguments": str(delta["partial_json"])}}
+            yield self.chunk({"tool_calls": [piece]})
+
+    def _count(self, given: dict[str, Any]) -> None:
+        """Take counts: the last word on each is the total so far. Cached tokens stand beside the input's, in OpenAI's within."""
+        self._given |= {name: count(value) for name, value in given.items() if count(value)}
+        cached = self._given.get("cache_read_input_tokens", 0)
+        prompt = self._given.get("input_tokens", 0) + self._given.get("cache_creation_input_tokens", 0) + cached
+        self.usage = spent(prompt, self._given.get("output_tokens", 0), cached)
