@@ -97,6 +97,11 @@ def calls(message: dict[str, Any], where: str) -> Iterator[tuple[str, str, dict[
         yield told, name, arguments, call
 
 
+def dump(value: Any) -> str:
+    """Return a tool's arguments as the text that OpenAI's clients read."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def schema(call: Call) -> tuple[str, dict[str, Any] | None]:
     """Return the wanted kind of output, and the schema of `json_schema`."""
     wanted = call.body.get("response_format") or {"type": "text"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hybr.server.providers.anthropic import Anthropic
+from hybr.server.providers.gemini import Gemini
 from hybr.server.providers.openai import OpenAI
 from hybr.server.providers.remote import Remote
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from hybr.server.providers.dialect import Dialect
     from hybr.server.upstreams import Upstream
 
-DIALECTS: dict[str, Callable[[Upstream], Dialect]] = {"openai": OpenAI, "anthropic": Anthropic}
+DIALECTS: dict[str, Callable[[Upstream], Dialect]] = {"openai": OpenAI, "anthropic": Anthropic, "gemini": Gemini}
 
 
 def remote(upstream: Upstream) -> Remote:

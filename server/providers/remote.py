@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from yarl import URL
 
 from hybr.server.errors import DeniedError, HybrError, NotFoundError, SlowUpstreamError, UpstreamError
 from hybr.server.providers.base import Answer, Call, Model
@@ -156,7 +157,7 @@ class Remote:
             self._note(error)
             raise
 
-    async def _send(self, url: str, body: bytes, reading: Reading) -> aiohttp.ClientResponse:
+    async def _send(self, url: URL, body: bytes, reading: Reading) -> aiohttp.ClientResponse:
         headers = {**self._headers(), "content-type": "application/json"}
         with reading.failures():
             async with asyncio.timeout_at(reading.deadline_first):
@@ -181,8 +182,8 @@ class Remote:
     def _headers(self) -> dict[str, str]:
         return {**self.dialect.headers(self.upstream.key), "accept-encoding": "identity", "user-agent": "hybr"}
 
-    def _url(self, path: str) -> str:
-        return f"{self.upstream.base_url}{path}"
+    def _url(self, path: str) -> URL:
+        return URL(f"{self.upstream.base_url}{path}", encoded=True)  # as written: yarl would take a quoted mark for a plain one
 
     def _note(self, error: HybrError) -> None:
         """Keep what went wrong for the operator: our own words only."""
