@@ -48,6 +48,8 @@ class Boot:
 
     def start(self, address: str) -> None:
         """Begin, in the background."""
+        if self.build:
+            self.models.queued.update(BUILDS)
         self._tasks.append(asyncio.create_task(self._run(address)))
 
     async def stop(self) -> None:
@@ -121,12 +123,15 @@ class Boot:
         return Path(last)
 
     async def _builds(self) -> None:
-        for name in await asyncio.to_thread(missing, self.models, BUILDS):
+        todo = await asyncio.to_thread(missing, self.models, BUILDS)
+        self.models.queued &= set(todo)
+        for name in todo:
             child = self._child = await Child.start(COMMAND, ["models", "build", name], nice=10)
             self.say(f"Building {name} in the background (once); the page shows its progress")
             while line := await child.line():
                 log.info("%s: %s", name, line.decode(errors="replace").rstrip())
             code = await child.wait()
+            self.models.queued.discard(name)
             self.say(f"{name} is built" if code == 0 else f"{name} could not be built (exit code {code}); the page says why")
 
 

@@ -44,12 +44,16 @@ FIELDS: dict[str, Any] = {
 }
 
 
+QUEUED = {"step": "queued", "fraction": 0.0, "text": "waiting for its turn", "eta_s": None}
+
+
 class Models:
     """The shelf at `root` (`$HYBR_HOME/models`); `catalogue` returns the entries that could be built, in order."""
 
     def __init__(self, root: Path, catalogue: Callable[[], Iterable[dict[str, Any]]]) -> None:
         self.root = root
         self.catalogue = catalogue
+        self.queued: set[str] = set()  # ids whose build will start in this process: the page waits for them as for a running one
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
     async def index(self, request: Request) -> Response:
@@ -88,6 +92,8 @@ class Models:
         entry |= {"state": state["state"], "progress": state.get("progress"), "error": state.get("error")}
         if manifest is None and entry["state"] == "built":
             entry["state"] = "missing"
+        if name in self.queued and entry["state"] in {"missing", "failed"}:
+            entry |= {"state": "building", "progress": QUEUED, "error": None}
         return entry | (self.built(name, manifest) if manifest else {"sha256": None, "base": None, "libraries": {}, "files": []})
 
     def built(self, name: str, manifest: Manifest) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def assemble(settings: Settings) -> Parts:
     from hybr.server.store.database import Database
 
     chosen = catalogue.find(HOUSE)
-    house = House(id=chosen.id, title=chosen.name, context=chosen.context)
+    house = House(id=chosen.id, title=chosen.name, context=chosen.context, sampling=dict(chosen.sampling))
     site, models, database = Site(), Models(settings.home / "models", catalogue.entries), Database(settings.data)
     boot = Boot(site, house, models, build=settings.build, warm=settings.warm, say=say)
     told = settings.upstreams

@@ -52,6 +52,7 @@ class House:
     template: str = CHATML
     slots: int = 2
     weights: Path | None = None
+    sampling: dict[str, float] = field(default_factory=dict)  # where a request says nothing: the catalogue's, as in the page
     name: str = "house"
     llama: Llama = field(init=False)
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
@@ -93,7 +94,7 @@ class House:
     @asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[Answer]:
         """Send `call`; see `Provider.open`."""
-        body = json.dumps(translate(call)).encode()
+        body = json.dumps(self.sampling | translate(call)).encode()
         self._active += 1
         reading = Reading()
         try:

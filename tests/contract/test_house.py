@@ -120,6 +120,11 @@ async def test_options(parts: Parts) -> None:
         stopped = await ask(stop=[" of"])
         seeded = [(await ask(text=STORY, temperature=1.2, seed=seed))["message"]["content"] for seed in (-5, -5)]
         made = await ask(text="Give me a JSON object.", response_format={"type": "json_object"}, max_tokens=100)
+        parts.house.sampling = {"max_tokens": 2, "temperature": 0}
+        silent = await client.post("/v1/chat/completions", json={"messages": question()["messages"]})
+        spoken = await client.post("/v1/chat/completions", json={"messages": question()["messages"], "max_tokens": 3})
+    assert silent.json()["choices"][0]["message"]["content"] == "The capital", "the catalogue's sampling, where nothing is said"
+    assert spoken.json()["choices"][0]["message"]["content"] == "The capital of", "what the request says goes before it"
     assert (short["message"]["content"], short["finish_reason"]) == ("The capital of", "length")
     assert (stopped["message"]["content"], stopped["finish_reason"]) == ("The capital", "stop")
     assert seeded[0] == seeded[1]

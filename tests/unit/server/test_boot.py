@@ -67,6 +67,17 @@ def test_what_an_earlier_compiler_built_is_built_again(tmp_path: Path) -> None:
     assert missing(models, ["tiny"]) == ["tiny"]
 
 
+def test_a_queued_model_shows_as_being_built(tmp_path: Path) -> None:
+    """The page waits for a model whose turn has not come; what is built, or being built, is shown as it is."""
+    home, models = tmp_path / "home", parts_in(tmp_path).models
+    models.queued = {"tiny", "smollm2-135m"}
+    shelve(home, "tiny", {"model.wasm": b"a"})
+    states = {entry["id"]: (entry["state"], entry["progress"]) for entry in models.entries()}
+    assert states["tiny"] == ("built", None)
+    assert states["smollm2-135m"][0] == "building"
+    assert states["smollm2-135m"][1]["step"] == "queued"
+
+
 async def test_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The builds run in turn, politely, and one that fails does not keep the next from its turn."""
     log = tmp_path / "log"
