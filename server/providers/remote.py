@@ -2,7 +2,7 @@
 
 The destination is the configuration's and nobody else's: redirects are not followed, proxies of the environment are not used, no
 header of the answer goes to the client. The provider is always asked for a stream, so that leaving cancels it in every phase.
-Nothing here repeats a request.
+A request is repeated in one case only: it was put on a kept connection that the provider had closed meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -35,6 +36,7 @@ REFUSAL = 64 * 1024  # bytes of an error's body that are looked at
 LISTING = 8 * 1024 * 1024
 ANSWER = 64 * 1024 * 1024  # bytes of one streamed answer
 FRESH = 3600.0  # seconds between looks at a provider's list of models
+ATTEMPTS = 3
 AGAIN = 60.0  # after a look that failed
 
 
@@ -147,8 +149,8 @@ class Remote:
             try:
                 first = await reading.first(response)
                 self.problem, self.suspect = "", False
-                chunks = reading.chunks(first, response)
-                yield Answer(chunks if call.stream else whole(chunks, 1))
+                chunks, attempts = reading.chunks(first, response), reading.attempts
+                yield Answer(chunks if call.stream else whole(chunks, attempts), attempts)
             finally:
                 if not stream.over:
                     response.close()  # cuts the connection, and with it the generation
@@ -161,13 +163,24 @@ class Remote:
         headers = {**self._headers(), "content-type": "application/json"}
         with reading.failures():
             async with asyncio.timeout_at(reading.deadline_first):
-                response = await self._http().post(url, data=body, headers=headers, allow_redirects=False)
+                response = await self._post(url, body, headers, reading)
                 try:
                     await self._check(response)
                 except BaseException:
                     response.close()
                     raise
         return response
+
+    async def _post(self, url: URL, body: bytes, headers: dict[str, str], reading: Reading) -> aiohttp.ClientResponse:
+        """Return the response's head. A kept connection that ends before a byte was closed before it got our request."""
+        while True:
+            kept = SimpleNamespace(reused=False)
+            try:
+                return await self._http().post(url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=kept)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not kept.reused or reading.attempts >= ATTEMPTS:
+                    raise
+                reading.attempts += 1
 
     async def _check(self, response: aiohttp.ClientResponse) -> None:
         """Raise unless the answer is a stream of events."""
@@ -200,8 +213,21 @@ class Remote:
                 trust_env=False,
                 auto_decompress=False,
                 read_bufsize=64 * 1024,
+                trace_configs=[watching()],
             )
         return self._session
+
+
+def watching() -> aiohttp.TraceConfig:
+    """Return what makes aiohttp tell whether a request went over a kept connection."""
+
+    async def reused(session: aiohttp.ClientSession, context: Any, told: Any) -> None:  # noqa: ARG001
+        if context.trace_request_ctx:
+            context.trace_request_ctx.reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config
 
 
 class Reading:
@@ -214,6 +240,7 @@ class Reading:
         self.deadline_first = now + patience.first
         self.deadline = now + patience.total
         self.begun = False
+        self.attempts = 1
         self.size = 0
 
     def failures(self) -> Failures:

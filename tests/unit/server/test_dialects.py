@@ -1,0 +1,153 @@
+"""The decoders: however a provider's bytes are cut, the same events come out (adverse list, 12, 13)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fakes import anthropic, gemini, openai
+from fakes.wire import events
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybr.server.providers import sse
+from hybr.server.providers.dialect import Stream
+from hybr.server.providers.registry import dialect
+from hybr.server.upstreams import Upstream
+
+TEXTS = ("Pa", "ris ", "é😀\u2028", '"\\n')
+RAW = {
+    "openai": events(*openai.told(*TEXTS)) + b": bye\n\n",
+    "anthropic": anthropic.framed(*anthropic.told(*TEXTS)),
+    "gemini": gemini.framed(*gemini.told(*TEXTS), end=b"\n\n"),
+}
+TOOLS = {
+    "openai": events(*openai.called(), openai.chunk({}, "tool_calls"), b"[DONE]"),
+    "anthropic": anthropic.framed(*anthropic.called()),
+    "gemini": gemini.framed(*gemini.called()),
+}
+
+
+def translated(kind: str, pieces: list[bytes]) -> tuple[list[Any], Stream]:
+    """Return the chunks that a provider's bytes in these pieces make, ids and times left out."""
+    stream = Stream(kind, dialect(Upstream(kind, "https://x", kind=kind)).reader("x/y"), usage=True)
+    out = b"".join([stream.feed(piece) for piece in pieces if not stream.over and not stream.failure])
+    if not stream.over and not stream.failure:
+        out += stream.end()
+    found = [piece.removeprefix("data: ") for piece in out.decode().split("\n\n") if piece]
+    chunks = [piece if piece == "[DONE]" else json.loads(piece) for piece in found]
+    for chunk in chunks:
+        if isinstance(chunk, dict):
+            del chunk["id"], chunk["created"]
+            for choice in chunk["choices"]:
+                for call in choice["delta"].get("tool_calls", ()):
+                    call.pop("id", None)
+    return chunks, stream
+
+
+def cut(raw: bytes, cuts: list[int]) -> list[bytes]:
+    """Return `raw` in pieces of these sizes, the rest last."""
+    pieces, place = [], 0
+    for size in cuts:
+        pieces.append(raw[place : place + size])
+        place += size
+    return [*pieces, raw[place:]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(sorted(RAW)),
+    st.booleans(),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.lists(st.integers(0, 90), max_size=60),
+)
+def test_12_any_split_gives_the_same_events(kind: str, tools: bool, end: bytes, cuts: list[int]) -> None:
+    """Cut anywhere, with any line end, every provider's stream makes the same chunks."""
+    raw = (TOOLS if tools else RAW)[kind].replace(b"\r\n", b"\n")
+    wanted, whole = translated(kind, [raw])
+    found, stream = translated(kind, cut(raw.replace(b"\n", end), cuts))
+    assert found == wanted
+    assert wanted[-1] == "[DONE]"
+    assert whole.over
+    assert stream.over
+
+
+@pytest.mark.parametrize("kind", sorted(RAW))
+def test_12_one_byte_at_a_time(kind: str) -> None:
+    """The same for single bytes, and the text is whole."""
+    raw = RAW[kind]
+    chunks, _ = translated(kind, [raw[place : place + 1] for place in range(len(raw))])
+    said = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1] if chunk["choices"])
+    assert said == "".join(TEXTS)
+
+
+@pytest.mark.parametrize("kind", sorted(RAW))
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_7_any_cut_is_an_error_or_the_whole(kind: str, data: st.DataObject) -> None:
+    """A stream that ends early, anywhere, has failed or has said everything, and has no end that the provider did not say."""
+    raw = RAW[kind]
+    place = data.draw(st.integers(0, len(raw)))
+    wanted, _ = translated(kind, [raw])
+    found, stream = translated(kind, [raw[:place]])
+    assert stream.over != (stream.failure is not None)
+    texts = [[chunk for chunk in chunks if chunk != "[DONE]" and "usage" not in chunk] for chunks in (found, wanted)]
+    assert texts[0] == (texts[1] if stream.over else texts[1][: len(texts[0])])
+
+
+@pytest.mark.parametrize("kind", sorted(RAW))
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_10_any_event_is_read_or_a_failure(kind: str, data: st.DataObject) -> None:
+    """Whatever JSON a provider sends, the outcome is chunks or a failure, never another exception, and the chunks are JSON."""
+    known = [
+        "type",
+        "choices",
+        "delta",
+        "index",
+        "error",
+        "candidates",
+        "content",
+        "parts",
+        "text",
+        "usage",
+        "message",
+        "content_block",
+        "tool_calls",
+        "function",
+        "functionCall",
+        "finish_reason",
+        "finishReason",
+        "usageMetadata",
+    ]
+    words = st.sampled_from(
+        ["text_delta", "content_block_delta", "content_block_start", "message_start", "tool_use", "stop", "STOP"]
+    )
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | words
+    values = st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(known), inner, max_size=4),
+        max_leaves=15,
+    )
+    raw = events(*data.draw(st.lists(values, max_size=4)))
+    chunks, stream = translated(kind, [raw])
+    assert stream.over != (stream.failure is not None)
+    assert all(chunk == "[DONE]" or chunk["object"] == "chat.completion.chunk" for chunk in chunks)
+
+
+def test_13_as_the_standard_reads_them() -> None:
+    """A byte order mark, comments, other fields, several data lines and a missing blank line at the end are read as meant."""
+    raw = b"\xef\xbb\xbfdata: a\r\n\r\n: note\nevent: x\nid: 5\nretry: 9\ndata:b\ndata: c\n\n\n\ndata\n\nother: z\n\ndata: end"
+    for pieces in ([raw], [raw[place : place + 1] for place in range(len(raw))]):
+        decoder = sse.Decoder()
+        found = [event for piece in pieces for event in decoder.feed(piece)]
+        assert found + decoder.flush() == ["a", "b\nc", "end"]
+
+
+def test_14_bounds() -> None:
+    """An event's bytes are bounded, in one line, in many, and in many pieces."""
+    for piece in (b"data: " + b"x" * 2000, b"data: xxxxxxxxx\n", b"x" * 5000):
+        decoder = sse.Decoder()
+        with pytest.raises(sse.OverflowingError):
+            all(decoder.feed(piece) is not None for _ in range(300_000))
