@@ -142,11 +142,22 @@ class TestLocal:
     def test_engine_killed_before_the_first_token(self, smollm_page: tuple[Page, Watch]) -> None:
         """The worker dies during prefill: one fallback event, one toast, one answer from the cloud."""
         page, _ = smollm_page
-        long_question = " ".join([FRANCE] * 12)  # long enough to be killed while it is read
-        reply = ask(page, long_question)
+        page.evaluate(
+            """(question) => { window.__answer = ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.complete(
+                 [{role: 'user', content: question}], {temperature: 0, maxOutputTokens: 24})); }""",
+            " ".join([FRANCE] * 12),  # long enough to be killed while it is read
+        )
+        until(
+            lambda: page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getStatus())")["active"] == 1,
+            timeout=10,
+            what="the request is under way",
+            every=0.02,
+        )
         kill_worker(page, "engine")
-        assert finished(reply) == "done"
-        assert reply.get_attribute("data-provider") == "cloud"
+        answer = page.evaluate("window.__answer")
+        assert answer["provider"] == "cloud"
+        assert answer["text"]
+        assert answer["fallback"]["from"] == "local"
         fallbacks = events(page, "hybrid-llm:fallback")
         assert [(event["from"], event["to"]) for event in fallbacks] == [("local", "cloud")]
         assert {"name", "message", "code"} <= fallbacks[0]["error"].keys()
