@@ -152,8 +152,9 @@ def test_builds_in_the_background(tmp_path: Path, fresh: Path) -> None:
     """A first start answers at once and shows the build's progress; a stop in the middle leaves no process and no trace."""
     mark = {"HYBR_HOME": str(fresh)}
     with serve(tmp_path / "data", log=tmp_path / "log", env=mark) as running:
-        until(lambda: running.model("tiny")["progress"], timeout=60, what="progress of tiny's build")
-        assert running.model("tiny")["state"] == "building"
+        assert running.model("tiny")["state"] == "building", "queued counts: the page waits for it"
+        begun = lambda: (running.model("tiny")["progress"] or {}).get("step") not in {None, "queued"}  # noqa: E731
+        until(begun, timeout=60, what="progress of tiny's build")
         assert answers(f"{running.url}/healthz")
         assert len(with_environment(mark)) > 2
     until(lambda: not with_environment(mark), timeout=10, what="the end of all it started")
