@@ -3,38 +3,35 @@ PORT ?= 8080
 HYBR := .venv/bin/hybr
 PY := .venv/bin/python
 
-.PHONY: run test test-long bench lint format lock screenshots setup setup-test clean
+.PHONY: run test test-long bench lint format lock screenshots setup clean
 
 run: setup
 	@exec $(HYBR) serve --port $(PORT)
 
 # Browser tests run in a process of their own: Playwright's event loop and pytest-asyncio's do not share one.
-test: setup-test lint
+test: setup lint
 	@$(PY) -m pytest -q -m "not long and not e2e"
 	@$(PY) -m pytest -q -m "not long and e2e"
 
-test-long: setup-test lint
+test-long: setup lint
 	@$(PY) -m pytest -m "not e2e"
 	@$(PY) -m pytest -m e2e
 
-bench: setup-test
+bench: setup
 	@$(PY) tests/bench/run.py $(ONLY)
 
-screenshots: setup-test
+screenshots: setup
 	@HYBR_SCREENSHOTS=1 $(PY) -m pytest -q tests/e2e -k screenshots
 
 setup:
-	@python3 server/bootstrap.py run
+	@python3 server/bootstrap.py
 
-setup-test:
-	@python3 server/bootstrap.py test
-
-lint: setup-test
+lint: setup
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check -q .
 	@$(PY) -m mypy -p hybr.server -p hybr.webapp -p hybr.mlc_build
 	@static/node_modules/.bin/tsc -p static
 
-format: setup-test
+format: setup
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
 
 # After a change of dependencies in pyproject.toml: resolve again for every supported Python and platform.

@@ -4,8 +4,7 @@ Run by the system's python3 before any dependency exists, so it uses the standar
 when the hash of its inputs equals the stamp left by its last success, which is what makes a second `make run` instant
 and an interrupted first one resumable.
 
-    python3 server/bootstrap.py run      # what `make run` needs
-    python3 server/bootstrap.py test     # also what `make test` needs
+    python3 server/bootstrap.py
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PARTS = ("server", "webapp", "mlc_build", "static")
 UV = "uv==0.13.9"
-# Debian package -> the command that shows it is there. Chromium is the tests' browser, emscripten the library linker.
-APT = {"run": {"emscripten": "emcc"}, "test": {"emscripten": "emcc", "chromium": "chromium"}}
+# Debian package -> the command that shows it is there: the models' linker, and a browser to open the page and to test it with.
+APT = {"emscripten": "emcc", "chromium": "chromium"}
+NODE = 20  # the page's packages and the test driver want it; Debian 12's own is older
 
 
 def say(text: str) -> None:
@@ -66,16 +66,16 @@ def step(name: str, stamp: Path, want: str, work: Callable[[], None]) -> None:
     say(f"{name}: {time.monotonic() - begin:.1f} s")
 
 
-def absent(target: str) -> list[str]:
-    """Return the Debian packages that `target` needs and this machine lacks."""
-    missing = [name for name, command in APT[target].items() if not shutil.which(command)]
+def absent() -> list[str]:
+    """Return the Debian packages that this machine lacks."""
+    missing = [name for name, command in APT.items() if not shutil.which(command)]
     # Debian splits ensurepip off python3; without it `python3 -m venv` fails half-way.
     return missing if importlib.util.find_spec("ensurepip") else ["python3-venv", *missing]
 
 
-def apt(target: str) -> None:
+def apt() -> None:
     """Install the missing Debian packages when root; otherwise print the one line that would, and go on."""
-    missing = absent(target)
+    missing = absent()
     if not missing:
         return
     line = f"apt-get install -y --no-install-recommends {' '.join(missing)}"
@@ -85,7 +85,7 @@ def apt(target: str) -> None:
         quiet = ["-qq", "-o=Dpkg::Use-Pty=0"]
         subprocess.run(["apt-get", *quiet, "update"], check=False, env=env)
         subprocess.run(["apt-get", *quiet, "install", "-y", "--no-install-recommends", *missing], check=False, env=env)
-        missing = absent(target)
+        missing = absent()
     if missing:
         say(f"missing: {', '.join(missing)}. Everything else goes on. To add them: sudo {line}")
 
@@ -147,19 +147,28 @@ def npm() -> None:
         link.symlink_to(folder / "node_modules")
 
 
-def main(target: str) -> int:
-    """Set up for `target` ("run" or "test") and return an exit code."""
+def node() -> int:
+    """Return Node's major version, 0 where there is none (or no npm)."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        return 0
+    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
+    return int(told.strip().lstrip("v").split(".")[0] or 0)
+
+
+def main() -> int:
+    """Set up and return an exit code."""
     if sys.version_info < (3, 11):  # noqa: UP036  run by whatever python3 the machine has
         print("HYBR needs Python 3.11 or newer; this is", sys.version.split()[0], file=sys.stderr)
         return 1
-    if not shutil.which("npm"):
-        print("HYBR needs Node 20 or newer with npm on the PATH", file=sys.stderr)
+    if (found := node()) < NODE:
+        there = f"this is Node {found}" if found else "there is none on the PATH"
+        print(f"HYBR needs Node {NODE} or newer with npm; {there}", file=sys.stderr)
         return 1
-    apt(target)
+    apt()
     python()
     npm()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "run"))
+    sys.exit(main())

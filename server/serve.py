@@ -118,6 +118,10 @@ class Parts:
         await self.database.close()
 
 
+HOUSE_TOKENS = 512
+"""Tokens of an answer where the request names no bound: a model this small repeats itself to the end of its window otherwise."""
+
+
 def assemble(settings: Settings) -> Parts:
     """Make the parts and wire them; nothing runs yet."""
     from hybr.mlc_build import catalogue
@@ -132,7 +136,9 @@ def assemble(settings: Settings) -> Parts:
     from hybr.server.store.database import Database
 
     chosen = catalogue.find(HOUSE)
-    house = House(id=chosen.id, title=chosen.name, context=chosen.context, sampling=dict(chosen.sampling))
+    house = House(
+        id=chosen.id, title=chosen.name, context=chosen.context, sampling={**chosen.sampling, "max_tokens": HOUSE_TOKENS}
+    )
     site, models, database = Site(), Models(settings.home / "models", catalogue.entries), Database(settings.data)
     boot = Boot(site, house, models, build=settings.build, warm=settings.warm, say=say)
     told = settings.upstreams
