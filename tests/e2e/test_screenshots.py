@@ -54,6 +54,10 @@ def test_screenshots_of_a_chat_in_local_mode(served: Served, visit: Callable[...
             page.screenshot(path=folder / f"chat-{size}-{scheme}.png")
     page.set_viewport_size({"width": 1280, "height": 800})
     page.wait_for_timeout(300)
+    for mode in ("local", "cloud", "auto", "local-only", "cloud-only"):
+        box = page.get_by_test_id(f"mode-{mode}").bounding_box()
+        assert box, mode
+        assert box["x"] + box["width"] <= 1280, f"the choice {mode} is cut off"
     picture = page.screenshot()
     assert len(picture) > 20_000, "an empty page makes a small picture"
     if os.environ.get("HYBR_SCREENSHOTS"):

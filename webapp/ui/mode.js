@@ -35,7 +35,10 @@ export const render = component((root, /** @type {(message: object) => void} */ 
   /** @param {string} mode */
   function choice(mode) {
     const input = h('input', { type: 'radio', name: 'mode', value: mode, onchange: () => send({ action: 'set-mode', mode }) });
-    const label = h('label', { class: `segment ${side(mode)}`, 'data-testid': `mode-${mode}` }, input, icon(side(mode)), h('span', { text: words.modes[mode] ?? mode }));
+    const automatic = mode === 'auto'; // neither side's icon, and a row of its own between the preferences and the exclusive choices
+    const name = h('span', { text: words.modes[mode] ?? mode });
+    const label = h('label', { class: `segment ${automatic ? 'auto' : side(mode)}`, 'data-testid': `mode-${mode}` }, input,
+      ...(automatic ? [] : [icon(side(mode))]), name);
     segments.append(label);
     const made = { label, input };
     choices.set(mode, made);

@@ -12,7 +12,7 @@ export const words = {
   leaves: /** @type {Record<string, string>} */ ({
     local: 'Your messages stay in this browser. Should its model fail, the server answers instead, and the reply says so.',
     cloud: 'Your messages go to this page’s server, and to the model it has chosen.',
-    auto: 'Each message goes to whoever can answer it better.',
+    auto: 'Each message is answered here or by the server, whichever suits it better; the reply says which.',
     'local-only': 'Nothing leaves this browser.',
     'cloud-only': 'Your messages go to this page’s server.',
   }),
