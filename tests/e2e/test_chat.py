@@ -45,7 +45,7 @@ class TestCloud:
     def test_stop_keeps_what_was_shown(self, visit: Callable[..., tuple[Page, Watch]]) -> None:
         """Stop ends the reply as `stopped`, keeps its text and starts nothing else."""
         page, _ = visit("/?mode=cloud")
-        reply = ask(page, "Count from one to five hundred in words, one number a line.")
+        reply = ask(page, "Write a very long story about a dragon and a princess, with many chapters.")
         until(lambda: len(reply.inner_text()) > 40, timeout=60, what="some text streamed")
         page.get_by_test_id("stop").click()
         assert finished(reply, timeout=20) == "stopped"
