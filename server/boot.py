@@ -44,7 +44,8 @@ class Boot:
         self.say = say
         self.begin = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
-        self._child: Child | None = None
+        self._children: list[Child] = []
+        site.lost = self.restore
 
     def start(self, address: str) -> None:
         """Begin, in the background."""
@@ -57,21 +58,27 @@ class Boot:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._child:
-            await self._child.stop()
+        for child in self._children:
+            await child.stop()
+
+    def restore(self) -> None:
+        """Make the page's bundle again: it was there, and has gone from the cache."""
+        self.say("The page's files are gone from the cache")
+        self._tasks.append(asyncio.create_task(self._page()))
 
     def health(self) -> dict[str, Any]:
         """Return what /healthz says: ready, or what is being waited for.
 
         A house model that is loading can be asked: the question waits the half second with it.
         """
+        page = self.site.bundle()
         house = self.house.llama.state
         waited = time.monotonic() - self.begin > PATIENCE
         cloud = house in {"loading", "ready", "failed"} or not self.warm or waited
-        report: dict[str, Any] = {"status": "ok" if self.site.folder and cloud else "starting"}
+        report: dict[str, Any] = {"status": "ok" if page and cloud else "starting"}
         if report["status"] != "ok":
-            report["reason"] = self.site.notice if not self.site.folder else f"the house model: {self.house.llama.notice}"
-        report["page"] = {"state": "ready"} if self.site.folder else {"state": "building", "notice": self.site.notice}
+            report["reason"] = self.site.notice if not page else f"the house model: {self.house.llama.notice}"
+        report["page"] = {"state": "ready"} if page else {"state": "building", "notice": self.site.notice}
         report["house"] = {"state": house, "notice": self.house.llama.notice}
         return report
 
@@ -98,11 +105,13 @@ class Boot:
     async def _page(self) -> None:
         self.site.folder = self.site.folder or await asyncio.to_thread(find_page)
         if self.site.folder:
+            self.site.use()
             return
         self.say("Building the page (once) ...")
         self.site.notice = "building the page"
         try:
             self.site.folder = await self._build_page()
+            self.site.use()
         except HybrError as error:
             self.site.notice = f"{error.message}. {error.remedy}"
             self.say(self.site.notice)
@@ -112,7 +121,7 @@ class Boot:
 
         Its last line is the bundle's folder. (Not `find_page` again: a source edited meanwhile would make it look elsewhere.)
         """
-        child = self._child = await Child.start(COMMAND, ["page", "build"])
+        child = await self._begin(["page", "build"])
         last = ""
         while line := await child.line():
             last = self.site.notice = line.decode(errors="replace").strip()
@@ -122,11 +131,17 @@ class Boot:
             raise BuildError(f"the page could not be built (exit code {code})")
         return Path(last)
 
+    async def _begin(self, arguments: list[str], nice: int = 0) -> Child:
+        """Start a child that `stop` ends. Two can run at once: a page that is made again, and a model."""
+        child = await Child.start(COMMAND, arguments, nice=nice)
+        self._children = [*(other for other in self._children if other.running), child]
+        return child
+
     async def _builds(self) -> None:
         todo = await asyncio.to_thread(missing, self.models, BUILDS)
         self.models.queued &= set(todo)
         for name in todo:
-            child = self._child = await Child.start(COMMAND, ["models", "build", name], nice=10)
+            child = await self._begin(["models", "build", name], nice=10)
             self.say(f"Building {name} in the background (once); the page shows its progress")
             while line := await child.line():
                 log.info("%s: %s", name, line.decode(errors="replace").rstrip())

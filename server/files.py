@@ -7,6 +7,8 @@ takes brotli and asks for no range: a range of the compressed form would be righ
 from __future__ import annotations
 
 import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
@@ -68,7 +70,8 @@ async def send_file(path: Path, scope: Scope, receive: Receive, send: Send, *, c
             extra["content-encoding"] = "br"
     stat = chosen.stat()
     extra["etag"] = etag(stat, "-br" if chosen is not path else "")
-    if not_modified(headers.get("if-none-match"), extra["etag"]):
+    match = headers.get("if-none-match")
+    if not_modified(match, extra["etag"]) or (match is None and not_newer(headers.get("if-modified-since"), stat)):
         await Response(status_code=304, headers=extra)(scope, receive, send)
         return
     if ranged is None:  # absent, or of a kind that RFC 9110 lets us ignore: several ranges, other units, nonsense
@@ -107,3 +110,17 @@ def not_modified(header: str | None, tag: str) -> bool:
     if header is None:
         return False
     return header.strip() == "*" or tag in {item.strip().removeprefix("W/") for item in header.split(",")}
+
+
+def not_newer(header: str | None, stat: os.stat_result) -> bool:
+    """Say whether If-Modified-Since is the file's time or later, in whole seconds as HTTP dates are; no date says no.
+
+    Only for requests without If-None-Match, which goes before (RFC 9110, 13.1.3).
+    """
+    if header is None:
+        return False
+    try:
+        since = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return False
+    return int(stat.st_mtime) <= (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp()

@@ -1,6 +1,7 @@
 """The page: its document, always checked for freshness, and its assets, which never change under their URL.
 
 Until the bundle is built a short self-refreshing notice stands in, so that a person who is early sees what is going on.
+The bundle lies in the cache, which may be deleted at any time: then it is asked for again, and the notice is back until it is.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import hashlib
 import html
 import re
+import time
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -18,6 +20,7 @@ from hybr.server.files import etag, not_modified, send_file
 from hybr.server.security import policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from starlette.requests import Request
@@ -25,21 +28,46 @@ if TYPE_CHECKING:
 
 INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 KEY = re.compile(r"[0-9a-f]{8,64}")
+USE_S = 60.0  # seconds between two marks that say the bundle is in use
 SEGMENT = re.compile(r"[A-Za-z0-9_@+~-][A-Za-z0-9._@+~-]*")
 
 
 class Site:
-    """Serves one built bundle: `folder` holds index.html and assets/<hash>/. `folder` is None until it is built."""
+    """Serves one built bundle: `folder` holds index.html and assets/<hash>/. `folder` is None until it is built.
+
+    `lost` is called once when the folder has gone away, and sees to it that there is one again.
+    """
 
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.notice = "starting"
+        self.lost: Callable[[], None] = lambda: None
+        self._used = -USE_S
+
+    def bundle(self) -> Path | None:
+        """Return the bundle's folder, or None when it is not built yet, or not any more."""
+        if self.folder and not (self.folder / "index.html").is_file():
+            self.folder = None
+            self.notice = "the page's files are gone from the cache and are made again"
+            self._used = -USE_S
+            self.lost()
+        return self.folder
+
+    def use(self) -> None:
+        """Mark the bundle as in use, now and then, so that the building of others leaves it alone."""
+        from hybr.server import page
+
+        if self.folder and time.monotonic() - self._used >= USE_S:
+            self._used = time.monotonic()
+            page.use(self.folder)
 
     async def index(self, request: Request) -> Response:
         """Answer `/`: the document, or what is being waited for."""
-        if self.folder is None:
+        folder = self.bundle()
+        if folder is None:
             return waiting(self.notice)
-        path = self.folder / "index.html"
+        self.use()
+        path = folder / "index.html"
         tag = etag(path.stat())
         text = path.read_text()
         headers = {"cache-control": "no-cache", "etag": tag, "content-security-policy": policy(inline_hashes(text))}
@@ -56,11 +84,12 @@ class Site:
 
     def find(self, relative: str) -> Path | None:
         """Return the file at `<hash>/...`. Bundles lie side by side, each in a folder named by its hash."""
-        if self.folder is None:
+        folder = self.bundle()
+        if folder is None:
             return None
         key = relative.split("/", 1)[0]
-        earlier = self.folder.parent / key if KEY.fullmatch(key) else None
-        return inside(self.folder / "assets", relative) or (inside(earlier / "assets", relative) if earlier else None)
+        earlier = folder.parent / key if KEY.fullmatch(key) else None
+        return inside(folder / "assets", relative) or (inside(earlier / "assets", relative) if earlier else None)
 
 
 def inside(root: Path, relative: str) -> Path | None:

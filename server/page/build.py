@@ -2,7 +2,8 @@
 
 The hash is that of every input (our static/ and webapp/, this builder, the two locks), so "is it built?" is one look at
 the disk, an edited source gives a new address, and what lies under an address never changes. A build goes to a folder of its
-own and is renamed when whole; two builds at once end with the same bytes and one of them is dropped.
+own and is renamed when whole and when the inputs are still those its name promises; two builds at once end with the same
+bytes and one of them is dropped. What a server uses is marked, so that building another bundle does not take it away.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 WORKERS = 2  # pieces made at a time; each is one core's work
 STALE_S = 3600  # what a killed build left is no build under way any more
 KEPT = 4  # bundles that stay on disk: open tabs still ask for the last ones
+USED_S = 7 * 24 * 3600  # so long after a server last used it a bundle stays, however many are newer
+MARK = "used"  # the file in a bundle whose time says when a server last used it
+ATTEMPTS = 3  # builds begun because a source was edited during the last one
 
 
 class Progress(Protocol):
@@ -48,33 +53,62 @@ def key() -> str:
 def current() -> Path | None:
     """Return the folder of the bundle that matches the sources as they are now, or None when it is not built."""
     folder = paths.home() / "page" / key()
-    return folder if folder.is_dir() else None
+    return folder if whole(folder) else None
+
+
+def whole(folder: Path) -> bool:
+    """Say whether a bundle lies there; its document is written last, and the folder renamed after that."""
+    return (folder / "index.html").is_file()
+
+
+def use(folder: Path) -> None:
+    """Mark the bundle as used now. Where that cannot be written down, or it is gone, nothing happens."""
+    with suppress(OSError):
+        (folder / MARK).touch()
 
 
 def build(progress: Progress = quiet) -> Path:
     """Return the bundle's folder, building it when it is not there (at most 30 s on two cores, downloads included).
 
-    Raises BuildError with the reason and the remedy; a failed build leaves nothing behind that could be taken for whole.
+    Sources edited during the build make it start over. Raises BuildError with the reason and the remedy; a failed build
+    leaves nothing behind that could be taken for whole.
     """
-    if found := current():
-        os.utime(found)
-        return found
-    name = key()
+    for _ in range(ATTEMPTS):
+        if found := current():
+            os.utime(found)
+            return found
+        if made := attempt(key(), progress):
+            prune(made)
+            return made
+        progress("the sources were edited meanwhile: starting over", 0.0)
+    raise BuildError(f"the page's sources were edited during each of {ATTEMPTS} builds: try again when they are at rest")
+
+
+def attempt(name: str, progress: Progress) -> Path | None:
+    """Build the bundle that the inputs hash to `name`; return None when they are others by the end, and keep nothing of it."""
     folder = paths.home() / "page" / name
     partial = folder.with_name(f"{name}.{os.getpid()}.new")
     try:
         assemble(partial, name, progress)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
+        if key() != name:
+            return None
+        publish(partial, folder)
     except OSError as error:
         raise BuildError(f"the page's bundle could not be written to {folder.parent}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    prune(folder)
     return folder
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Give the finished bundle its name, unless another build was quicker; what is left of a half-removed one makes way."""
+    if not whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not whole(folder):
+            raise
 
 
 def assemble(folder: Path, name: str, progress: Progress) -> None:
@@ -124,16 +158,21 @@ def pieces(assets: Path, modules: Path, fetched: list[Path]) -> dict[str, Callab
 
 def bundles() -> list[Path]:
     """Return the whole bundles on disk, the last used first."""
-    found = [
-        path for path in (paths.home() / "page").glob("*") if len(path.name) == digest.LENGTH and (path / "index.html").exists()
-    ]
+    found = [path for path in (paths.home() / "page").glob("*") if len(path.name) == digest.LENGTH and whole(path)]
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
+def in_use(folder: Path) -> bool:
+    """Say whether a server used the bundle in the last days."""
+    mark = folder / MARK
+    return mark.is_file() and mark.stat().st_mtime > time.time() - USED_S
+
+
 def prune(keep: Path) -> None:
-    """Remove bundles beyond the last few, leavings of builds that were killed, and blobs that no bundle uses."""
+    """Remove bundles beyond the last few that no server uses, leavings of killed builds, and blobs that no bundle uses."""
     for old in [path for path in bundles() if path != keep][KEPT - 1 :]:
-        shutil.rmtree(old, ignore_errors=True)
+        if not in_use(old):
+            shutil.rmtree(old, ignore_errors=True)
     before = time.time() - STALE_S
     for leaving in (paths.home() / "page").glob("*.new"):
         if leaving.stat().st_mtime < before:

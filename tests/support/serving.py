@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import inspect
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,6 +18,7 @@ from hybr.server.serve import Parts, assemble, bind, draining
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     import aiohttp
 
@@ -48,7 +48,9 @@ async def asking(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
 async def listening(parts: Parts) -> AsyncIterator[str]:
     """Serve the parts with uvicorn on a free port, lifespan and all, and give the address."""
     if parts.site.folder is None:  # otherwise the boot would build the real bundle
-        parts.site.folder = Path(__file__).parent
+        parts.site.folder = parts.models.root.parent / "page" / ("0" * 16)
+        parts.site.folder.mkdir(parents=True, exist_ok=True)
+        (parts.site.folder / "index.html").write_text("")
     socket = bind("127.0.0.1", 0)
     address = f"http://127.0.0.1:{socket.getsockname()[1]}"
     config = uvicorn.Config(

@@ -144,6 +144,80 @@ def test_old_bundles_go(home: Path) -> None:
     assert not blob.exists()
 
 
+def test_a_bundle_in_use_stays(home: Path) -> None:
+    """What a server used in the last days outlives any number of newer bundles; what it left long ago does not."""
+    folders = []
+    for number in range(8):
+        folder = home / "page" / f"{number:016x}"
+        folder.mkdir(parents=True)
+        (folder / "index.html").write_text("")
+        folders.append(folder)
+    page.use(folders[0])
+    page.use(folders[1])
+    os.utime(folders[1] / builder.MARK, (0, 0))
+    for number, folder in enumerate(folders):
+        os.utime(folder, (number, number))
+    builder.prune(folders[-1])
+    assert [folder.is_dir() for folder in folders] == [True, False, False, False, True, True, True, True]
+
+
+@pytest.fixture
+def edited(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A source of its own, which the key follows and which a build copies into the bundle's document."""
+    source = tmp_path / "source"
+    source.write_text("0")
+
+    def copies(folder: Path, name: str, progress: object) -> None:
+        folder.mkdir(parents=True)
+        (folder / "index.html").write_text(source.read_text())
+
+    monkeypatch.setattr(builder, "key", lambda: digest.of(source.read_bytes()))
+    monkeypatch.setattr(builder, "assemble", copies)
+    return source
+
+
+def test_an_edit_during_the_build_starts_it_over(edited: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle holds what its name promises, even when a source changed after the name was taken."""
+    copies = builder.assemble
+
+    def edits_once(folder: Path, name: str, progress: object) -> None:
+        edited.write_text("1")
+        copies(folder, name, progress)
+
+    monkeypatch.setattr(builder, "assemble", edits_once)
+    folder = build()
+    assert folder.name == digest.of(b"1")
+    assert (folder / "index.html").read_text() == "1"
+    assert [path.name for path in (home / "page").iterdir()] == [folder.name]
+
+
+def test_edits_without_end_are_an_error(edited: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three builds that were each overtaken by an edit the person is told so, and nothing stays."""
+    copies = builder.assemble
+    begun: list[str] = []
+
+    def edits(folder: Path, name: str, progress: object) -> None:
+        copies(folder, name, progress)
+        begun.append(name)
+        edited.write_text(str(len(begun)))
+
+    monkeypatch.setattr(builder, "assemble", edits)
+    with pytest.raises(BuildError, match="edited during each of 3 builds"):
+        build()
+    assert len(begun) == 3
+    assert not list((home / "page").iterdir())
+
+
+def test_a_half_removed_bundle_makes_way(edited: Path, home: Path) -> None:
+    """A folder without its document is no bundle: it is built again in its place."""
+    folder = home / "page" / builder.key()
+    (folder / "assets").mkdir(parents=True)
+    assert page.current() is None
+    assert build() == folder
+    assert (folder / "index.html").read_text() == "0"
+    assert not (folder / "assets").exists()
+
+
 @pytest.mark.long
 def test_the_whole_bundle_twice_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two builds from nothing, with the same wheels: every file is equal, byte for byte."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from serving import REV, listening, parts_in, shelve, soon, state
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 def test_health(tmp_path: Path, page: bool, house: str, warm: bool, waited: float, status: str) -> None:  # noqa: PLR0917  a table
     """Healthy is: the page is there, and the house model has its weights, has failed, or has been waited for long enough."""
     parts = parts_in(tmp_path)
+    (tmp_path / "index.html").write_text("")
     parts.site.folder = tmp_path if page else None
     parts.house.llama.state = house
     parts.boot.warm = warm
@@ -125,3 +128,34 @@ async def test_a_page_that_cannot_be_built(tmp_path: Path, monkeypatch: pytest.M
     assert "hybr page build" in parts.site.notice
     assert parts.boot.health()["reason"] == parts.site.notice
     await parts.stop()
+
+
+async def test_a_deleted_page_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleting the page's folder under a running server has it built again, once, and then served as before."""
+    bundle, log = tmp_path / "page" / "0123456789abcdef", tmp_path / "log"
+    (tmp_path / "builder.py").write_text(
+        "import pathlib, time\n"
+        f"open({str(log)!r}, 'a').write('begin ')\n"
+        "time.sleep(0.2)\n"
+        f"folder = pathlib.Path({str(bundle)!r})\n"
+        "folder.mkdir(parents=True)\n"
+        "(folder / 'index.html').write_text('again')\n"
+        "print(folder)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(boot, "COMMAND", "builder")
+    monkeypatch.setattr(boot, "find_page", lambda: None)
+    bundle.mkdir(parents=True)
+    (bundle / "index.html").write_text("first")
+    parts = parts_in(tmp_path)
+    parts.site.folder = bundle
+    async with listening(parts) as address, httpx.AsyncClient(base_url=address) as client:
+        assert (await client.get("/")).text == "first"
+        shutil.rmtree(bundle.parent)
+        answers = [await client.get("/") for _ in range(3)]
+        assert {answer.status_code for answer in answers} == {503}
+        await soon(lambda: parts.site.folder, 20)
+        assert (await client.get("/")).text == "again"
+        assert (await client.get("/healthz")).json()["page"] == {"state": "ready"}
+    assert log.read_text() == "begin "
+    assert (bundle / "used").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,40 @@ async def test_validators(home: Path) -> None:
     assert again.headers["cache-control"] == first.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert head.content == b""
     assert head.headers["content-length"] == str(SIZE)
+
+
+@pytest.mark.parametrize(
+    ("since", "status"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 304),
+        ("Sun, 06 Nov 1994 08:49:38 GMT", 304),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 304),
+        ("Sun Nov  6 08:49:37 1994", 304),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", 200),
+        ("yesterday", 200),
+        ("", 200),
+        ("Sun, 99 Nov 1994 08:49:37 GMT", 200),
+        ("Sun, 06 Nov 99999999999999999999 08:49:37 GMT", 200),
+        ("Sun, 06 Nov 1994 08:49:37 +99999999999999999999", 200),
+    ],
+)
+async def test_if_modified_since(home: Path, since: str, status: int) -> None:
+    """A file that is no newer than the date asked about is not sent again; what is no date is as if it were not there."""
+    path = home / "home" / "models" / "tiny" / REV / "params_shard_0.bin"
+    os.utime(path, ns=(0, 784111777_900_000_000))  # 1994-11-06 08:49:37.9: HTTP dates have whole seconds
+    async with asking(parts_in(home)) as client:
+        answer = await client.get(f"{BASE}/params_shard_0.bin", headers={"if-modified-since": since})
+    assert answer.status_code == status
+    assert answer.content == (b"" if status == 304 else WEIGHTS)
+
+
+async def test_the_tag_goes_before_the_date(home: Path) -> None:
+    """With If-None-Match the date counts for nothing (RFC 9110, 13.1.3); the server's own date is good for a 304."""
+    async with asking(parts_in(home)) as client:
+        date = (await client.head(f"{BASE}/params_shard_0.bin")).headers["last-modified"]
+        alone = await client.get(f"{BASE}/params_shard_0.bin", headers={"if-modified-since": date})
+        other = await client.get(f"{BASE}/params_shard_0.bin", headers={"if-modified-since": date, "if-none-match": '"x"'})
+    assert (alone.status_code, other.status_code) == (304, 200)
 
 
 @pytest.mark.parametrize(

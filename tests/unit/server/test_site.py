@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,3 +112,36 @@ async def test_before_the_bundle(tmp_path: Path) -> None:
     assert answer.headers["retry-after"] == "1"
     assert health.status_code == 503
     assert health.json()["reason"] == "compressing <b>"
+
+
+async def test_a_used_bundle_is_marked(parts: Parts) -> None:
+    """Asking for the document marks the bundle as in use, at most once a minute."""
+    assert parts.site.folder is not None
+    mark = parts.site.folder / "used"
+    async with asking(parts) as client:
+        await client.get("/")
+        assert mark.exists()
+        os.utime(mark, (0, 0))
+        await client.get("/")
+        assert mark.stat().st_mtime == 0
+        parts.site._used -= 61
+        await client.get("/")
+    assert mark.stat().st_mtime > 0
+
+
+@pytest.mark.parametrize("first", ["/", "/healthz", f"/assets/{KEY}/js/shell.js"])
+async def test_a_bundle_that_went_away(parts: Parts, first: str) -> None:
+    """When the cache is deleted under the server it says so, does not claim to be ready, and asks once for the page."""
+    assert parts.site.folder is not None
+    asked: list[bool] = []
+    parts.site.lost = lambda: asked.append(True)
+    shutil.rmtree(parts.site.folder)
+    async with asking(parts) as client:
+        await client.get(first)
+        answer, health = await client.get("/"), await client.get("/healthz")
+    assert (answer.status_code, health.status_code) == (503, 503)
+    assert "gone from the cache" in answer.text
+    assert health.json()["status"] == "starting"
+    assert "gone from the cache" in health.json()["reason"]
+    assert health.json()["page"]["state"] == "building"
+    assert asked == [True]
