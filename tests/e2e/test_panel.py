@@ -31,12 +31,21 @@ def panel(visit: Callable[..., tuple[Page, Watch]]) -> Iterator[Page]:
 
 def test_the_mode_is_chosen_by_keyboard(panel: Page) -> None:
     """Arrow keys move the choice; with no model loaded the server stays in force, and the line under it says so."""
-    panel.get_by_role("radio", name="Server").focus()
+    panel.get_by_role("radio", name="Server", exact=True).focus()
     panel.keyboard.press("ArrowLeft")
     until(lambda: attribute(panel, "mode", "data-preferred") == "local", timeout=10, what="local preferred")
     assert attribute(panel, "mode", "data-mode") == "cloud"
-    assert panel.get_by_role("radio", name="This browser").is_checked()
+    assert panel.get_by_role("radio", name="This browser", exact=True).is_checked()
     assert "until" in panel.get_by_test_id("mode").inner_text()
+
+
+def test_every_model_is_in_plain_sight(panel: Page) -> None:
+    """The models for tests stand under their own heading, and no model is behind anything that must be opened first."""
+    options = panel.get_by_test_id("model-option")
+    until(lambda: options.count() >= 2, timeout=30, what="the picker's models")
+    assert all(option.is_visible() for option in options.all())
+    tests = panel.get_by_role("group", name="For tests").get_by_test_id("model-option")
+    assert "tiny" in [option.get_attribute("data-model") for option in tests.all()]
 
 
 def test_a_model_is_loaded_used_and_deleted_from_the_picker(served: Served, panel: Page) -> None:
@@ -44,8 +53,6 @@ def test_a_model_is_loaded_used_and_deleted_from_the_picker(served: Served, pane
     served.wait_built("tiny")
     option = panel.locator("[data-testid=model-option][data-model=tiny]")
     until(lambda: option.get_attribute("data-state") == "built", timeout=30, what="the picker knows that tiny is built")
-    if not option.is_visible():
-        panel.get_by_text("For tests", exact=True).click()
     option.click()
     panel.evaluate(
         """() => { window.__progress = []; const root = document.getElementById('panel-status').firstElementChild.shadowRoot;

@@ -61,7 +61,7 @@ function update(option, entry, chosen, possible) {
 export const render = component((root, /** @type {(message: object) => void} */ send) => {
   const list = h('div', { class: 'options' });
   const tests = h('div', { class: 'options' });
-  const more = h('details', { class: 'tests' }, h('summary', { text: words.tests }), tests);
+  const more = h('div', { class: 'tests', role: 'group', 'aria-label': words.tests }, h('h3', { text: words.tests }), tests);
   const empty = h('p', { class: 'line', text: words.noModels });
   const load = h('button', { type: 'button', class: 'primary', 'data-testid': 'load-model', onclick: () => send({ action: 'load', model: chosen }) });
   const unload = h('button', { type: 'button', 'data-testid': 'unload-model', text: words.unload, onclick: () => send({ action: 'unload' }) });
@@ -110,7 +110,6 @@ export const render = component((root, /** @type {(message: object) => void} */ 
     keep(testOptions, tests, forTests, making, refresh);
     empty.hidden = state.models.length > 0;
     more.hidden = forTests.length === 0;
-    if (forTests.some(({ id }) => id === chosen)) more.open = true;
     buttons(state.models.find(({ id }) => id === chosen));
   }
 

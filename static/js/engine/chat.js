@@ -10,6 +10,7 @@
 /** @import {ChatResult} from './wire.js' */
 /** @import {MLCEngineInterface, ChatCompletionChunk} from '@mlc-ai/web-llm' */
 import {EngineError, toError} from './errors.js';
+import {formatOf} from './format.js';
 import {holdback} from './holdback.js';
 
 /** Set by us, whatever the caller says. */
@@ -67,7 +68,8 @@ const nothing = ({arrived}, started) => ({
 function requestOf({messages, options = {}}) {
   if (!Array.isArray(messages) || messages.length === 0)
     throw new EngineError('MessageOrderError', 'messages: give at least one message.', 'validate');
-  const kept = Object.entries(options ?? {}).filter(([name, value]) => value !== null && value !== undefined && !OURS.has(name));
+  const shaped = options?.response_format ? {...options, response_format: formatOf(options.response_format)} : options;
+  const kept = Object.entries(shaped ?? {}).filter(([name, value]) => value !== null && value !== undefined && !OURS.has(name));
   return {...Object.fromEntries(kept), messages, stream: true, stream_options: {include_usage: true}};
 }
 

@@ -49,6 +49,35 @@ def test_options_reach_webllm_and_ours_cannot_be_overridden(ready: Bench) -> Non
     assert [message["role"] for message in request["messages"]] == ["user"]
 
 
+SCHEMA = {"enum": ["a"]}
+FORMS = [
+    ({"type": "text"}, None),
+    ({"type": "json_object"}, {"type": "json_object", "schema": '{"type":"object"}'}),
+    ({"type": "json_object", "schema": '{"enum":["a"]}'}, {"type": "json_object", "schema": '{"enum":["a"]}'}),
+    ({"type": "json_object", "schema": SCHEMA}, {"type": "json_object", "schema": '{"enum":["a"]}'}),
+    (
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
+        {"type": "json_object", "schema": '{"enum":["a"]}'},
+    ),
+    ({"type": "grammar", "grammar": 'root ::= "a"'}, {"type": "grammar", "grammar": 'root ::= "a"'}),
+]
+
+
+@pytest.mark.parametrize(("asked", "got"), FORMS)
+def test_a_response_format_reaches_webllm_in_its_own_words(
+    ready: Bench, asked: dict[str, Any], got: dict[str, Any] | None
+) -> None:
+    """WebLLM obeys `json_object` with a schema as text; OpenAI's other ways to say it are put into that."""
+    answer = ready.call("chat", ready.chat("r1", {"echo": True}, response_format=asked))
+    assert json.loads(answer["text"]).get("response_format") == got
+
+
+def test_a_json_schema_without_a_schema_is_refused(ready: Bench) -> None:
+    """Free text must not come back as if it were what was asked for."""
+    failed = ready.call("chat", ready.chat("r1", {"echo": True}, response_format={"type": "json_schema"}))["failed"]
+    assert (failed["name"], failed["phase"]) == ("InvalidResponseFormatError", "validate")
+
+
 def test_text_webllm_holds_back_is_given_at_the_end(ready: Bench) -> None:
     """What WebLLM withheld (the end of an unfinished character) still arrives as a delta, so that deltas equal the text."""
     result = ready.call("chat", ready.chat("r1", {"say": ["a", "b", "c"], "withholdFrom": 2}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,42 @@ def test_an_abort_ends_the_stream_and_frees_the_engine(loaded: Bench) -> None:
     assert result["text"] == deltas(loaded, "long") != ""
     assert result["usage"]["completionTokens"] < 900
     assert loaded.call("chat", ask(loaded, "next"))["finishReason"] == "length"
+
+
+def test_json_mode_begins_an_object_and_nothing_else(loaded: Bench) -> None:
+    """`json_object` without a schema: the story `tiny` would tell becomes an object, as far as the tokens reach."""
+    result = loaded.call("chat", ask(loaded, "r1", response_format={"type": "json_object"}, max_tokens=24))
+    assert result.get("failed") is None
+    assert result["text"] == deltas(loaded)
+    assert re.match(r'\{\s*("|\}|$)', result["text"]), result["text"]
+    if result["finishReason"] == "stop":
+        assert isinstance(json.loads(result["text"]), dict)
+
+
+@pytest.mark.parametrize("word", ["Paris", "Rome"])
+def test_a_schema_forces_the_answer(loaded: Bench, word: str) -> None:
+    """OpenAI's `json_schema` with one permitted value: that value, whole and parsed, whatever the model would have said."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": {"enum": [word]}}}
+    result = loaded.call("chat", ask(loaded, word, response_format=wanted))
+    assert (result["finishReason"], json.loads(result["text"])) == ("stop", word)
+
+
+def test_text_as_a_format_is_no_format(loaded: Bench) -> None:
+    """`text` changes nothing, also right after a constrained answer."""
+    free = loaded.call("chat", ask(loaded, "r1"))["text"]
+    loaded.call("chat", ask(loaded, "r2", response_format={"type": "json_object"}, max_tokens=4))
+    assert loaded.call("chat", ask(loaded, "r3", response_format={"type": "text"}))["text"] == free
+
+
+def test_a_schema_that_is_none_is_a_callers_error(loaded: Bench) -> None:
+    """An unknown type in the schema is refused in phase 'validate'; the next schema is obeyed as before."""
+    loaded.watch.expected += ["Unsupported type", "Aborted()"]  # the grammar compiler says so itself
+    wanted = {"type": "json_schema", "json_schema": {"name": "bad", "schema": {"type": "what"}}}
+    failed = loaded.call("chat", ask(loaded, "bad", response_format=wanted))["failed"]
+    assert (failed["name"], failed["phase"]) == ("GrammarMatcherInitError", "validate")
+    wanted["json_schema"] = {"name": "good", "schema": {"enum": ["good"]}}
+    assert loaded.call("chat", ask(loaded, "after", response_format=wanted))["text"] == '"good"'
+    assert loaded.call("chat", ask(loaded, "free"))["finishReason"] == "length"
 
 
 REFUSED = [({"temperature": -1}, "NonNegativeError"), ({"top_p": 7}, "RangeError"), ({"seed": 1.5}, "SeedTypeError")]
