@@ -126,7 +126,7 @@ class TestMessages:
         assert reply(page, 1).get_attribute("data-provider") == "cloud"
         assert reply(page, 1).get_attribute("data-segments") == "2"
         assert "by the server" in reply(page, 1).locator(".handover").inner_text()
-        assert "Local text, cloud text." in reply(page, 1).inner_text()
+        until(lambda: "Local text, cloud text." in reply(page, 1).inner_text(), timeout=5, what="both parts drawn")
 
     def test_states_are_announced_but_not_tokens(self, page: Page) -> None:
         """Assistive technology hears that an answer began and ended; the list itself is no live region."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 HYBRID = "ModuleLoader.getModule('HybridLLMProvider')"
-QUESTION = "[{role: 'user', content: 'Count from one to five hundred in words.'}]"
+QUESTION = "[{role: 'user', content: 'Write a very long story about a dragon and a princess, with many chapters.'}]"
 
 
 def test_a_question_asked_before_python_is_up_is_answered(served: Served, chromium_without_webgpu: Browser) -> None:
