@@ -1,7 +1,8 @@
 """Who can be trusted to answer now: a breaker per local model and one for the cloud, and what has to be told of failures.
 
 A failure of the local model that no request has told of yet is *owed*: the first request that would have gone there tells it,
-by a fallback. Afterwards requests simply go to the cloud, as the status says, until the model is back.
+by a fallback. That is the oldest one under way that the cloud took only until the model was loaded, if there is one, else the
+next. Afterwards requests simply go to the cloud, as the status says, until the model is back.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from hybr.webapp.hybrid.errors import HybridError, LocalError, LocalUnavailableE
 from hybr.webapp.hybrid.types import Call, Options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hybr.webapp.hybrid.account import Account
     from hybr.webapp.hybrid.events import EventBus
     from hybr.webapp.hybrid.local import LocalLLM
+    from hybr.webapp.hybrid.run import Run
     from hybr.webapp.hybrid.types import Provider
 
 log = logging.getLogger(__name__)
@@ -27,10 +31,11 @@ PROBE = ({"role": "user", "content": "Say yes."},)
 
 
 class Health:
-    """See the module."""
+    """See the module. `runs` are the requests under way, oldest first."""
 
-    def __init__(self, local: LocalLLM, events: EventBus, account: Account) -> None:
+    def __init__(self, local: LocalLLM, events: EventBus, account: Account, runs: Mapping[str, Run]) -> None:
         self._local = local
+        self._runs = runs
         self._account = account
         self._breakers: dict[tuple[Provider, str], Breaker] = {}
         self._failure: dict[str, Any] | None = None
@@ -38,6 +43,8 @@ class Health:
         self._probes: dict[str, asyncio.Task[None]] = {}
         events.on("local-llm:loading", lambda _: self._recovering())
         events.on("local-llm:ready", lambda _: self._recovering())
+        events.on("local-llm:ready", lambda _: self._arrived())
+        events.on("local-llm:unloaded", lambda _: self._arrived())
         events.on("local-llm:error", self._failed)
         events.on("hybrid-llm:fallback", self._told)
 
@@ -136,6 +143,15 @@ class Health:
 
     def _failed(self, detail: dict[str, Any]) -> None:
         self._failure = detail["error"]
+        if self._local.is_loading() or not self.owed():
+            return  # it was not the load that is waited for, or it has been told
+        if run := next((run for run in self._runs.values() if run.stands_in), None):
+            run.bereft(detail["error"])
+
+    def _arrived(self) -> None:
+        """The load that runs stood in for is over without a failure: a later one is not theirs to tell."""
+        for run in self._runs.values():
+            run.stands_in = False
 
     def _told(self, detail: dict[str, Any]) -> None:
         if detail["from"] == "local":

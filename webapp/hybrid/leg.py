@@ -25,7 +25,8 @@ class Leg:
 
     A leg without `chat` cannot be walked, for the reason in `error`: it is not an attempt and nothing is booked for it.
     `first_s` and `next_s` are how long it may be silent before its first token and between two: then it has stalled. `pulse`
-    shows life of the provider as a whole, where one that is busy with other requests is silent for a good reason.
+    shows life of the provider as a whole, where one that is busy with other requests is silent for a good reason. `stands_in`:
+    it is asked only until the local model, which the person prefers, has been loaded.
     """
 
     provider: Provider
@@ -37,6 +38,7 @@ class Leg:
     next_s: float = NEXT_S
     pulse: Callable[[], int] | None = None
     reason: str = ""
+    stands_in: bool = False
 
 
 @dataclass(slots=True)

@@ -184,7 +184,7 @@ class LocalLLM:
 
     # -- loading
 
-    async def init(self, model_id: str) -> bool | dict[str, Any]:
+    async def init(self, model_id: str | None = None) -> bool | dict[str, Any]:
         """Load a model: True, or `{"success": False, "error": {name, message, code}}`. Never raises but for cancellation.
 
         A model that the server is still building is waited for, with progress events.
@@ -224,7 +224,8 @@ class LocalLLM:
         entry = self._catalogue.find(model_id)
         if entry is None:
             known = ", ".join(self._catalogue.ids()) or "none"
-            raise UnknownModelError(f"There is no local model {model_id!r}. There are: {known}.", field="model")
+            wrong = "No model was named." if model_id is None else f"There is no local model {model_id!r}."
+            raise UnknownModelError(f"{wrong} There are: {known}.", field="model")
         return entry
 
     async def _wait_for_preflight(self) -> None:
@@ -266,7 +267,8 @@ class LocalLLM:
     def _report(self, load: _Load, progress: float, event: dict[str, Any]) -> None:
         if not load.live:
             return
-        told = {name: event.get(name) or IDLE[name] for name in ("loaded_bytes", "total_bytes", "eta_s", "text")}
+        given = {name: event.get(name) for name in ("loaded_bytes", "total_bytes", "eta_s", "text")}
+        told = {name: IDLE[name] if value is None else value for name, value in given.items()}  # 0 s left is said
         told["progress"] = max(self._state.progress["progress"], min(progress, 1.0))
         self._state.progress = told
         self._events.emit("local-llm:progress", {"model": load.model, **told})
@@ -305,7 +307,7 @@ class LocalLLM:
         await self._quietly(self._runtime.cancel_load())
         return True
 
-    async def switch_model(self, model_id: str) -> bool | dict[str, Any]:
+    async def switch_model(self, model_id: str | None = None) -> bool | dict[str, Any]:
         """Load another model in place of the present one; the status is true to what came of it."""
         return await self.init(model_id)
 

@@ -65,7 +65,8 @@ class Planner:
             return self._automatic(asked, messages)
         if self._local_first(asked.model, sides):
             return self._rescued(self._local_leg(asked.model, messages), asked.model if "cloud" in sides else None)
-        return self._local_rescue(self._cloud_leg(asked.model), messages)
+        first = replace(self._cloud_leg(asked.model), stands_in=self._stands_in(sides))
+        return self._local_rescue(first, messages)
 
     def _automatic(self, asked: Options, messages: tuple[Message, ...]) -> list[Leg]:
         decision = self.decide(asked, messages)
@@ -126,6 +127,10 @@ class Planner:
         """Whether the person chose to wait for the model they prefer, and it is loading."""
         wish = self._modes.preferred == "local" and self._preferences.get("while_loading") == "wait"
         return wish and "local" in sides and self._local.is_loading()
+
+    def _stands_in(self, sides: frozenset[Provider]) -> bool:
+        """Whether the cloud is asked only because the model the person prefers is still loading."""
+        return self._modes.preferred == "local" and sides == BOTH and self._local.is_loading()
 
     def _local_first(self, model: str | None, sides: frozenset[Provider]) -> bool:
         if len(sides) == 1:

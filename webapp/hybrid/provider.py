@@ -51,14 +51,14 @@ class HybridLLMProvider:
         self._account = Account()
         self._desk = Desk(events, self._account, **desk)
         self._modes = Modes(events, preferences, local, self._desk.now)
-        self._health = Health(local, events, self._account)
+        self._runs: dict[str, Run] = {}
+        self._health = Health(local, events, self._account, self._runs)
         self._gate = Gate(events, preferences, self._desk.now)
         self._planner = Planner(local, self._modes, self._health, self._gate, preferences)
         self._planner.cloud = gateway
         self._preferences = preferences
         if stored := preferences.get("auto"):
             self._restore_auto(stored)
-        self._runs: dict[str, Run] = {}
         self._ids = itertools.count(1)
 
     def _restore_auto(self, stored: object) -> None:

@@ -61,6 +61,7 @@ class Run:
         self.completion: Completion | None = None
         self.error: BaseException | None = None
         self.over = False
+        self.stands_in = False
         self._desk = desk
         self._messages = messages
         self._options = options
@@ -166,7 +167,7 @@ class Run:
 
     async def _legs(self, legs: list[Leg]) -> Final:
         first, *rest = legs
-        self._decision = first.reason
+        self._decision, self.stands_in = first.reason, first.stands_in
         try:
             return await self._leg(first, self._call(first, "mode"))
         except ProviderError as error:
@@ -187,6 +188,12 @@ class Run:
         self._fallback = detail
         self._note("fallback", detail)
         return await self._leg(second, self._call(second, "fallback"))
+
+    def bereft(self, error: dict[str, Any]) -> None:
+        """The local model that this run's leg stands in for will not come: what began as a stopgap is a fallback, told as one."""
+        self.stands_in = False
+        self._fallback = {"from": "local", "to": "cloud", "error": dict(error), "request_id": self.id}
+        self._note("fallback", self._fallback)
 
     def _may_change(self) -> bool:
         """Half a JSON document or tool call cannot be continued by another model, and what was shown is not taken back."""

@@ -139,6 +139,13 @@ def _number(low: float, high: float) -> Any:
     return check
 
 
+def _share(value: object, field: str) -> float:
+    """Of probability: a share of nothing leaves no token to choose from, and WebLLM refuses it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise _wrong(field, value, "a number above 0 and at most 1")
+    return value
+
+
 def _integer(low: int, high: int) -> Any:
     def check(value: object, field: str) -> int:
         whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
@@ -211,7 +218,7 @@ def _signal(value: object, field: str) -> None:
 
 CHECKS: dict[str, Any] = {
     "temperature": _number(0, 2),
-    "top_p": _number(0, 1),
+    "top_p": _share,
     "max_output_tokens": _integer(1, 1_000_000),
     "stop": _stop,
     "seed": _integer(-(2**53), 2**53),

@@ -74,7 +74,7 @@ class App:
         self.caller = CallerClient(self.post)
         self.rpc = Rpc(hybrid, local, self, self.caller)
         self.chat = Chat(hybrid, self)
-        self.startup = Startup(self.context, config.get("query") or {})
+        self.startup = Startup(self.context, config.get("query") or {}, self._complain)
         events.tap(self._forward)
         events.on("hybrid-llm:fallback", self._tell_fallback)
         events.on("hybrid-llm:handover", self._tell_handover)
@@ -134,6 +134,9 @@ class App:
             )
         elif name not in INTERNAL:
             self.post({"kind": "event", "name": name, "detail": convert.camel(detail)})
+
+    def _complain(self, text: str) -> None:
+        self.op({"type": "toast", "toast": "error", "text": text})
 
     def _tell_fallback(self, detail: dict[str, Any]) -> None:
         text = f"The {_side(detail['from'])} could not answer, so the {_side(detail['to'])} does. {detail['error']['message']}"

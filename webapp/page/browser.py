@@ -11,7 +11,7 @@ from pyodide.ffi import JsException, create_proxy, to_js
 from hybr.webapp.runtimes.base import EngineCallError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
 
 class FetchTransport:
@@ -83,18 +83,25 @@ class EngineProxy:
         self._client = client
         self._kept: list[Any] = []
 
-    def call(self, op: str, args: str, on_event: Callable[[str], None] | None) -> Awaitable[str]:
-        """One call. The event handler lives until the engine has answered, even when nobody waits for the answer any more."""
-        handler = create_proxy(on_event) if on_event is not None else None
-        answer = asyncio.ensure_future(self._answer(op, args, handler))
-        return asyncio.shield(answer) if handler is not None else answer
+    async def call(self, op: str, args: str, on_event: Callable[[str], None] | None) -> str:
+        """One call. The event handler lives until the engine has answered, even when nobody waits for the answer any more.
 
-    async def _answer(self, op: str, args: str, handler: Any) -> str:
+        Raises EngineCallError.
+        """
+        handler = create_proxy(on_event) if on_event is not None else None
+        work = asyncio.ensure_future(self._answer(op, args, handler))
+        answer = await (asyncio.shield(work) if handler is not None else work)
+        if isinstance(answer, EngineCallError):
+            raise answer
+        return answer
+
+    async def _answer(self, op: str, args: str, handler: Any) -> str | EngineCallError:
+        """The answer or the failure, as a value: asyncio complains of an exception that nobody waits for behind a shield."""
         try:
             return str(await self._client.call(op, args, handler, None))
         except JsException as error:
             name, phase = str(getattr(error, "name", "Error")), str(getattr(error, "phase", "worker"))
-            raise EngineCallError(name, _message(error), phase) from None
+            return EngineCallError(name, _message(error), phase)
         finally:
             if handler is not None:
                 handler.destroy()

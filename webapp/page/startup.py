@@ -10,10 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.hybrid.errors import HybridError
+from hybr.webapp.hybrid.errors import Aborted, HybridError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from hybr.webapp.page.app import Context
 
@@ -24,11 +24,12 @@ BUILDING_S, SETTLED_S = 2.0, 60.0  # between looks at the model index
 
 
 class Startup:
-    """See the module."""
+    """See the module. `complain` shows the person one sentence."""
 
-    def __init__(self, context: Context, query: dict[str, Any]) -> None:
+    def __init__(self, context: Context, query: dict[str, Any], complain: Callable[[str], None]) -> None:
         self._context = context
         self._query = query
+        self._complain = complain
         self._tasks: set[asyncio.Task[None]] = set()
         self._look = asyncio.Event()
 
@@ -52,11 +53,21 @@ class Startup:
             context.events.emit("hybrid-llm:status", {})
         model = self._query.get("model")
         if model and str(self._query.get("load", "")) in {"1", "true"}:
-            result = await context.local.init(model)
+            await self._loaded(context.local.init(model))
         else:
-            result = await context.local.resume()
+            await self._loaded(context.local.resume())
+
+    async def _loaded(self, load: Coroutine[Any, Any, bool | dict[str, Any]]) -> None:
+        """Await a load. What no `local-llm:error` tells (a model that is not there, an index out of reach) is told the person."""
+        told: list[dict[str, Any]] = []
+        forget = self._context.events.on("local-llm:error", told.append)
+        result = await load
+        forget()
         if isinstance(result, dict):
-            log.warning("the model was not loaded: %s", result["error"]["message"])
+            error = result["error"]
+            log.warning("the model was not loaded: %s", error["message"])
+            if not told and error["code"] != Aborted.code:
+                self._complain(error["message"])
 
     async def _watch_gateway(self) -> None:
         gateway = self._context.gateway

@@ -411,9 +411,11 @@ async def test_the_address_bar() -> None:
 
 @virtual
 async def test_an_address_bar_that_asks_too_much(caplog: pytest.LogCaptureFixture) -> None:
-    """An unknown model and an unknown mode are said in the log; the page works."""
+    """An unknown model is told the person with those there are, an unknown mode the log; the page works."""
     shell = Shell(query={"model": "nope", "load": "1", "mode": "turbo"})
     await asyncio.sleep(3)
+    (toast,) = shell.ops("toast")
+    assert (toast["toast"], toast["text"]) == ("error", "There is no local model 'nope'. There are: tiny.")
     assert "nope" in caplog.text
     assert "turbo" in caplog.text
     assert (await chat(shell, "x"))["state"] == "done"
@@ -565,3 +567,41 @@ def test_names_on_the_wire() -> None:
         "response_format": {"jsonSchema": 1},
     }
     assert convert.options(None) is None
+
+
+@virtual
+async def test_a_load_that_fails_by_itself_is_told_once() -> None:
+    """What `local-llm:error` tells, the panel shows: there is no toast beside it."""
+    shell = Shell()
+    shell.scripted.loads.append([Die()])
+    await shell.app.startup._loaded(shell.app.context.local.init("tiny"))
+    assert len(shell.of("event", name="local-llm:error")) == 1
+    assert shell.ops("toast") == []
+    await shell.end()
+
+
+@virtual
+async def test_a_stopgap_is_toasted_in_its_own_answer() -> None:
+    """The engine dies while the address bar's model loads: the answer under way has the fallback, and one toast tells it."""
+    shell = Shell(query={"model": "tiny", "load": "1", "mode": "local"})
+    shell.scripted.loads.append([Sleep(60)])
+    shell.upstream.default = ["It ", Sleep(1), "is Paris."]
+    await asyncio.sleep(0.5)
+    assert shell.of("event", name="local-llm:progress")
+    call = shell.begin(HYBRID, "complete", ASK, {"requestId": "a"})
+    await asyncio.sleep(0.005)
+    shell.scripted.die()
+    value = (await shell.answer(call))["value"]
+    assert (value["provider"], value["fallback"]["requestId"]) == ("cloud", "a")
+    assert [one["toast"] for one in shell.ops("toast")] == ["fallback"]
+    assert len(shell.of("event", name="hybrid-llm:fallback")) == 1
+    await shell.end()
+
+
+@virtual
+async def test_init_without_an_id_answers() -> None:
+    """`LocalLLM.api.init()` from JavaScript: an error as its value, not an exception."""
+    shell = Shell()
+    value = await shell.call(LOCAL, "init")
+    assert (value["success"], value["error"]["field"]) == (False, "model")
+    await shell.end()

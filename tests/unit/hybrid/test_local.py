@@ -416,3 +416,24 @@ async def test_late_words_of_an_old_load() -> None:
     desk.local._report(load, 0.5, {})
     assert desk.seen == []
     await old
+
+
+@virtual
+async def test_no_seconds_left() -> None:
+    """An estimate of 0 s is told as 0, and only a missing one as unknown."""
+    desk = Desk()
+    building = entry("tiny", "building", progress={"step": "link", "fraction": 0.9, "text": "linking", "eta_s": 0})
+    index = iter([building])
+    desk.upstream.files["/models/index.json"] = lambda *_: {"models": [next(index, entry("tiny"))]}
+    assert await desk.local.init("tiny") is True
+    told = [detail["eta_s"] for detail in desk.of("local-llm:progress")]
+    assert (told[0], told[-1]) == (0, None)
+
+
+@virtual
+@pytest.mark.parametrize("method", ["init", "switch_model"])
+async def test_a_load_of_nothing(method: str) -> None:
+    """Without an id the answer is an error that names the models there are; nothing is raised."""
+    result = await getattr(Desk().local, method)()
+    assert result["success"] is False
+    assert result["error"]["message"] == "No model was named. There are: tiny, smollm2-135m."

@@ -332,3 +332,70 @@ async def test_late_words_of_a_leg_left_behind() -> None:
     assert done.text == "The capital is Paris."
     await asyncio.sleep(1)
     await desk.local.unload()
+
+
+async def loading(desk: Desk, *steps: Any) -> asyncio.Task[Any]:
+    """The person wants local and the model is on its way; cloud answers take two seconds."""
+    desk.engine.loads.append([Sleep(1), *steps])
+    desk.upstream.default = ["It ", Sleep(2), "is Paris."]
+    desk.hybrid.set_mode("local")
+    load = asyncio.create_task(desk.local.init("tiny"))
+    await asyncio.sleep(0.1)
+    assert desk.local.is_loading()
+    return load
+
+
+@virtual
+@pytest.mark.parametrize("killed_after", [0.0, 0.005, 0.5], ids=["before it is planned", "at once", "while it runs"])
+async def test_a_load_that_dies_under_a_stopgap(killed_after: float) -> None:
+    """A question that the cloud takes while the preferred model loads tells that load's death, once; later ones do not."""
+    desk = Desk()
+    load = await loading(desk, Sleep(60))
+    asking = [asyncio.create_task(desk.hybrid.complete(ASK, {"request_id": name})) for name in ("a", "b")]
+    await asyncio.sleep(killed_after)
+    desk.engine.die()
+    first, second = await asyncio.gather(*asking)
+    (told,) = desk.of("hybrid-llm:fallback")
+    (failed,) = desk.of("local-llm:error")
+    assert (told["from"], told["to"], told["request_id"], told["error"]) == ("local", "cloud", "a", failed["error"])
+    assert (first.fallback, second.fallback, first.provider, first.text) == (told, None, "cloud", "It is Paris.")
+    assert (await desk.hybrid.complete(ASK)).fallback is None
+    assert len(desk.of("hybrid-llm:fallback")) == desk.hybrid.get_usage_stats()["fallback_count"] == 1
+    assert (await load)["success"] is False
+
+
+@virtual
+async def test_a_load_that_fails_under_a_streamed_stopgap() -> None:
+    """The same where the load itself fails and the answer streams: its last chunk tells the fallback."""
+    desk = Desk()
+    await loading(desk, Fail("Error", "something new", "load"))
+    chunks = await desk.read(desk.hybrid.stream(ASK, {"request_id": "a"}))
+    assert chunks[-1].completion is not None
+    assert chunks[-1].completion.fallback == desk.of("hybrid-llm:fallback")[0]
+    assert len(desk.of("hybrid-llm:fallback")) == 1
+
+
+@virtual
+async def test_what_is_no_stopgap_tells_no_fallback() -> None:
+    """Nothing is told by a question meant for the cloud, by one whose load was cancelled, nor by one whose model came."""
+    desk = Desk()
+    await loading(desk, Sleep(60))
+    meant = asyncio.create_task(desk.hybrid.complete_cloud(ASK))
+    await asyncio.sleep(0.1)
+    desk.engine.die()
+    assert (await meant).fallback is None
+    for end in ("cancelled", "ready"):
+        desk = Desk()
+        await loading(desk)
+        asked = asyncio.create_task(desk.hybrid.complete(ASK))
+        await asyncio.sleep(0.1)
+        if end == "cancelled":
+            await desk.local.cancel_load()
+        else:
+            await desk.local.settled()
+            assert desk.local.is_ready()
+        desk.engine.die()
+        assert (await asked).fallback is None
+        assert desk.of("hybrid-llm:fallback") == []
+        await desk.local.unload()
+        await asyncio.sleep(3)
