@@ -52,7 +52,7 @@ def _visit(context: BrowserContext, served: Served) -> tuple[float, float, float
     session.send("Network.enable")
     session.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
     begin = time.monotonic()
-    page.goto(served.url, wait_until="commit")
+    page.goto(served.url, wait_until="domcontentloaded")  # the shell's modules have run: ModuleLoader is there
     wait_core(page)
     core = time.monotonic() - begin
     until(lambda: attribute(page, "mode", "data-mode"), timeout=120, what="Panel's mode control", every=0.05)
