@@ -7,11 +7,15 @@ the options, the entries of the model index. Names of events are values, not nam
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Any
+
+from hybr.webapp.hybrid.types import Options
 
 BY_MODEL = frozenset({"quality"})
 _UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _UNDER = re.compile(r"(?<=[a-zA-Z0-9])_([a-z0-9])")
+_OPTIONS = re.compile(r"\b(" + "|".join(field.name for field in fields(Options) if "_" in field.name) + r")\b")
 _names: dict[str, str] = {}
 
 
@@ -44,6 +48,11 @@ def snake(value: Any) -> Any:
     if isinstance(value, list):
         return [snake(item) for item in value]
     return value
+
+
+def option_names(text: str) -> str:
+    """A sentence or a field's path with our options' names as JavaScript writes them; every other word stays."""
+    return _OPTIONS.sub(lambda found: camel_name(found.group()), text)
 
 
 def options(value: Any) -> Any:

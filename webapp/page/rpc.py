@@ -172,8 +172,10 @@ def chunk_to_wire(chunk: Chunk) -> dict[str, Any]:
 
 
 def error_to_wire(error: HybridError) -> dict[str, Any]:
-    """`{name, message, code, phase, text, ...}`: a stop carries its usage, a caller's error its field."""
+    """`{name, message, code, phase, text, ...}`: a stop carries its usage, a caller's error the field by its JavaScript name."""
     wire = {**error.to_dict(), "phase": error.phase, "text": error.text, "retryable": error.retryable}
+    if isinstance(error, CallerError):
+        wire |= {key: convert.option_names(wire[key]) for key in ("message", "field") if isinstance(wire.get(key), str)}
     if usage := getattr(error, "usage", None):
         wire["usage"] = usage.to_dict()
     return dict(convert.camel(wire))

@@ -196,6 +196,10 @@ async def test_errors_over_messages() -> None:
     assert (await shell.error(HYBRID, "complete", [], {}))["field"] == "messages"
     assert (await shell.error(HYBRID, "complete"))["name"] == "MessageError"
     assert (await shell.error(HYBRID, "complete", ASK, 3))["code"] == "invalid_option"
+    refused = await shell.error(HYBRID, "complete", ASK, {"maxOutputTokens": 0})
+    assert refused["field"] == "options.maxOutputTokens", "by the caller's own name"
+    assert "maxOutputTokens" in refused["message"]
+    assert "_" not in refused["message"]
     assert (await shell.error(HYBRID, "explode"))["code"] == "unknown_method"
     assert (await shell.error("Nonsense", "init"))["code"] == "unknown_method"
     assert "too many" in (await shell.error(HYBRID, "getMode", 1, 2))["message"]
