@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hybr_testing import RECORDER, Served, Watch, launch, serve, wait_core, wait_local
+from shell_testing import shell_page, shell_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +43,20 @@ def chromium_without_webgpu(playwright_driver: Playwright) -> Iterator[Browser]:
     browser = launch(playwright_driver, webgpu=False)
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    """The static server for one file's shell tests."""
+    with shell_server() as origin:
+        yield origin
+
+
+@pytest.fixture
+def page(chromium_without_webgpu: Browser, origin: str) -> Iterator[Page]:
+    """A fresh shell whose Python is ready."""
+    with shell_page(chromium_without_webgpu, origin) as (page, _):
+        yield page
 
 
 class Pages:

@@ -6,28 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hybr_testing import until
-from shell_testing import ask, delta, finish, op, say, sent, shell_page, shell_server, wait_sent
+from shell_testing import ask, delta, finish, op, say, sent, shell_page, wait_sent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Browser, Page
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    """The static server for this file."""
-    with shell_server() as origin:
-        yield origin
-
-
-@pytest.fixture
-def page(chromium_without_webgpu: Browser, origin: str) -> Iterator[Page]:
-    """A fresh shell whose Python is ready."""
-    with shell_page(chromium_without_webgpu, origin) as (page, _):
-        yield page
 
 
 class TestComposer:

@@ -6,26 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hybr_testing import until
-from shell_testing import STATIC, ask, delta, finish, op, reply, say, sent, settle, shell_page, shell_server
+from shell_testing import STATIC, ask, delta, finish, op, reply, say, sent, settle, shell_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    """The static server for this file."""
-    with shell_server() as origin:
-        yield origin
-
-
-@pytest.fixture
-def page(chromium_without_webgpu: Browser, origin: str) -> Iterator[Page]:
-    """A fresh shell whose Python is ready."""
-    with shell_page(chromium_without_webgpu, origin) as (page, _):
-        yield page
 
 
 class TestFirstFrame:
