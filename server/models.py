@@ -2,7 +2,7 @@
 
 The compiler owns the shelf (`hybr.mlc_build.store`); the server reads `state.json` and `manifest.json` as they are on disk at
 each request, so that a build in another process shows without any talk between the two. Only files that a manifest lists
-are served: the list is the defence against traversal, the path is merely looked up in it.
+and the GGUF it was built from are served: the list is the defence against traversal, the path is merely looked up in it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from hybr.mlc_build import catalogue, sources
+from hybr.mlc_build.errors import BuildError
 from hybr.mlc_build.lock import alive
 from hybr.server.errors import NotFoundError
 from hybr.server.files import FOREVER, REVALIDATE, not_modified, send_file
@@ -48,11 +50,11 @@ QUEUED = {"step": "queued", "fraction": 0.0, "text": "waiting for its turn", "et
 
 
 class Models:
-    """The shelf at `root` (`$HYBR_HOME/models`); `catalogue` returns the entries that could be built, in order."""
+    """The shelf at `root` (`$HYBR_HOME/models`); `listed` returns the entries that could be built, in order."""
 
-    def __init__(self, root: Path, catalogue: Callable[[], Iterable[dict[str, Any]]]) -> None:
+    def __init__(self, root: Path, listed: Callable[[], Iterable[dict[str, Any]]]) -> None:
         self.root = root
-        self.catalogue = catalogue
+        self.catalogue = listed
         self.queued: set[str] = set()  # ids whose build will start in this process: the page waits for them as for a running one
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
@@ -69,7 +71,8 @@ class Models:
         """Answer `/models/<id>/<rev>/[resolve/main/]<path>`."""
         parameters = scope["path_params"]
         manifest = self.manifest(parameters["id"], parameters["rev"])
-        path = manifest and manifest.files.get(parameters["path"].removeprefix("resolve/main/"))
+        name = parameters["path"].removeprefix("resolve/main/")
+        path = manifest and (manifest.files.get(name) or weights(parameters["id"], name))
         if not path or not path.is_file():
             raise NotFoundError("no such model file; /models/index.json lists what there is", code="no_such_file")
         await send_file(path, scope, receive, send, cache=FOREVER)
@@ -94,14 +97,23 @@ class Models:
             entry["state"] = "missing"
         if name in self.queued and entry["state"] in {"missing", "failed"}:
             entry |= {"state": "building", "progress": QUEUED, "error": None}
-        return entry | (self.built(name, manifest) if manifest else {"sha256": None, "base": None, "libraries": {}, "files": []})
+        return entry | (
+            self.built(name, manifest) if manifest else {"sha256": None, "base": None, "libraries": {}, "files": [], "gguf": None}
+        )
 
     def built(self, name: str, manifest: Manifest) -> dict[str, Any]:
         """Return the part of an entry that only a built model has. A model that is being rebuilt still has its last one."""
         files = manifest.content.get("files", [])
         present = {key: path for key, path in LIBRARIES.items() if path in manifest.files}
         base = f"/models/{name}/{manifest.rev}/"
-        return {"sha256": manifest.sha256, "base": base, "libraries": present, "files": files, "state": "built"}
+        return {
+            "sha256": manifest.sha256,
+            "base": base,
+            "libraries": present,
+            "files": files,
+            "gguf": gguf(name),
+            "state": "built",
+        }
 
     def manifest(self, name: str, rev: str) -> Manifest | None:
         """Return the manifest of a finished build, or None. Kept in memory: a revision never changes, only disappears."""
@@ -131,6 +143,26 @@ class Manifest:
         if any(name.startswith("/") or ".." in name.split("/") for name in names):
             raise ValueError("a manifest may list only files beside it")
         self.files = {name: folder / name for name in [*names, "manifest.json"]}
+
+
+def gguf(name: str) -> dict[str, Any] | None:
+    """Return the very file a model was built from, `{path, bytes, sha256}`, for llama.cpp in the page; None if it is none.
+
+    It is served under the revision's address, from where the compiler and the house keep it: pinned by its sum, never copied.
+    """
+    try:
+        source = catalogue.find(name).source
+    except BuildError:
+        return None  # on the shelf, but not of the catalogue
+    if source["kind"] != "wheel" or not sources.present(source):
+        return None
+    return {"path": sources.location(source).name, "bytes": source["member_bytes"], "sha256": source["member_sha256"]}
+
+
+def weights(name: str, path: str) -> Path | None:
+    """Return where the GGUF of model `name` lies if that is what `path` asks for."""
+    told = gguf(name)
+    return sources.location(catalogue.find(name).source) if told and told["path"] == path else None
 
 
 def read_state(path: Path) -> dict[str, Any]:

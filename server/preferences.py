@@ -53,6 +53,7 @@ KEYS: dict[str, Callable[[Any], str | None]] = {
     "cloud_model": model,
     "while_loading": one_of("cloud", "wait"),
     "load_at_start": switch,
+    "runtime": one_of("auto", "webgpu", "wasm"),
     "theme": one_of("auto", "light", "dark"),
     "telemetry": switch,
 }

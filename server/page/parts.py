@@ -20,6 +20,7 @@ CORE = ("__init__", "page", "hybrid", "runtimes", "state")
 # npm package -> files of it, each with the name it gets in vendor/<package> (see static/types/vendor.d.ts).
 NPM = {
     "web-llm": ("@mlc-ai/web-llm", {"lib/index.js": "index.js"}),
+    "wllama": ("@wllama/wllama", {"esm/index.js": "index.js", "esm/wasm/wllama.wasm": "wllama.wasm"}),
     "marked": ("marked", {"lib/marked.esm.js": "marked.esm.js"}),
     "dompurify": ("dompurify", {"dist/purify.es.mjs": "purify.es.mjs"}),
     "pyodide": ("pyodide", {name: name for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pyodide-lock.json")}),
@@ -28,6 +29,7 @@ PATCHES = {
     "vendor/pyodide/pyodide.mjs": (patches.no_package_host, patches.no_source_map),
     "vendor/pyodide/pyodide-lock.json": (patches.no_packages,),
     "vendor/web-llm/index.js": (patches.no_source_map,),
+    "vendor/wllama/index.js": (patches.no_compat_host, patches.no_source_map),
     "vendor/marked/marked.esm.js": (patches.no_source_map,),
     "vendor/dompurify/purify.es.mjs": (patches.no_source_map,),
     "vendor/panel/bokeh.min.js": (patches.no_icon_font, patches.no_mathjax),

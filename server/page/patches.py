@@ -53,6 +53,14 @@ def no_package_host(contents: bytes) -> bytes:
     return replace(contents, "https://cdn.jsdelivr.net/pyodide/", "about:blank#", "no package host")
 
 
+def no_compat_host(contents: bytes) -> bytes:
+    """Patch wllama: where it would fetch a build for old browsers; we never ask for it (static/js/engine/wasm.js)."""
+    text, count = re.subn(r"https://cdn\.jsdelivr\.net/npm/@wllama/", "about:blank#", contents.decode())
+    if count == 0:
+        raise BuildError("the patch for 'no compat host' does not fit any more: see server/page/patches.py")
+    return text.encode()
+
+
 def no_source_map(contents: bytes) -> bytes:
     """Drop the pointer to a source map that is not shipped, so that developer tools ask for nothing missing."""
     return re.sub(rb"\n?//# sourceMappingURL=\S+\s*$", b"\n", contents)

@@ -17,6 +17,7 @@ const PLAIN = [
 const REQUESTS = ['complete', 'completeLocal', 'completeCloud', 'generateWithModel'];
 const LOCAL_METHODS = [
   'init', 'getAvailableModels', 'getStatus', 'switchModel', 'unload', 'cancelLoad', 'delete', 'isReady', 'getRuntimeInfo',
+  'setRuntime',
 ];
 
 /**

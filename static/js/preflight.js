@@ -1,5 +1,5 @@
 /**
- * Can WebLLM run here, and if not, what would change it? Asked before a byte of a model is downloaded.
+ * Can WebLLM run here, and if not, what would change it, and can llama.cpp do without WebGPU? Asked before a byte of a model is downloaded.
  *
  * Runs in the shell (while Python boots) and in the engine worker (before each load). It never throws: whatever goes wrong is
  * an answer, `webgpu: 'no'`, with a reason and a remedy that a person can read. The floors are WebLLM 0.2.86's own.
@@ -135,13 +135,30 @@ function limitsOf(adapter) {
   return Object.fromEntries([...Object.keys(FLOORS), ...ALSO].map((name) => [name, all[name] ?? 0]));
 }
 
+/** The least module with a SIMD instruction (i8x16.splat of 0, i8x16.popcnt): what llama.cpp's kernels are made of. */
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+/** One with a memory of 64-bit addresses and nothing else. */
+const MEMORY64 = [0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 4, 1];
+
+/**
+ * Whether llama.cpp in WebAssembly can run: SIMD, 64-bit memory and a place for files.
+ * @param {Pick<World, 'caches'> & {validate?: (module: Uint8Array<ArrayBuffer>) => boolean}} [world]
+ * @returns {{wasm: 'yes'|'no', wasmReason: string|null}}
+ */
+export function processor({caches: hasCaches, validate = (module) => WebAssembly.validate(module)} = here()) {
+  const runs = typeof WebAssembly !== 'undefined' && [SIMD, MEMORY64].every((module) => validate(new Uint8Array(module)));
+  if (runs && hasCaches) return {wasm: 'yes', wasmReason: null};
+  const lacks = runs ? 'keeps no files for this page' : 'has no WebAssembly with SIMD and 64-bit memory (Chrome or Edge 133, Firefox 134)';
+  return {wasm: 'no', wasmReason: `This browser ${lacks}, so a model cannot run on the processor either.`};
+}
+
 /**
  * Look at this browser and its adapter.
  * @param {World} [world]
  * @returns {Promise<Preflight>}
  */
 export async function preflight(world = here()) {
-  const common = {storage: await storageOf(world), isolated: world.isolated, sharedMemory: typeof SharedArrayBuffer !== 'undefined'};
+  const common = {...processor(world), storage: await storageOf(world), isolated: world.isolated, sharedMemory: typeof SharedArrayBuffer !== 'undefined'};
   const blocked = blockedBrowser(world);
   const adapter = blocked ? null : await adapterOf(world);
   if (!adapter)

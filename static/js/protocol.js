@@ -28,6 +28,8 @@
  * @property {'yes'|'no'} webgpu whether WebLLM can run here
  * @property {string|null} reason
  * @property {string|null} remedy
+ * @property {'yes'|'no'} [wasm] whether llama.cpp can run here in WebAssembly
+ * @property {string|null} [wasmReason] a sentence, set when `wasm` is 'no'
  * @property {'gpu'|'software'|null} profile which of a model's libraries fits the adapter
  * @property {{vendor?: string, architecture?: string, description?: string, fallback?: boolean, [more: string]: unknown}|null} [adapter]
  * @property {string[]} [features] the adapter's features, e.g. 'shader-f16'
@@ -41,7 +43,7 @@
  * @typedef {object} BootConfig
  * @property {string} origin `location.origin`
  * @property {string} assets absolute path of the bundle, `/assets/<hash>`
- * @property {{mode?: string, model?: string, load?: string}} query from the page's query string
+ * @property {{mode?: string, model?: string, load?: string, runtime?: string}} query from the page's query string
  * @property {Record<string, unknown>} stored every value kept by `store` messages, by key without the `hybr:` prefix
  */
 

@@ -63,16 +63,17 @@ export class Notice {
 }
 
 /**
- * Where no model can run here, the welcome says so instead of promising one: what, why, and what would change it.
+ * Where no model can run here, or only on the processor, the welcome says so: what, why, and what would change it.
  * @param {HTMLElement} promise the sentence that would be untrue
  * @param {HTMLElement} root what takes its place
  * @param {Preflight} preflight
  */
-export function showPreflight(promise, root, { webgpu, reason, remedy }) {
-  promise.hidden = webgpu === 'no';
+export function showPreflight(promise, root, { webgpu, wasm, reason, remedy }) {
+  promise.hidden = webgpu === 'no' && wasm !== 'yes';
   root.hidden = webgpu === 'yes';
   const news = element('p');
-  news.append(element('strong', '', strings.noWebGpu), ` ${strings.serverAnswers}`);
+  if (wasm === 'yes') news.append(strings.processor);
+  else news.append(element('strong', '', strings.noWebGpu), ` ${strings.serverAnswers}`);
   root.replaceChildren(news, element('p', '', [reason, remedy].filter(Boolean).join(' ')));
 }
 

@@ -24,6 +24,7 @@ export const strings = {
   fellBack: 'after a fallback',
   continued: { local: 'Continued in this browser', cloud: 'Continued by the server' },
   noWebGpu: 'No model can run in this browser,',
+  processor: 'There is no WebGPU here, so the model in this browser runs on the processor, more slowly.',
   serverAnswers: 'so the server’s model answers. Each reply says who wrote it.',
   fatalTitle: 'The page cannot go on',
   pythonDied: 'The part of the page that decides and streams has stopped.',

@@ -8,6 +8,17 @@ declare module '*/vendor/dompurify/purify.es.mjs' {
 declare module '*/vendor/web-llm/index.js' {
   export * from '@mlc-ai/web-llm';
 }
+declare module '*/vendor/wllama/index.js' {
+  // What we use of it; the package's own types are its TypeScript sources, which our stricter settings would judge.
+  export class Wllama {
+    constructor(paths: { default: string }, config?: { suppressNativeLog?: boolean; logger?: object });
+    setCompat(compat: null): void;
+    loadModel(weights: Blob[], parameters: Record<string, unknown>): Promise<void>;
+    createChatCompletion(request: Record<string, unknown>): Promise<AsyncIterable<Record<string, any>>>;
+    getNumThreads(): number;
+    exit(): Promise<void>;
+  }
+}
 declare module '*/vendor/pyodide/pyodide.mjs' {
   export * from 'pyodide';
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hybr_testing import RECORDER, Served, Watch, launch, serve, wait_core, wait_local
+from hybr_testing import RECORDER, Served, Watch, launch, load_model, serve, wait_core, wait_local
 from shell_testing import shell_page, shell_server
 
 if TYPE_CHECKING:
@@ -123,3 +123,15 @@ def tiny_page(served: Served, chromium: Browser) -> Iterator[tuple[Page, Watch]]
 def smollm_page(served: Served, chromium: Browser) -> Iterator[tuple[Page, Watch]]:
     """A page with SmolLM2 loaded, shared by one module's tests."""
     yield from _loaded(served, chromium, "smollm2-135m")
+
+
+@pytest.fixture(scope="module")
+def wasm_page(served: Served, chromium_without_webgpu: Browser) -> Iterator[tuple[Page, Watch]]:
+    """A page without WebGPU in which a person has loaded SmolLM2 on the processor, shared by one module's tests."""
+    served.wait_built("smollm2-135m")
+    page, watch = Pages(chromium_without_webgpu, served.url).open("/")
+    load_model(page, "smollm2-135m")
+    yield page, watch
+    assert page.evaluate("window.__violations") == []
+    page.context.close()
+    watch.check()

@@ -220,6 +220,14 @@ def wait_core(page: Page, *, timeout: float = 120) -> None:
     )
 
 
+def load_model(page: Page, model: str) -> None:
+    """Choose a model and load it with the page's own controls, as a person does."""
+    until(lambda: page.get_by_test_id("model-option").count() > 0, timeout=120, what="the models")
+    page.locator(f"[data-testid=model-option][data-model='{model}']").first.click()
+    page.get_by_test_id("load-model").first.click()
+    wait_local(page)
+
+
 def wait_local(page: Page, state: str = "ready", *, timeout: float = 300) -> None:
     """Wait for `local-status` to show `state`."""
     until(

@@ -26,7 +26,7 @@ BUILD_SHARE = 0.5  # of the progress bar, for a model that the server still has 
 class Loader:
     """See the module."""
 
-    def __init__(self, runtime: LocalRuntime, catalogue: Catalogue) -> None:
+    def __init__(self, runtime: Callable[[], LocalRuntime], catalogue: Catalogue) -> None:
         self._runtime = runtime
         self._catalogue = catalogue
 
@@ -35,7 +35,7 @@ class Loader:
 
         A failure that has itself cleared the way (a damaged copy was dropped, the index was old) is tried once more.
         """
-        await self._runtime.unload()  # one model at a time in graphics memory
+        await self._runtime().unload()  # one model at a time in graphics memory
         try:
             return await self._once(model, report)
         except LocalError as error:
@@ -52,7 +52,7 @@ class Loader:
         def progress(event: dict[str, Any]) -> None:
             report(base + (1 - base) * float(event.get("progress") or 0.0), event)
 
-        return await self._runtime.load(entry, progress)
+        return await self._runtime().load(entry, progress)
 
     async def _built(self, model: str, report: Report) -> float:
         """Wait until the server has built the model; returns the part of the bar that took. Raises LocalError if it will not."""

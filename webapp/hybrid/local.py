@@ -55,6 +55,7 @@ class _State:
     error: dict[str, Any] | None = None
     gpu: dict[str, Any] | None = None
     profile: str | None = None
+    threads: int | None = None
     progress: dict[str, Any] = field(default_factory=lambda: dict(IDLE))
 
 
@@ -68,11 +69,15 @@ class LocalLLM:
         events: EventBus,
         preferences: Remembers,
         profile: DeviceProfile | None = None,
+        *,
+        processor: LocalRuntime | None = None,
     ) -> None:
         self.profile = profile or DeviceProfile()
         self._runtime = runtime
+        self._runtimes = {each.name: each for each in (runtime, processor) if each}
+        self._forced: str | None = None
         self._catalogue = catalogue
-        self._loader = Loader(runtime, catalogue)
+        self._loader = Loader(lambda: self._runtime, catalogue)
         self._events = events
         self._preferences = preferences
         self._state = _State()
@@ -82,7 +87,9 @@ class LocalLLM:
         self._cached: set[str] = set()
         self._repair: asyncio.Task[None] | None = None
         self._repaired = float("-inf")
-        runtime.on_death(self._died)
+        for each in self._runtimes.values():
+            each.on_death(self._died)
+        self.choose()
 
     # -- what is so
 
@@ -109,7 +116,7 @@ class LocalLLM:
 
     def blocker(self) -> str:
         """Why no local model can run here; empty when one can, or while that is not known."""
-        return device.blocker(self._preflight)
+        return device.blocker(self._preflight, self._runtime.name)
 
     def get_status(self) -> dict[str, Any]:
         """`{state, runtime, webgpu, reason, model, progress, loaded_bytes, total_bytes, eta_s, text, error, gpu, profile}`.
@@ -142,6 +149,8 @@ class LocalLLM:
             "limits": probe.get("limits") or {},
             "features": probe.get("features") or [],
             "profile": self._state.profile or probe.get("profile"),
+            "wasm": probe.get("wasm", "unknown"),
+            "threads": self._state.threads,
             "storage": probe.get("storage"),
         }
 
@@ -150,7 +159,8 @@ class LocalLLM:
         return [
             {
                 **entry,
-                "fits": device.fits(entry, self._preflight, cached=entry["id"] in self._cached),
+                "bytes": device.size(entry, self._runtime.name),
+                "fits": self._fits(entry),
                 "cached": entry["id"] in self._cached,
                 "loaded": entry["id"] == self.model,
             }
@@ -174,13 +184,44 @@ class LocalLLM:
 
     def preflight(self, result: dict[str, Any]) -> None:
         """Take what the shell's probe of the adapter found."""
-        self._preflight = dict(result)
+        self._preflight = {**result, "wasm_reason": result.get("wasmReason", result.get("wasm_reason"))}
+        self.choose()
+        self._probed.set()
+        self._events.emit("local-llm:models", {})
+
+    def force(self, wish: object) -> None:
+        """Use this runtime for as long as the page lives, whatever the preference (`?runtime=`); nonsense is ignored."""
+        if wish in device.WISHES:
+            self._forced = str(wish)
+            self.choose()
+        elif wish is not None:
+            log.warning("?runtime=%s: there is no such runtime; there are: %s", wish, ", ".join(device.WISHES))
+
+    async def set_runtime(self, wish: object) -> bool:
+        """Prefer `auto`, `webgpu` or `wasm`, now and later; a model in the other one is unloaded. False for nonsense."""
+        if wish not in device.WISHES:
+            log.warning("set_runtime(%r): there are: %s", wish, ", ".join(device.WISHES))
+            return False
+        self._forced = None
+        self._preferences.set("runtime", wish)
+        if self._wanted() is not self._runtime:
+            await self.unload()
+        self.choose()
+        await self._look_into_cache()
+        return True
+
+    def _wanted(self) -> LocalRuntime:
+        wish = self._forced or self._preferences.get("runtime")
+        return self._runtimes.get(device.runtime(self._preflight, wish), self._runtime)
+
+    def choose(self) -> None:
+        """Take the runtime that device and preference ask for, unless a model is loaded or loading."""
+        if self._state.state not in {"ready", "loading"}:
+            self._runtime = self._wanted()
         if self.blocker() and self._state.state == "unloaded":
             self._set("unsupported")
         elif not self.blocker() and self._state.state == "unsupported":
             self._set("unloaded")
-        self._probed.set()
-        self._events.emit("local-llm:models", {})
 
     # -- loading
 
@@ -213,10 +254,13 @@ class LocalLLM:
         """Why this model cannot run here, or None."""
         if blocker := self.blocker():
             return LocalUnavailableError(f"WebGPU unavailable: {blocker}", code="no_webgpu", kind="capability")
-        verdict = device.fits(entry, self._preflight, cached=entry["id"] in self._cached)
+        verdict = self._fits(entry)
         if verdict["fits"]:
             return None
         return LocalError(f"{entry['id']} does not fit this device. {verdict['reason']}", code="does_not_fit", kind="capability")
+
+    def _fits(self, entry: dict[str, Any]) -> dict[str, Any]:
+        return device.fits(entry, self._preflight, cached=entry["id"] in self._cached, runtime=self._runtime.name)
 
     async def _entry(self, model_id: object) -> dict[str, Any]:
         if self._catalogue.find(model_id) is None:
@@ -256,7 +300,7 @@ class LocalLLM:
         except asyncio.CancelledError:
             return self._failed(load, Aborted("The load was cancelled."))
         self._load = None
-        self._set("ready", model=load.model, gpu=loaded.get("gpu"), profile=loaded.get("profile"))
+        self._set("ready", model=load.model, gpu=loaded.get("gpu"), profile=loaded.get("profile"), threads=loaded.get("threads"))
         self._state.progress["progress"] = 1.0
         self._cached.add(load.model)
         self._preferences.set("load_at_start", True)

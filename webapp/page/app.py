@@ -20,6 +20,7 @@ from hybr.webapp.page.startup import Startup
 from hybr.webapp.runtimes.catalogue import Catalogue
 from hybr.webapp.runtimes.gateway import Gateway
 from hybr.webapp.runtimes.webllm import WebLLM
+from hybr.webapp.runtimes.wllama import Wllama
 from hybr.webapp.state.preferences import Preferences
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ class App:
         storage = HostStorage(self, config.get("stored") or {})
         preferences = Preferences(storage, transport)
         engine = Engine(client, lambda: self.post({"kind": "engine", "op": "restart"}))
-        local = LocalLLM(WebLLM(engine), Catalogue(transport), events, preferences, DeviceProfile(storage))
+        local = LocalLLM(
+            WebLLM(engine), Catalogue(transport), events, preferences, DeviceProfile(storage), processor=Wllama(engine)
+        )
+        local.force((config.get("query") or {}).get("runtime"))
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences)
         preferences.quiet = lambda: hybrid.get_mode() == "local-only"

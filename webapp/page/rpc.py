@@ -36,7 +36,7 @@ PLAIN = (
     "get_auto_switch_config",
     "get_usage_stats",
 )
-LOCAL = ("init", "switch_model", "unload", "cancel_load", "delete", "is_ready", "get_status", "get_runtime_info")
+LOCAL = ("init", "switch_model", "unload", "cancel_load", "delete", "is_ready", "get_status", "get_runtime_info", "set_runtime")
 
 
 class Shell(Protocol):

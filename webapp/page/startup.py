@@ -1,7 +1,8 @@
 """What happens by itself: wishes in the address bar, the preferences, the last model, a look at server and builds now and then.
 
-The address bar (`?model=ID&load=1&mode=MODE`) counts as the person's own control. Without it, the model of the last visit is
-loaded again if its files are still in the browser, and the preferred mode comes into force when it is ready.
+The address bar (`?model=ID&load=1&mode=MODE`; app.py reads `?runtime=`) counts as the person's own control. Without it, the
+model of the last visit is loaded again if its files are still in the browser, and the preferred mode comes into force when it
+is ready.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Startup:
         if await context.preferences.restore():
             if not self._query.get("mode"):
                 context.hybrid.restore_mode(context.preferences.get("mode"))
+            context.local.choose()
             context.events.emit("hybrid-llm:status", {})
         model = self._query.get("model")
         if model and str(self._query.get("load", "")) in {"1", "true"}:

@@ -46,7 +46,7 @@ class WebLLM:
 
     async def load(self, entry: dict[str, Any], on_progress: OnEvent) -> dict[str, Any]:
         """Download what is missing of a model and load it. Returns the engine's account of it (profile, gpu, times)."""
-        return await self._call("load", {"model": entry}, on_progress)
+        return await self._call("load", {"model": entry, "runtime": self.name}, on_progress)
 
     async def cancel_load(self) -> None:
         """Stop the load under way, if any."""
@@ -62,7 +62,7 @@ class WebLLM:
 
     async def cached(self) -> set[str]:
         """Which models are whole in this browser."""
-        answer = await self._call("cached", {})
+        answer = await self._call("cached", {"runtime": self.name})
         return {str(model["id"]) for model in answer.get("models", ())}
 
     async def chat(self, call: Call, emit: Emit) -> Final:

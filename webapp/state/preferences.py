@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATH = "/api/preferences"
-KEYS = ("mode", "model", "cloud_model", "while_loading", "load_at_start", "theme", "telemetry")  # the server's list
+KEYS = ("mode", "model", "cloud_model", "while_loading", "load_at_start", "runtime", "theme", "telemetry")  # the server's list
 ATTEMPTS = 3
 
 

@@ -41,6 +41,7 @@ def status(context: Context) -> dict[str, Any]:
         "remedy": info.get("remedy"),
         "error": now.get("error"),
         "adapter": _adapter(info),
+        "threads": info.get("threads") or 1,
         "progress": now.get("progress") or 0.0,
         "loadedBytes": now.get("loaded_bytes") or 0,
         "totalBytes": now.get("total_bytes") or 0,

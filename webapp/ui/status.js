@@ -10,6 +10,7 @@ import { bytes, duration, words } from './words.js';
  * @property {string|null} reason @property {string|null} remedy
  * @property {{message: string}|null} error
  * @property {{vendor: string, architecture: string, description: string, software: boolean}} adapter
+ * @property {number} threads with runtime wasm
  * @property {number} progress 0 to 1 @property {number} loadedBytes @property {number} totalBytes @property {number|null} etaS
  * @property {string} text what the engine says it is doing
  */
@@ -22,11 +23,13 @@ function title({ state, webgpu, name }) {
 }
 
 /** @param {State} state @returns {string[]} what there is to say beside the title */
-function lines({ state, reason, remedy, error, adapter, webgpu, runtime }) {
+function lines({ state, reason, remedy, error, adapter, webgpu, runtime, threads }) {
   if (state === 'unsupported') return [reason ?? '', remedy ?? ''];
   if (state === 'error') return [error?.message ?? ''];
-  if (state === 'unloaded') return webgpu === 'unknown' ? [] : [words.unloadedHint];
+  const why = runtime === 'wasm' ? [webgpu === 'no' ? words.processor : words.processorWished, webgpu === 'no' ? `${reason ?? ''} ${remedy ?? ''}`.trim() : ''] : [];
+  if (state === 'unloaded') return webgpu === 'unknown' ? [] : [words.unloadedHint, ...why];
   if (state !== 'ready') return [];
+  if (runtime === 'wasm') return [words.threads(words.runtimes[runtime] ?? runtime, threads), ...why];
   const graphics = adapter.description || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ');
   return [[words.runtimes[runtime ?? ''], graphics].filter(Boolean).join(', '), adapter.software ? words.software : ''];
 }

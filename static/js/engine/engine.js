@@ -1,5 +1,5 @@
 /**
- * WebLLM as the rest of the page sees it: load, chat, abort, unload, one thing on the GPU at a time.
+ * WebLLM, or llama.cpp in its place (wasm.js), as the rest of the page sees it: load, chat, abort, unload, one thing on the GPU at a time.
  *
  * Downloads run beside everything else; what touches the GPU (moving weights in, generating, unloading) goes through one queue.
  * A load that was cancelled while WebLLM moves weights cannot be interrupted there: the caller is answered at once, and the
@@ -9,11 +9,12 @@
  * raced against the loss; afterwards the engine is thrown away and the next load makes a new one.
  */
 
-/** @import {Gpu, Loaded, ModelEntry, Profile, ProgressEvent, ChatResult, Status} from './wire.js' */
+/** @import {Gpu, Loaded, ModelEntry, Profile, ProgressEvent, ChatResult, Runtime, Status} from './wire.js' */
 /** @import {ChatArgs, Ticket} from './chat.js' */
 /** @import {Plan} from './store.js' */
+/** @import {Script} from './wasm.js' */
 /** @import {MLCEngine} from '@mlc-ai/web-llm' */
-import {preflight} from '../preflight.js';
+import {preflight, processor} from '../preflight.js';
 import {chat, unbegun} from './chat.js';
 import {watchDevices} from './device.js';
 import {download} from './download.js';
@@ -21,12 +22,16 @@ import {EngineError, aborted, toError} from './errors.js';
 import {Progress} from './progress.js';
 import {dropIfDamaged, library, plan} from './store.js';
 import {SKIPPED, Turns} from './turns.js';
+import {WasmEngine, startWasm} from './wasm.js';
+
+/** Tokens, where the model list states no window. */
+const CONTEXT = 2048;
 
 /** @typedef {{MLCEngine: typeof MLCEngine}} WebLLM the part of the package that is used */
 /** @typedef {{id: string, control: AbortController}} Loading */
 
 export class Engine {
-  /** @type {MLCEngine|null} */ #engine = null;
+  /** @type {MLCEngine|WasmEngine|null} */ #engine = null;
   /** @type {Loaded|null} */ #loaded = null;
   /** @type {Loading|null} */ #loading = null;
   /** @type {Map<string, Ticket>} chats running or waiting, by requestId */ #chats = new Map();
@@ -37,10 +42,12 @@ export class Engine {
   /**
    * @param {() => Promise<WebLLM>} webllm brings the package, when first needed
    * @param {(error: EngineError) => void} onLost the loaded model is gone
+   * @param {() => Promise<Script>} [wllama] brings the other one
    * @param {string} [origin]
    */
-  constructor(webllm, onLost, origin = location.origin) {
+  constructor(webllm, onLost, wllama, origin = location.origin) {
     this.webllm = webllm;
+    this.wllama = wllama;
     this.onLost = onLost;
     this.origin = origin;
     this.devices = watchDevices((error) => this.#deviceLost(error));
@@ -60,16 +67,16 @@ export class Engine {
   }
 
   /**
-   * @param {{model: ModelEntry, profile?: Profile}} args
+   * @param {{model: ModelEntry, profile?: Profile, runtime?: Runtime}} args
    * @param {(event: ProgressEvent) => void} onProgress
    * @returns {Promise<Loaded>}
    */
-  async load({model, profile}, onProgress) {
+  async load({model, profile, runtime}, onProgress) {
     this.cancelLoad();
     const mine = {id: model.id, control: new AbortController()};
     this.#loading = mine;
     try {
-      return await this.#load(model, profile, onProgress, mine.control.signal);
+      return await this.#load(model, runtime === 'wasm' ? 'wasm' : profile, onProgress, mine.control.signal);
     } finally {
       if (this.#loading === mine) this.#loading = null;
     }
@@ -89,22 +96,23 @@ export class Engine {
    * @returns {Promise<Loaded>}
    */
   async #load(entry, forced, onProgress, signal) {
-    const {gpu, profile} = await probe(entry, forced);
+    const {gpu, profile} = forced === 'wasm' ? await probeProcessor() : await probe(entry, forced);
     const needed = plan(entry, profile, this.origin);
     const present = this.#loaded;
     if (present && present.base === needed.base && present.profile === profile) return present;
     const progress = new Progress(needed.bytes, onProgress);
     const begun = performance.now();
-    // The package is 6 MB of script: fetched and parsed while the weights come.
-    const [downloadedBytes, webllm] = await Promise.all([download(needed, progress, signal), this.#package()]);
+    // The package is megabytes of script: fetched and parsed while the weights come.
+    const [downloadedBytes, script] = await Promise.all([download(needed, progress, signal), this.#package(profile)]);
     const downloaded = performance.now();
     const enter = async () => {
       if (signal.aborted) return;
-      await this.#enter(webllm, needed, progress);
+      await this.#enter(script, needed, progress, entry.context);
       if (signal.aborted) return this.#discard();
       this.#lost = false;
       this.#loaded = {
         model: entry.id, base: needed.base, profile, gpu, downloadedBytes,
+        ...(this.#engine instanceof WasmEngine ? {threads: this.#engine.threads} : {}),
         downloadS: (downloaded - begun) / 1000, loadS: (performance.now() - downloaded) / 1000,
       };
     };
@@ -112,10 +120,12 @@ export class Engine {
     return /** @type {Loaded} */ (this.#loaded);
   }
 
-  /** @returns {Promise<WebLLM>} @throws {EngineError} EngineScriptError */
-  async #package() {
+  /** @param {Profile} profile @returns {Promise<WebLLM|Script>} @throws {EngineError} EngineScriptError */
+  async #package(profile) {
+    const bring = profile === 'wasm' ? this.wllama : this.webllm;
     try {
-      return await this.webllm();
+      if (!bring) throw new Error('this page has none for the processor');
+      return await bring();
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : cause;
       throw new EngineError('EngineScriptError', `The local engine's script did not load (${why}): reload the page.`, 'worker');
@@ -123,11 +133,28 @@ export class Engine {
   }
 
   /**
-   * Move the downloaded model into the GPU.
-   * @param {WebLLM} webllm @param {Plan} needed @param {Progress} progress
+   * Move the downloaded model to where it is computed.
+   * @param {WebLLM|Script} script @param {Plan} needed @param {Progress} progress @param {number} [context] window in tokens
    */
-  async #enter({MLCEngine}, needed, progress) {
+  async #enter(script, needed, progress, context) {
     await this.#discard();
+    this.#engine = 'Wllama' in script ? await this.#processor(script, needed, progress, context) : await this.#graphics(script, needed, progress);
+  }
+
+  /** @param {Script} script @param {Plan} needed @param {Progress} progress @param {number} [context] @returns {Promise<WasmEngine>} */
+  async #processor(script, needed, progress, context = CONTEXT) {
+    progress.engine({progress: 0, text: 'processor'});
+    try {
+      const engine = await startWasm(script, await library(needed), context, (error) => this.#engine === engine && this.#deviceLost(error));
+      progress.engine({progress: 1, text: 'Finish'});
+      return engine;
+    } catch (cause) {
+      throw await this.#blame(toError(cause, 'load'), needed);
+    }
+  }
+
+  /** @param {WebLLM} script @param {Plan} needed @param {Progress} progress @returns {Promise<MLCEngine>} */
+  async #graphics({MLCEngine}, needed, progress) {
     // WebLLM would not cache a library whose URL says localhost; a blob of the verified bytes is the same everywhere.
     const lib = URL.createObjectURL(await library(needed));
     const record = {model: this.origin + needed.base, model_id: needed.id, model_lib: lib};
@@ -140,7 +167,7 @@ export class Engine {
     } finally {
       URL.revokeObjectURL(lib);
     }
-    this.#engine = engine;
+    return engine;
   }
 
   /**
@@ -189,7 +216,7 @@ export class Engine {
     this.#active = args.requestId;
     ticket.started = true;
     try {
-      return await this.devices.unlessLost(chat(engine, args, ticket, onDelta));
+      return await this.devices.unlessLost(chat(/** @type {MLCEngine} */ (engine), args, ticket, onDelta));
     } finally {
       this.#active = null;
     }
@@ -246,6 +273,13 @@ async function unlessStopped(signal, work) {
   const value = await Promise.race([work, stopped]);
   if (signal.aborted) throw stop();
   return value;
+}
+
+/** @returns {Promise<{gpu: null, profile: Profile}>} @throws {EngineError} of phase probe where WebAssembly is too old for llama.cpp */
+async function probeProcessor() {
+  const {wasm, wasmReason} = processor();
+  if (wasm === 'no') throw new EngineError('WebGPUNotAvailableError', String(wasmReason), 'probe');
+  return {gpu: null, profile: 'wasm'};
 }
 
 /**

@@ -10,6 +10,8 @@ import {Engine} from './engine.js';
 import {EngineError, toWire} from './errors.js';
 import {cached, drop} from './store.js';
 
+/** @import {Script} from './wasm.js' */
+
 /** @import {WebLLM} from './engine.js' */
 /** @typedef {(args: any, emit: (event: any) => void) => unknown} Operation */
 
@@ -17,12 +19,13 @@ import {cached, drop} from './store.js';
  * @param {MessagePort} port
  * @param {string} lockName
  * @param {() => Promise<WebLLM>} webllm
+ * @param {() => Promise<Script>} [wllama]
  * @returns {Promise<void>} once the client has been greeted
  */
-export async function serve(port, lockName, webllm) {
+export async function serve(port, lockName, webllm, wllama) {
   /** @param {ToClient} message */
   const send = (message) => port.postMessage(message);
-  const engine = new Engine(webllm, (error) => send({kind: 'lost', error: toWire(error, 'worker')}));
+  const engine = new Engine(webllm, (error) => send({kind: 'lost', error: toWire(error, 'worker')}), wllama);
   const operations = operationsOf(engine);
   await holdForLife(lockName);
   port.onmessage = ({data}) => receive(/** @type {ToWorker} */ (data));
@@ -57,7 +60,7 @@ function operationsOf(engine) {
     chat: (args, emit) => engine.chat(args, (delta) => emit({type: 'delta', delta})),
     abort: ({requestId}) => ({aborted: engine.abort(requestId)}),
     unload: async () => ({unloaded: await engine.unload()}),
-    cached: async ({ids}) => ({models: await cached(ids)}),
+    cached: async ({ids, runtime}) => ({models: await cached(ids, runtime)}),
     delete: async ({id}) => {
       if (engine.status().loading === id) engine.cancelLoad();
       return {id, bytes: await drop(id)};

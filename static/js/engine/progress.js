@@ -44,7 +44,8 @@ export class Progress {
 
   /** @param {{progress: number, text: string}} report WebLLM's own; its words are for developers, so ours are shown */
   engine({progress, text}) {
-    const [from, to, said] = /shader modules/i.test(text) ? [0.5, 1, 'Preparing the model for this device']
+    const [from, to, said] = /processor/.test(text) ? [0, 0.5, 'Putting the model into memory']
+      : /shader modules/i.test(text) ? [0.5, 1, 'Preparing the model for this device']
       : /^Finish/.test(text) ? [1, 1, 'Loaded'] : [0, 0.5, 'Putting the model into graphics memory'];
     const part = from + (to - from) * Math.min(1, Math.max(0, progress || 0));
     this.#report('load', DOWNLOAD_SHARE + (1 - DOWNLOAD_SHARE) * part, said, true);

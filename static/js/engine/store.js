@@ -8,12 +8,13 @@
  * `hybr/models` holds one small record a model, written when its last file is in: `/models/<id>/` -> what was stored.
  */
 
-/** @import {CachedModel, ModelEntry, ModelFile, Profile} from './wire.js' */
+/** @import {CachedModel, ModelEntry, ModelFile, Profile, Runtime} from './wire.js' */
 import {EngineError} from './errors.js';
 
 const CONFIG = 'webllm/config';
 const LIBRARY = 'webllm/wasm';
 const WEIGHTS = 'webllm/model';
+const GGUF = 'hybr/gguf'; // the same model for the WebAssembly runtime
 const RECORDS = 'hybr/models';
 const SHA256 = 'x-hybr-sha256';
 
@@ -33,6 +34,7 @@ export function plan(entry, profile, origin) {
   const {id, base} = entry;
   if (!base || (entry.state && entry.state !== 'built'))
     throw new EngineError('ModelNotBuiltError', notBuilt(entry), 'download', {model: id, state: entry.state ?? 'missing'});
+  if (profile === 'wasm') return wasmPlan(entry, base, origin);
   const library = entry.libraries[profile] ?? entry.libraries.gpu;
   const names = new Set(entry.files.map((file) => file.path));
   if (!library || !names.has(library))
@@ -46,6 +48,14 @@ export function plan(entry, profile, origin) {
     .filter(({path}) => (path.endsWith('.wasm') ? path === library : !UNREAD.has(path) && !path.endsWith('.br')))
     .map((file) => ({...file, url: `${origin}${base}resolve/main/${file.path}`, cache: placeOf(file.path)}));
   return {id, base, profile, library: urlOf(items, library), items, bytes: sum(items)};
+}
+
+/** @param {ModelEntry} entry @param {string} base @param {string} origin @returns {Plan} one file: llama.cpp needs no other */
+function wasmPlan({id, gguf}, base, origin) {
+  if (!gguf)
+    throw new EngineError('ModelIncompleteError', `${id} runs on WebGPU only: there is no GGUF file of it for the processor.`, 'download', {model: id});
+  const url = `${origin}${base}resolve/main/${gguf.path}`;
+  return {id, base, profile: 'wasm', library: url, items: [{...gguf, url, cache: GGUF}], bytes: gguf.bytes};
 }
 
 /** @param {ModelEntry} entry @returns {string} */
@@ -96,9 +106,9 @@ export async function put(item, body) {
 const typeOf = (path) =>
   path.endsWith('.json') ? 'application/json' : path.endsWith('.wasm') ? 'application/wasm' : 'application/octet-stream';
 
-/** @param {Plan} needed @returns {Promise<Blob>} the library's bytes */
+/** @param {Plan} needed @returns {Promise<Blob>} the library's bytes; on the processor those of the weights */
 export async function library(needed) {
-  const found = await (await open(LIBRARY)).match(needed.library);
+  const found = await (await open(needed.profile === 'wasm' ? GGUF : LIBRARY)).match(needed.library);
   if (!found) throw new EngineError('StorageError', `The browser dropped files of ${needed.id} from its storage: load it again.`, 'load');
   return found.blob();
 }
@@ -106,19 +116,23 @@ export async function library(needed) {
 /** @param {Plan} done @returns {Promise<void>} write down that all of it is here */
 export async function record({id, base, profile, items, bytes}) {
   const urls = items.map(({url, cache}) => ({url, cache}));
-  await (await open(RECORDS)).put(recordUrl(id), Response.json({id, base, profile, bytes, urls}));
+  await (await open(RECORDS)).put(recordUrl(id, profile), Response.json({id, base, profile, bytes, urls}));
 }
 
-/** @param {string} id @returns {string} */
-const recordUrl = (id) => `${location.origin}/models/${encodeURIComponent(id)}/`;
+/** @param {string} id @param {Profile} [profile] @returns {string} */
+const recordUrl = (id, profile) => `${location.origin}/models/${encodeURIComponent(id)}/${profile === 'wasm' ? '?runtime=wasm' : ''}`;
 
-/** @param {string[]} [ids] only these @returns {Promise<CachedModel[]>} models of which every file is still here */
-export async function cached(ids) {
+/**
+ * @param {string[]} [ids] only these @param {Runtime} [runtime] only what this one reads
+ * @returns {Promise<CachedModel[]>} models of which every file is still here
+ */
+export async function cached(ids, runtime) {
   const records = await open(RECORDS);
   /** @type {CachedModel[]} */
   const whole = [];
   for (const key of await records.keys()) {
     const {id, base, profile, bytes, urls} = await (await records.match(key))?.json();
+    if (runtime && (profile === 'wasm') !== (runtime === 'wasm')) continue;
     if (!ids || ids.includes(id)) if (await allHere(urls)) whole.push({id, base, profile, bytes});
   }
   return whole;
@@ -138,7 +152,7 @@ async function allHere(urls) {
 export async function drop(id, keep) {
   const prefix = `${location.origin}/models/${encodeURIComponent(id)}/`;
   let bytes = 0;
-  for (const name of [CONFIG, LIBRARY, WEIGHTS]) {
+  for (const name of [CONFIG, LIBRARY, WEIGHTS, GGUF]) {
     const cache = await open(name);
     for (const {url} of await cache.keys()) {
       if (!url.startsWith(prefix) || (keep && url.startsWith(location.origin + keep))) continue;
@@ -146,7 +160,7 @@ export async function drop(id, keep) {
       await cache.delete(url);
     }
   }
-  if (!keep) await (await open(RECORDS)).delete(recordUrl(id));
+  if (!keep) for (const profile of /** @type {Profile[]} */ (['gpu', 'wasm'])) await (await open(RECORDS)).delete(recordUrl(id, profile));
   return bytes;
 }
 

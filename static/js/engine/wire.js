@@ -11,19 +11,20 @@
  * Operations, with the arguments and results that Python sees as JSON (camelCase):
  *
  *   status       {} -> Status
- *   load         {model: ModelEntry, profile?} -> Loaded; events `progress`. Replaces whatever is loaded or loading. Rejects with
+ *   load         {model: ModelEntry, profile?, runtime?} -> Loaded; events `progress`. Replaces whatever is loaded or loading. Rejects with
  *                AbortError after `cancel-load`, `unload` or a newer `load`.
  *   cancel-load  {} -> {cancelled: boolean}
  *   chat         {requestId, messages, options} -> ChatResult; events `delta`. One generation at a time, the rest wait in a queue.
  *   abort        {requestId} -> {aborted: boolean}. That chat (and no other) resolves with finishReason 'abort' and the text so far.
  *   unload       {} -> {unloaded: id|null}; running and waiting chats end as if aborted
- *   cached       {ids?: string[]} -> {models: CachedModel[]}: what is whole in this browser (no argument: all)
+ *   cached       {ids?: string[], runtime?} -> {models: CachedModel[]}: what is whole in this browser (no argument: all)
  *   delete       {id} -> {id, bytes}: bytes freed; a loaded model stays loaded
  *   ping         {} -> {now}
  */
 
 /** @typedef {'probe'|'download'|'load'|'prefill'|'decode'|'validate'|'worker'} Phase where a failure happened */
-/** @typedef {'gpu'|'software'} Profile which of a model's libraries: kernels for a GPU or for an adapter on the CPU */
+/** @typedef {'webgpu'|'wasm'} Runtime WebLLM, or llama.cpp in WebAssembly where there is no WebGPU */
+/** @typedef {'gpu'|'software'|'wasm'} Profile which of a model's forms: kernels for a GPU or for an adapter on the CPU; `wasm`: its GGUF */
 
 /** @typedef {{path: string, bytes: number, sha256: string, sri?: string}} ModelFile `sha256` in hex, `bytes` uncompressed */
 
@@ -35,6 +36,8 @@
  * @property {string|null} base '/models/<id>/<rev>/', null while there is nothing to load
  * @property {{gpu?: string, software?: string}} libraries path of the library by profile
  * @property {ModelFile[]} files
+ * @property {ModelFile|null} [gguf] the same model for llama.cpp; without it there is none for runtime `wasm`
+ * @property {number} [context] window in tokens
  * @property {string} [quantisation]
  * @property {string[]} [features] adapter features it needs, e.g. 'shader-f16'
  */
@@ -52,7 +55,8 @@
 /** @typedef {{vendor: string, architecture: string, description: string, fallback: boolean}} Gpu */
 
 /**
- * @typedef {{model: string, base: string, profile: Profile, gpu: Gpu, downloadedBytes: number, downloadS: number,
+ * `gpu` is null and `threads` set with runtime `wasm`.
+ * @typedef {{model: string, base: string, profile: Profile, gpu: Gpu|null, threads?: number, downloadedBytes: number, downloadS: number,
  *   loadS: number}} Loaded
  */
 
