@@ -3,7 +3,7 @@ PORT ?= 8080
 HYBR := .venv/bin/hybr
 PY := .venv/bin/python
 
-.PHONY: run test test-long bench lint format lock screenshots setup clean
+.PHONY: run test test-long bench bench-gateway lint format lock screenshots setup clean
 
 run: setup
 	@exec $(HYBR) serve --port $(PORT)
@@ -19,6 +19,10 @@ test-long: setup lint
 
 bench: setup
 	@$(PY) tests/bench/run.py $(ONLY)
+
+# Ours, LiteLLM, Portkey and nginx in turn, one core each; installs the peers by itself. ONLY=hybr,nginx takes some of them.
+bench-gateway: setup
+	@$(PY) tests/bench/gateway/run.py $(ONLY)
 
 screenshots: setup
 	@HYBR_SCREENSHOTS=1 $(PY) -m pytest -q tests/e2e -k screenshots
