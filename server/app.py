@@ -52,6 +52,8 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/", parts.site.index, methods=["GET"]),
         Route("/favicon.ico", no_icon, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
+        Route("/local", parts.site.local, methods=["GET"]),
+        Route("/local/assets/{path:path}", Raw(parts.site.local_assets), methods=["GET"]),
         Route("/assets/{path:path}", Raw(parts.site.assets), methods=["GET"]),
         Route("/models/index.json", parts.models.index, methods=["GET"]),
         Route("/models/{id}/{rev}/{path:path}", Raw(parts.models.file), methods=["GET"]),
@@ -72,8 +74,7 @@ async def no_icon(request: Request) -> Response:  # noqa: ARG001
 
 async def envelope(request: Request, error: HybrError) -> Response:  # noqa: ARG001
     """Answer with our own error."""
-    headers = None if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    return JSONResponse(error.envelope(), status_code=error.status, headers=headers)
+    return JSONResponse(error.envelope(), status_code=error.status, headers=error.headers())
 
 
 async def http_error(request: Request, error: HTTPException) -> Response:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # DNS rebinding gives a foreign page our address but not our name; only these names are ours.
 HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+NAMED = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")  # what CSP can write of a host
 SAFE = {"GET", "HEAD", "OPTIONS"}
 HEADER_BYTES = 16 * 1024  # uvicorn and httptools set no bound of their own
 
@@ -32,18 +33,33 @@ FIXED = [
 ]
 
 
-def policy(scripts: Sequence[str] = (), connect: str = "'self'") -> str:
+def policy(scripts: Sequence[str] = (), own: str = "'self'", connect: str = "'self'") -> str:
     """Return the Content-Security-Policy of the page and of its workers.
 
-    `scripts` are the hashes of inline scripts (`'sha256-...'`). `connect` is where the page may talk to: the local-only
-    page will narrow it to its own assets and models. Without 'unsafe-eval': the bundle has no eval left.
+    `scripts` are the hashes of inline scripts (`'sha256-...'`). `own` is where scripts, workers, styles and pictures may come from,
+    `connect` where the page may talk to: `local_policy` narrows both. Without 'unsafe-eval': the bundle has no eval left.
     """
-    allowed = " ".join(["'self'", "'wasm-unsafe-eval'", "blob:", *scripts])
+    allowed = " ".join([own, "'wasm-unsafe-eval'", "blob:", *scripts])
     return (
-        f"default-src 'none'; script-src {allowed}; worker-src 'self' blob:; style-src 'self' 'unsafe-inline' blob:; "
-        f"font-src 'self' data:; img-src 'self' data: blob:; connect-src {connect} blob:; "
-        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src {allowed}; worker-src {own} blob:; style-src {own} 'unsafe-inline' blob:; "
+        f"font-src {own} data:; img-src {own} data: blob:; connect-src {connect} blob:; "
+        f"manifest-src {own}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def local_policy(host: str, scripts: Sequence[str] = ()) -> str:
+    """Return the policy of the local-only document and of its workers: of this server they reach built files and models alone.
+
+    Every directive that makes a request is scoped, for a question can leave in a picture's address as well as in a `fetch`.
+    Workers may only be begun from `/local/assets/`, whose scripts carry this very policy: those of `/assets/` bring the open one.
+    Raises RequestError for an IPv6 literal, which CSP has no way to write.
+    """
+    if not NAMED.fullmatch(host):
+        text = "a browser cannot be told to keep to an IPv6 address: open the local-only page by a name, such as localhost"
+        raise RequestError(text, code="bad_host", field="Host")
+    assets, strict, models = f"{host}/assets/", f"{host}/local/assets/", f"{host}/models/"
+    whole = policy(scripts, own=f"{assets} {strict}", connect=f"{assets} {strict} {models}")
+    return whole.replace(f"worker-src {assets} {strict}", f"worker-src {strict}")
 
 
 class Guard:

@@ -1,5 +1,9 @@
 """The page: its document, always checked for freshness, and its assets, which never change under their URL.
 
+`/local` is the same document under a policy that lets neither it nor its workers talk to anything here but built files and models
+(`security.local_policy`). A worker's policy is that of its script's answer, so the scripts are served a second time below
+`/local/assets/` with that policy; what is no script and so cannot become a worker is sent on to its one address.
+
 Until the bundle is built a short self-refreshing notice stands in, so that a person who is early sees what is going on.
 The bundle lies in the cache, which may be deleted at any time: then it is asked for again, and the notice is back until it is.
 """
@@ -13,21 +17,24 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
+from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse, Response
 
 from hybr.server.errors import NotFoundError
-from hybr.server.files import etag, not_modified, send_file
-from hybr.server.security import policy
+from hybr.server.files import FOREVER, etag, not_modified, send_file
+from hybr.server.security import local_policy, policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 KEY = re.compile(r"[0-9a-f]{8,64}")
+PLACE = 'name="place" content=""'  # in index.html; the page reads there which document it is
+SCRIPTS = {".js", ".mjs"}  # what a worker can be begun from: nothing else has a script's type, and types are not guessed
 USE_S = 60.0  # seconds between two marks that say the bundle is in use
 SEGMENT = re.compile(r"[A-Za-z0-9_@+~-][A-Za-z0-9._@+~-]*")
 
@@ -62,15 +69,26 @@ class Site:
             page.use(self.folder)
 
     async def index(self, request: Request) -> Response:
-        """Answer `/`: the document, or what is being waited for."""
+        """Answer `/`: the document. Who asks for local-only in the address is sent to the document of that."""
+        if request.query_params.get("mode") == "local-only":
+            return RedirectResponse(f"/local?{request.url.query}", 307, {"cache-control": "no-store"})
+        return self.document(request, policy)
+
+    async def local(self, request: Request) -> Response:
+        """Answer `/local`: the same document, which knows by its `place` what it is, under the policy that lets nothing out."""
+        host = request.headers["host"]
+        return self.document(request, lambda scripts: local_policy(host, scripts), place="local")
+
+    def document(self, request: Request, policy_of: Callable[[list[str]], str], place: str = "") -> Response:
+        """Answer with the document, or with what is being waited for."""
         folder = self.bundle()
         if folder is None:
             return waiting(self.notice)
         self.use()
         path = folder / "index.html"
-        tag = etag(path.stat())
-        text = path.read_text()
-        headers = {"cache-control": "no-cache", "etag": tag, "content-security-policy": policy(inline_hashes(text))}
+        tag = etag(path.stat(), place and f"-{place}")
+        text = path.read_text().replace(PLACE, f'name="place" content="{place}"')
+        headers = {"cache-control": "no-cache", "etag": tag, "content-security-policy": policy_of(inline_hashes(text))}
         if not_modified(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
         return Response(text, media_type="text/html", headers=headers)
@@ -82,6 +100,21 @@ class Site:
             raise NotFoundError("the bundle has no such file", code="no_such_asset")
         await send_file(path, scope, receive, send)
 
+    async def local_assets(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `/local/assets/<hash>/...`: scripts themselves, under the strict policy; the rest from its one address.
+
+        After a redirect CSP no longer looks at paths, so this one leads to files that exist below `/assets/` and nowhere else.
+        """
+        relative = scope["path_params"]["path"]
+        path = self.find(relative)
+        if path is None:
+            raise NotFoundError("the bundle has no such file", code="no_such_asset")
+        if path.suffix not in SCRIPTS:
+            await RedirectResponse(f"/assets/{relative}", 308, {"cache-control": FOREVER})(scope, receive, send)
+            return
+        strict = local_policy(Headers(scope=scope)["host"])
+        await send_file(path, scope, receive, with_policy(send, strict))
+
     def find(self, relative: str) -> Path | None:
         """Return the file at `<hash>/...`. Bundles lie side by side, each in a folder named by its hash."""
         folder = self.bundle()
@@ -90,6 +123,17 @@ class Site:
         key = relative.split("/", 1)[0]
         earlier = folder.parent / key if KEY.fullmatch(key) else None
         return inside(folder / "assets", relative) or (inside(earlier / "assets", relative) if earlier else None)
+
+
+def with_policy(send: Send, text: str) -> Send:
+    """Return `send` with this Content-Security-Policy put on the answer."""
+
+    async def dressed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"content-security-policy", text.encode())]}
+        await send(message)
+
+    return dressed
 
 
 def inside(root: Path, relative: str) -> Path | None:

@@ -25,7 +25,7 @@ def parts(tmp_path: Path) -> Parts:
     """Parts with a small bundle."""
     folder = tmp_path / "bundle"
     (folder / "assets" / KEY / "js").mkdir(parents=True)
-    text = f'<!doctype html><script src="/a.js"></script><script type="module">{SCRIPT}</script>'
+    text = f'<!doctype html><meta name="place" content=""><script src="/a.js"></script><script type="module">{SCRIPT}</script>'
     (folder / "index.html").write_text(text)
     (folder / "assets" / KEY / "js" / "shell.js").write_text("export {};")
     (folder / "assets" / KEY / "js" / "shell.js.br").write_bytes(b"packed")
@@ -145,3 +145,62 @@ async def test_a_bundle_that_went_away(parts: Parts, first: str) -> None:
     assert "gone from the cache" in health.json()["reason"]
     assert health.json()["page"]["state"] == "building"
     assert asked == [True]
+
+
+STRICT = "connect-src 127.0.0.1/assets/ 127.0.0.1/local/assets/ 127.0.0.1/models/ blob:"
+
+
+class TestLocal:
+    """The local-only document and what its workers are begun from."""
+
+    async def test_document(self, parts: Parts) -> None:
+        """It knows what it is, and every directive that can make a request is scoped to built files and models."""
+        async with asking(parts) as client:
+            answer, usual = await client.get("/local"), await client.get("/")
+        assert 'name="place" content="local"' in answer.text
+        assert 'name="place" content=""' in usual.text
+        directives = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+        assert "'self'" not in answer.headers["content-security-policy"]
+        assert f"connect-src {directives['connect-src']}" == STRICT
+        assert directives["worker-src"] == "127.0.0.1/local/assets/ blob:"
+        for name in ("script-src", "style-src", "font-src", "img-src", "manifest-src"):
+            hosts = {source for source in directives[name].split() if source.startswith("127")}
+            assert hosts == {"127.0.0.1/assets/", "127.0.0.1/local/assets/"}, name
+        assert {directives[name] for name in ("default-src", "form-action", "base-uri", "frame-ancestors")} == {"'none'"}
+        assert answer.headers["etag"] != usual.headers["etag"]
+
+    async def test_scripts_carry_the_policy(self, parts: Parts) -> None:
+        """A script, packed or not, fresh or not modified, has the strict policy and no other."""
+        async with asking(parts) as client:
+            answer = await client.get(f"/local/assets/{KEY}/js/shell.js")
+            tag = {"if-none-match": answer.headers["etag"]}
+            again = await client.get(f"/local/assets/{KEY}/js/shell.js", headers=tag)
+        assert (answer.status_code, again.status_code) == (200, 304)
+        for one in (answer, again):
+            (policy,) = one.headers.get_list("content-security-policy")
+            assert STRICT in policy
+
+    async def test_the_rest_has_one_address(self, parts: Parts) -> None:
+        """What cannot become a worker is sent on to where it lies, if it lies there."""
+        assert parts.site.folder is not None
+        (parts.site.folder / "assets" / KEY / "core.zip").write_bytes(b"zip")
+        async with asking(parts) as client:
+            answer = await client.get(f"/local/assets/{KEY}/core.zip")
+            missing = [(await client.get(f"/local/assets/{path}")).status_code for path in (f"{KEY}/no.zip", "../v1/models", "")]
+        assert (answer.status_code, answer.headers["location"]) == (308, f"/assets/{KEY}/core.zip")
+        assert missing == [404, 404, 404]
+
+    async def test_asked_for_in_the_address(self, parts: Parts) -> None:
+        """`/?mode=local-only` leads there with the rest of the query; other modes stay."""
+        async with asking(parts) as client:
+            answer = await client.get("/?model=tiny&mode=local-only&load=1")
+            other = await client.get("/?mode=local")
+        assert (answer.status_code, answer.headers["location"]) == (307, "/local?model=tiny&mode=local-only&load=1")
+        assert other.status_code == 200
+
+    async def test_a_host_that_csp_cannot_write(self, parts: Parts) -> None:
+        """An IPv6 literal is refused with what to do, not served with a policy that a browser would drop."""
+        async with asking(parts) as client:
+            answer = await client.get("/local", headers={"host": "[::1]:8080"})
+        assert answer.status_code == 400
+        assert "localhost" in answer.json()["error"]["message"]
