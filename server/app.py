@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -12,6 +13,7 @@ from starlette.routing import Route
 
 from hybr.server.errors import HybrError, NotFoundError, RequestError
 from hybr.server.security import Guard
+from hybr.server.surfaces.chat import Chat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -58,7 +60,8 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/models/index.json", parts.models.index, methods=["GET"]),
         Route("/models/{id}/{rev}/{path:path}", Raw(parts.models.file), methods=["GET"]),
         Route("/v1/models", parts.relay.models, methods=["GET"]),
-        Route("/v1/chat/completions", Raw(parts.relay.completions), methods=["POST"]),
+        Route("/v1/models/{id:path}", parts.relay.model, methods=["GET"]),
+        Route("/v1/chat/completions", Raw(partial(parts.relay.answer, Chat())), methods=["POST"]),
         Route("/api/providers", parts.status.providers, methods=["GET"]),
         Route("/api/preferences", parts.preferences.read, methods=["GET"]),
         Route("/api/preferences", parts.preferences.write, methods=["PUT"]),

@@ -9,6 +9,7 @@
     │   ├── ConflictError         409: someone else wrote first
     │   └── TooLargeError         413
     ├── RefusedError              403: another site's page, or a host we do not answer for
+    ├── LimitError           429: this server's own limit for the caller, with Retry-After and RateLimit headers
     └── UpstreamError        502: who we asked failed
         ├── UnavailableError      503: not there yet, try again
         ├── SlowUpstreamError          504
@@ -36,6 +37,9 @@ class HybrError(Exception):
     exit: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
     retry_after: int | None = None  # seconds, where whoever refused said it
+    provider: str = ""  # who was asked last
+    breaker: str = ""  # what that one's breaker does now: closed, open, half-open
+    request: str = ""  # the request's id
 
     def __init__(
         self, message: str, *, code: str, field: str | None = None, remedy: str | None = None, attempts: int = 0
@@ -47,13 +51,21 @@ class HybrError(Exception):
         self.remedy = remedy
         self.attempts = attempts
 
+    def headers(self) -> dict[str, str]:
+        """Return the response headers that belong to this error."""
+        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+
     def envelope(self) -> dict[str, Any]:
         """Return the wire form."""
         text = f"{self.message}. {self.remedy}" if self.remedy else self.message
         error: dict[str, Any] = {"type": self.type, "code": self.code, "message": text}
         if self.field is not None:
             error["field"] = self.field
-        return {"error": {**error, "retryable": self.retryable, "attempts": self.attempts}}
+        error |= {"retryable": self.retryable, "attempts": self.attempts}
+        if self.retry_after is not None:
+            error["retry_after"] = self.retry_after
+        told = {"provider": self.provider, "breaker": self.breaker, "request_id": self.request}
+        return {"error": error | {name: value for name, value in told.items() if value}}
 
 
 class ConfigError(HybrError):
@@ -115,6 +127,30 @@ class RefusedError(HybrError):
 
     type = "permission_error"
     status = 403
+
+
+class LimitError(HybrError):
+    """The caller has used up what this server gives them; nobody was asked on their behalf.
+
+    `rate` is the standing of the limits, as the value of the header `RateLimit`, and `policy` that of `RateLimit-Policy`.
+    """
+
+    type = "rate_limit_error"
+    status = 429
+
+    def __init__(
+        self, message: str, *, code: str, retry_after: int | None, rate: str = "", policy: str = "", remedy: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, remedy=remedy)
+        self.retryable = retry_after is not None  # type: ignore[misc]  # for one that no waiting helps
+        self.retry_after = retry_after
+        self.rate = rate
+        self.policy = policy
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that say when to come back and how much there is (draft-ietf-httpapi-ratelimit-headers-10)."""
+        limits = {"ratelimit-policy": self.policy, "ratelimit": self.rate} if self.rate else {}
+        return super().headers() | limits
 
 
 class UpstreamError(HybrError):

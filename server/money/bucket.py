@@ -1,0 +1,42 @@
+"""A token bucket: so many a minute, and at most a minute's worth at once."""
+
+from __future__ import annotations
+
+import math
+
+
+class Bucket:
+    """Holds up to `size` and fills by `size` a minute. It may go below zero: what was really used is known only afterwards."""
+
+    __slots__ = ("_at", "_level", "rate", "size")
+
+    def __init__(self, size: int, now: float) -> None:
+        self.size = size
+        self.rate = size / 60
+        self._level = float(size)
+        self._at = now
+
+    def level(self, now: float) -> float:
+        """Return what is in it at `now`, seconds of a clock that never goes back."""
+        if now > self._at:
+            self._level = min(self.size, self._level + (now - self._at) * self.rate)
+            self._at = now
+        return self._level
+
+    def wait(self, need: int, now: float) -> float:
+        """Return the seconds until `need` can be taken, 0 for now. More than a full bucket waits for a full one."""
+        lacking = min(need, self.size) - self.level(now)
+        return lacking / self.rate if lacking > 0 else 0.0
+
+    def take(self, amount: int, now: float) -> None:
+        """Take `amount`, or give it back where it is negative."""
+        self._level = min(self.size, self.level(now) - amount)
+
+    def standing(self, now: float) -> tuple[int, int]:
+        """Return what is left as a whole number, and the seconds until it is full."""
+        level = self.level(now)
+        return max(0, math.floor(level)), math.ceil((self.size - level) / self.rate)
+
+    def idle(self, now: float) -> bool:
+        """Say whether it is full, so that a new one would be the same."""
+        return self.level(now) >= self.size

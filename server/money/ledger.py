@@ -1,0 +1,77 @@
+"""The ledger's unit: what was used on a day by an owner of one provider's model. Whole numbers, so that sums are exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from hybr.server.money.booking import Booking
+
+
+class Row(NamedTuple):
+    """Which row of the ledger."""
+
+    day: str
+    owner: str
+    provider: str
+    model: str
+
+
+FIGURES = ("requests", "prompt", "cached", "completion", "cost", "unpriced", "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A change of one row: figures to add to it. `cost` is nano-dollars, `unpriced` the answers that have none."""
+
+    day: str
+    owner: str
+    provider: str
+    model: str
+    requests: int = 0
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    cost: int = 0
+    unpriced: int = 0
+    errors: int = 0
+
+    @classmethod
+    def of(cls, booking: Booking, day: str) -> Entry:
+        """Return all that is to be said of a booking now."""
+        provider, model, failed = booking.provider or "none", booking.model or booking.requested, booking.kind is not None
+        spent = booking.spent
+        if spent is None:
+            return cls(day, booking.caller.owner, provider, model, requests=1, errors=int(failed))
+        return cls(
+            day,
+            booking.caller.owner,
+            provider,
+            model,
+            1,
+            spent.prompt,
+            spent.cached,
+            spent.completion,
+            spent.cost or 0,
+            int(spent.cost is None),
+            int(failed),
+        )
+
+    @property
+    def row(self) -> Row:
+        """The row it changes."""
+        return Row(self.day, self.owner, self.provider, self.model)
+
+    def figures(self) -> tuple[int, ...]:
+        """Return the figures in the order of FIGURES."""
+        return (self.requests, self.prompt, self.cached, self.completion, self.cost, self.unpriced, self.errors)
+
+    def less(self, before: Entry) -> Entry:
+        """Return the difference to what was said before of the same booking."""
+        changed = {name: mine - other for name, mine, other in zip(FIGURES, self.figures(), before.figures(), strict=True)}
+        return replace(self, **changed)
+
+    def nothing(self) -> bool:
+        """Say whether it changes nothing."""
+        return not any(self.figures())
