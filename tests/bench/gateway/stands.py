@@ -6,6 +6,7 @@ Peers live in environments of their own, outside the project's lock: nothing of 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -118,8 +119,9 @@ def portkey(upstream: int, folder: Path) -> Iterator[Stand]:
     entry = place / "node_modules/@portkey-ai/gateway/build/start-server.js"
     if not entry.exists():
         place.mkdir(parents=True, exist_ok=True)
-        packages = [f"@portkey-ai/gateway@{PORTKEY}", f"@hono/node-server@{NODE_SERVER}"]
-        install(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place), *packages])
+        wanted = {"dependencies": {"@portkey-ai/gateway": PORTKEY}, "overrides": {"@hono/node-server": NODE_SERVER}}
+        (place / "package.json").write_text(json.dumps({"private": True, **wanted}))
+        install(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(place)])
     port = free_port()
     headers = {
         "Authorization": f"Bearer {KEY}",
