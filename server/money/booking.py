@@ -16,7 +16,7 @@ tokens: the provider has worked, and will ask for its money. What never began co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -105,7 +105,7 @@ class Booking:
         """What the answer costs in USD as far as it is known; None when no price or no usage is."""
         return None if self.spent is None or self.spent.cost is None else self.spent.cost / NANO
 
-    def __enter__(self) -> Booking:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hybr.server.money.booking import Booking
+
+
+Key = tuple[str, str]  # a budget: its scope and period
 
 
 class Row(NamedTuple):
@@ -69,9 +74,26 @@ class Entry:
 
     def less(self, before: Entry) -> Entry:
         """Return the difference to what was said before of the same booking."""
-        changed = {name: mine - other for name, mine, other in zip(FIGURES, self.figures(), before.figures(), strict=True)}
-        return replace(self, **changed)
+        changed = (mine - other for mine, other in zip(self.figures(), before.figures(), strict=True))
+        return Entry(*self.row, *changed)
 
     def nothing(self) -> bool:
         """Say whether it changes nothing."""
         return not any(self.figures())
+
+
+@dataclass
+class Batch:
+    """Changes that go to the store together, under one name."""
+
+    name: str
+    rows: dict[Row, list[int]] = field(default_factory=dict)
+    costs: dict[Key, int] = field(default_factory=dict)
+
+    def add(self, entry: Entry, keys: Sequence[Key]) -> None:
+        """Add one change."""
+        figures = entry.figures()
+        row = self.rows.get(entry.row)
+        self.rows[entry.row] = list(figures) if row is None else [old + more for old, more in zip(row, figures, strict=True)]
+        for key in keys:
+            self.costs[key] = self.costs.get(key, 0) + entry.cost

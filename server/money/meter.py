@@ -47,7 +47,7 @@ class Till(Protocol):
 
 
 class LeaseError(Exception):
-    """This process holds too little of the caller's budget; the store may have more."""
+    """Too little of the caller's budget is in this process; the store may have more."""
 
     def __init__(self, purses: Sequence[Purse], need: int) -> None:
         super().__init__("no lease")
@@ -173,8 +173,10 @@ class Meter:
             text = f"this request may cost ${need / NANO:.4f}, more than your whole budget of ${one.limit / NANO:g} a {kind}"
             remedy = "Ask for fewer max_tokens or a cheaper model"
             raise self._refused(LimitError(text, code=f"spend_{kind}", retry_after=None, remedy=remedy))
-        if now - one.asked < TIED and one.left < need:
-            ends = TIED if one.left + one.tied >= need else one.period.ends - self.wall()
+        free = max(one.free(now), 0)
+        if now - one.asked < TIED and free + one.left < need:
+            soon = free + one.left + one.tied + one.reserved >= need  # others may need less than they keep
+            ends = TIED if soon else one.period.ends - self.wall()
             text = f"your budget of ${one.limit / NANO:g} a {kind} does not hold this request"
             remedy = "Ask for fewer max_tokens, or come back when the budget is new"
             raise self._refused(LimitError(text, code=f"spend_{kind}", retry_after=max(1, math.ceil(ends)), remedy=remedy))
