@@ -6,17 +6,16 @@ and all others, which are refused by name, because a setting that is silently dr
 
 from __future__ import annotations
 
-import json
 import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from hybr.server.body import decode
 from hybr.server.errors import RequestError
 from hybr.server.providers.base import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DEPTH = 64
 MESSAGES = 2048
 ROLES = ("system", "developer", "user", "assistant", "tool")
 IGNORED = {
@@ -51,53 +50,6 @@ def parse(raw: bytes, default_model: str) -> Call:
     if "stream_options" in body and not body.get("stream"):
         raise RequestError("stream_options goes with stream: true only", field="stream_options")
     return Call(body.pop("model", default_model), bool(body.get("stream", False)), body)
-
-
-def decode(raw: bytes) -> Any:
-    """Return the JSON value. Raises RequestError for anything that two readers could read differently."""
-    try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=unique)
-    except RequestError:
-        raise
-    except RecursionError:
-        raise RequestError(f"the JSON is nested deeper than {DEPTH}", code="too_deep") from None
-    except ValueError as error:  # not UTF-8, not JSON, or an integer of thousands of digits
-        raise RequestError(f"the body is not JSON: {str(error)[:200]}", code="invalid_json") from None
-    check_depth(value)
-    return value
-
-
-def no_constant(name: str) -> NoReturn:
-    """Refuse NaN and the infinities, which JSON does not have."""
-    raise RequestError(f"the body is not JSON: {name} is no number", code="invalid_json")
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a name that occurs twice: which of the two counts is anybody's guess."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise RequestError("a name occurs twice in one JSON object", code="invalid_json")
-    return found
-
-
-def check_depth(value: Any) -> None:
-    """Raise when `value` is nested deeper than DEPTH, or holds text that is no Unicode (a lone surrogate)."""
-    level, depth = [value], 0
-    while level:
-        if depth > DEPTH:
-            raise RequestError(f"the JSON is nested deeper than {DEPTH}", code="too_deep")
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += [*item.keys(), *item.values()]
-            elif isinstance(item, list):
-                inner += item
-            elif isinstance(item, str) and not item.isascii():
-                try:
-                    item.encode()
-                except UnicodeEncodeError:
-                    raise RequestError("a text holds half of a surrogate pair", code="invalid_json") from None
-        level, depth = inner, depth + 1
 
 
 def number(low: float, high: float) -> Callable[[str, Any], None]:

@@ -1,24 +1,31 @@
-"""`/v1/chat/completions` and `/v1/models`: one raw ASGI endpoint between a client and whoever answers.
+"""The one way from a request to whoever answers it, for every surface: who asks, who may answer, what it costs, and the end.
 
 Two tasks a request: one relays, one waits for the client to leave; the first to end decides. That is what notices a leaving
 client in every phase, for uvicorn's `send` does not raise when nobody listens any more. The upstream's connection closes
 with the relay task, and with it the generation.
 
-Bytes pass through as they come, cut only at the ends of events, so that a stream which breaks off ends in a whole event:
-our error, never a made-up finish, never half a line.
+A stream that breaks off ends in a whole event: our error, never a made-up finish, never half a line.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
-from typing import TYPE_CHECKING
+import secrets
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
-from hybr.server import chat
-from hybr.server.errors import HybrError, NotFoundError, RequestError, TooLargeError, UnavailableError, UpstreamError
+from hybr.server import caller
+from hybr.server.body import check_type, left, read_body
+from hybr.server.errors import HybrError, NotFoundError, UnavailableError, UpstreamError
+from hybr.server.exchange import DeafError, Exchange, Pulse
+from hybr.server.money.booking import Booking
+from hybr.server.money.meter import Hold, standings
+from hybr.server.tries import Target, Tries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,168 +33,252 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from hybr.server.providers.base import Answer, Call, Provider
+    from hybr.server.caller import Caller
+    from hybr.server.money.booking import Spent
+    from hybr.server.providers.base import Answer, Call, Model, Provider
+    from hybr.server.secret import Secret
+    from hybr.server.surfaces.base import Surface
 
 log = logging.getLogger("hybr.relay")
 
-BODY = 4 * 1024 * 1024
-BODY_SECONDS = 30.0  # a body that comes slower is no client of ours (uvicorn waits for ever)
-EVENT = 1024 * 1024
-ANSWER = 16 * 1024 * 1024
+ANSWER = 16 * 1024 * 1024  # characters of a plain answer
 LISTED = 12  # models named in a refusal; a provider can have hundreds
 
 
 class Relay:
-    """The chat surface over `providers`, in the order in which their models are offered.
+    """The models of `providers`, in the order in which they are offered, for who asks.
 
     `default` is the model for requests that name none, when it is not the first; `missing` says of providers that are known but
-    not set up what they lack.
+    not set up what they lack; `fallbacks` names for a model or a provider who is asked next. `meter` lets in and books;
+    `keyring` knows the callers' own keys, `sessions` whether a caller's session still stands, `prices` what models cost: where
+    nobody set them up, everybody is let in and nobody has a key of their own.
     """
 
-    def __init__(self, providers: Sequence[Provider], default: str = "", missing: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        default: str = "",
+        missing: Mapping[str, str] | None = None,
+        fallbacks: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.providers = providers
         self.preferred = default
         self.missing = missing or {}
+        self.fallbacks = fallbacks or {}
+        self.meter: Any = Free()
+        self.keyring: Any = None
+        self.prices: Any = None
+        self.sessions: Any = None
+        self.tries = Tries()
+        self.pulse = Pulse()
         self.stopping = False
-        self._working: set[asyncio.Task[None]] = set()
 
     def interrupt(self) -> None:
         """End what still runs, for the server stops: each client is told, none is left with half an answer that looks whole."""
         self.stopping = True
-        for task in self._working:
-            task.cancel()
+        for exchange in list(self.pulse.running):
+            exchange.cut(stopped())
 
-    async def models(self, request: Request) -> JSONResponse:  # noqa: ARG002
+    async def models(self, request: Request) -> JSONResponse:
         """Answer `/v1/models`: what can be asked for, the default first."""
-        offered = [model for provider in self.providers for model in provider.models()]
-        data = [model.wire() for model in sorted(offered, key=lambda model: model.id != self.preferred)]
-        return JSONResponse({"object": "list", "data": data})
+        return JSONResponse({"object": "list", "data": [self.wire(model) for model in self.offered(asker(request.scope))]})
 
-    async def completions(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer `/v1/chat/completions`."""
+    async def model(self, request: Request) -> JSONResponse:
+        """Answer `/v1/models/{id}`."""
+        name = request.path_params["id"]
+        for model in self.offered(asker(request.scope)):
+            if model.id == name:
+                return JSONResponse(self.wire(model))
+        raise NotFoundError(f"no model {name[:200]!r} here", code="model_not_found", field="model")
+
+    def wire(self, model: Model) -> dict[str, Any]:
+        """Return a model with its price."""
+        shown = model.wire()
+        if self.prices is not None and (price := self.prices.shown(model.provider, model.id)):
+            shown["pricing"] = price
+        return shown
+
+    def offered(self, who: Caller) -> list[Model]:
+        """Return what `who` can ask for, the default first, what makes no answers last."""
+        found = [model for provider in self.providers if self.usable(provider, who) for model in provider.models()]
+        return sorted(found, key=lambda model: (model.embeds, model.id != self.preferred))
+
+    def usable(self, provider: Provider, who: Caller) -> bool:
+        """Say whether `who` can ask `provider`."""
+        return provider.usable(self.own_key(who, provider.name))
+
+    def own_key(self, who: Caller, provider: str) -> Secret | None:
+        """Return the caller's own key for a provider, which goes before the operator's."""
+        found: Secret | None = self.keyring.find(who.owner, provider) if self.keyring is not None else None
+        return found
+
+    async def answer(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request in a surface's words. Raises HybrError only while nothing has been sent."""
         check_type(scope)
-        call = chat.parse(await read_body(receive), self.default())
-        provider = self.find(call.model)
-        work = asyncio.create_task(self.relay(provider, call, send))
+        who = asker(scope)
+        offered = self.offered(who)
+        call, voice = surface.read(await read_body(receive), self.preferred or next((model.id for model in offered), ""))
+        targets = self.targets(call, who, offered)
+        with await self.meter.book(who, call, targets[0].provider.name) as booking:
+            head = [(b"x-hybr-request", identity(scope)), *standing(booking)]
+            exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
+            exchange.work = asyncio.create_task(self.relay(exchange, targets, call, booking))
+            await self.until_left(exchange, exchange.work, receive, booking)
+
+    async def until_left(self, exchange: Exchange, work: asyncio.Task[None], receive: Receive, booking: Booking) -> None:
+        """Wait for the answer's end or its client's leaving, and leave nothing running."""
         leaving = asyncio.create_task(left(receive))
-        self._working.add(work)
+        self.pulse.add(exchange)
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if work.cancelled():
-                raise stopped()
-            if work.done():
+            if not work.done():
+                booking.failed("client_gone")
+            elif work.cancelled():
+                await self.told(exchange)
+            else:
                 work.result()
         finally:
-            self._working.discard(work)
+            self.pulse.remove(exchange)
             # Awaited, so that when this returns the upstream is released, whatever ended the request.
             for task in (work, leaving):
                 task.cancel()
             await asyncio.gather(work, leaving, return_exceptions=True)
 
-    async def relay(self, provider: Provider, call: Call, send: Send) -> None:
+    async def told(self, exchange: Exchange) -> None:
+        """Tell the client of an answer that was ended from outside, in an event or in a status."""
+        reason = exchange.reason or stopped()
+        if not exchange.begun:
+            raise reason
+        if not isinstance(reason, DeafError):  # who does not read cannot be told; uvicorn closes the connection
+            with contextlib.suppress(OSError):
+                await exchange.say(exchange.voice.failure(reason), more=False)
+
+    async def relay(self, exchange: Exchange, targets: Sequence[Target], call: Call, booking: Booking) -> None:
         """Pass one call's answer on. Raises HybrError only while nothing has been sent."""
-        async with provider.open(call) as answer:
-            if not call.stream:
-                await relay_whole(answer, provider.name, send)
-                return
-            try:
-                await relay_stream(answer, provider.name, send)
-            except asyncio.CancelledError:
-                if not self.stopping:  # then the client has left, and nobody reads a reason
+        try:
+            async with AsyncExitStack() as stack:
+                target, answer, attempts = await self.tries.open(stack, targets, call)
+                booking.answered(target.provider.name, target.model, attempts)
+                who = [(b"x-hybr-provider", target.provider.name.encode()), (b"x-hybr-attempts", str(attempts).encode())]
+                try:
+                    pass_on = stream if call.stream else whole
+                    await pass_on(exchange, who, answer, booking)
+                except HybrError as error:
+                    target.provider.breaker.failed(error)
+                    error.attempts, error.provider = attempts, target.provider.name
                     raise
-                await send({"type": "http.response.body", "body": event(stopped())})
+        except HybrError as error:
+            if exchange.reason is not None or not exchange.begun:
+                self.suspect(error, targets)
+                raise
+            log.warning("%s: %s", error.provider, error.message)
+            booking.failed(error.code)
+            await exchange.say(exchange.voice.failure(error), more=False)
 
-    def default(self) -> str:
-        """Return the model for a request that names none."""
-        return self.preferred or next((model.id for provider in self.providers for model in provider.models()), "")
+    def suspect(self, error: HybrError, targets: Sequence[Target]) -> None:
+        """Note that a caller's own key was refused."""
+        if error.code == "key_refused" and self.keyring is not None:
+            for target in targets:
+                if target.provider.name == error.provider and target.key is not None:
+                    self.keyring.suspect(target.key)
 
-    def find(self, model: str) -> Provider:
-        """Return who answers for `model`. Raises NotFoundError naming what there is, UnavailableError when there is nothing."""
-        available = [(one.id, provider) for provider in self.providers for one in provider.models()]
-        if not available:
+    def targets(self, call: Call, who: Caller, offered: Sequence[Model]) -> list[Target]:
+        """Return who is asked, in order. Raises NotFoundError naming what there is, UnavailableError when there is nothing."""
+        provider = self.find(call.model, who, offered)
+        names = [*self.fallbacks.get(call.model, self.fallbacks.get(provider.name, ()))]
+        found = [(call.model, provider)]
+        for name in names:
+            with contextlib.suppress(HybrError):  # a fallback that this caller cannot ask is none
+                found.append((name, self.find(name, who, offered)))
+        return [Target(one, model, self.own_key(who, one.name)) for model, one in found]
+
+    def find(self, model: str, who: Caller, offered: Sequence[Model]) -> Provider:
+        """Return who answers for `model`."""
+        if not offered:
             raise UnavailableError("no model can answer on this server now; /healthz says why", code="no_model")
-        for name, provider in available:
-            if name == model:
-                return provider
+        names = {provider.name: provider for provider in self.providers}
+        for one in offered:
+            if one.id == model:
+                return names[one.provider]
         for provider in self.providers:
-            if provider.takes(model):
+            if provider.takes(model) and self.usable(provider, who):
                 return provider
         if lacks := self.missing.get(model.partition("/")[0]):
             text = f"{model!r} cannot be asked: this server has {lacks}"
             raise NotFoundError(text, code="provider_not_configured", field="model")
-        names = ", ".join([name for name, _ in available[:LISTED]] + ["..."] * (len(available) > LISTED))
-        raise NotFoundError(f"no model {model!r} here; there is: {names}", code="model_not_found", field="model")
+        listed = ", ".join([one.id for one in offered[:LISTED]] + ["..."] * (len(offered) > LISTED))
+        raise NotFoundError(f"no model {model!r} here; there is: {listed}", code="model_not_found", field="model")
 
 
-async def relay_whole(answer: Answer, provider: str, send: Send) -> None:
-    """Send a plain JSON answer, once it is known to be one."""
-    body = bytearray()
-    async for chunk in answer.chunks:
-        body += chunk
-        if len(body) > ANSWER:
+class Free:
+    """The books of a server that keeps none: everybody is let in, and nothing is known to cost anything."""
+
+    clock = staticmethod(time.monotonic)
+
+    async def book(self, who: Caller, call: Call, provider: str = "") -> Booking:  # noqa: ARG002
+        """Return a booking."""
+        return Booking(self, who, call.model, stream=call.stream, hold=None)
+
+    def price(self, booking: Booking, spent: Spent) -> int | None:  # noqa: ARG002
+        """Say that no price is known."""
+        return None
+
+    def record(self, booking: Booking) -> None:
+        """Note nothing."""
+
+    def end(self, booking: Booking) -> None:
+        """Give nothing back."""
+
+
+async def stream(exchange: Exchange, who: list[tuple[bytes, bytes]], answer: Answer, booking: Booking) -> None:
+    """Send an answer as it comes, then its end and what it cost."""
+    await exchange.begin(who)
+    voice = exchange.voice
+    async for chunks in answer.chunks:
+        booking.first()
+        booking.pieces += len(chunks)
+        if data := voice.events(chunks):
+            await exchange.say(data)
+    await exchange.say(voice.closing(answer.ending, spent(answer, booking)), more=False)
+
+
+async def whole(exchange: Exchange, who: list[tuple[bytes, bytes]], answer: Answer, booking: Booking) -> None:
+    """Send an answer in one piece."""
+    found: list[dict[str, Any]] = []
+    size = 0
+    async for chunks in answer.chunks:
+        booking.first()
+        booking.pieces += len(chunks)
+        found += chunks
+        size += sum(length(chunk) for chunk in chunks)
+        if size > ANSWER:
             raise UpstreamError("the answer is too long", code="answer_too_large", attempts=answer.attempts)
-    try:
-        json.loads(body)
-    except ValueError as error:
-        raise UpstreamError("the model's answer is not whole", code="bad_answer", attempts=answer.attempts) from error
-    head = [*head_of(provider, answer), (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": head})
-    await send({"type": "http.response.body", "body": bytes(body)})
+    await exchange.whole(who, exchange.voice.plain(found, answer.ending, spent(answer, booking)))
 
 
-async def relay_stream(answer: Answer, provider: str, send: Send) -> None:
-    """Send Server-Sent Events as they come; end with the upstream's own end or with our error event."""
-    head = [*head_of(provider, answer), (b"content-type", b"text/event-stream; charset=utf-8")]
-    events = Events()
-    await send({"type": "http.response.start", "status": 200, "headers": head})
-    try:
-        async for chunk in answer.chunks:
-            if whole := events.feed(chunk):
-                await send({"type": "http.response.body", "body": whole, "more_body": True})
-            if events.failed:
-                break
-        events.check_end(answer.attempts)
-    except HybrError as error:
-        log.warning("%s: %s", provider, error.message)
-        await send({"type": "http.response.body", "body": event(error), "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+def standing(booking: Booking) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say what the caller's limits have left, where there are limits."""
+    hold = booking.hold
+    if not isinstance(hold, Hold):
+        return []
+    policy, rate = standings(hold.accounts, booking.began)
+    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", rate.encode())] if policy else []
 
 
-class Events:
-    """Cuts a byte stream at the ends of its events, and knows whether it came to its proper end."""
+def length(chunk: dict[str, Any]) -> int:
+    """Return about how many characters a chunk holds."""
+    return sum(len(str(value)) for choice in chunk.get("choices", ()) for value in choice["delta"].values())
 
-    def __init__(self) -> None:
-        self._rest = b""
-        self.done = False
-        self.failed = False
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return all bytes up to the end of the last whole event so far.
-
-        The upstream's own error event is held back, and `failed` set: its text is not ours to pass on.
-        Raises UpstreamError for an endless event.
-        """
-        held = self._rest + chunk
-        end = held.rfind(b"\n\n") + 2
-        if end < 2:
-            if len(held) > EVENT:
-                raise UpstreamError("the model sent an event without an end", code="bad_stream", attempts=1)
-            self._rest = held
-            return b""
-        whole, self._rest = held[:end], held[end:]
-        failure = whole.find(b'data: {"error"')  # never inside an event's JSON: there the quotes are escaped
-        if failure >= 0:
-            self.failed = True
-            return whole[:failure]
-        self.done = self.done or whole.endswith(b"data: [DONE]\n\n")
-        return whole
-
-    def check_end(self, attempts: int) -> None:
-        """Raise UpstreamError unless the stream came to its `[DONE]`."""
-        if self.failed:
-            raise UpstreamError("the model failed in mid-answer", code="failed_midway", attempts=attempts)
-        if not self.done:
-            raise UpstreamError("the model's answer ended before its end", code="stream_cut", attempts=attempts)
+def spent(answer: Answer, booking: Booking) -> dict[str, Any] | None:
+    """Book what the answer used, and return the usage with what it cost."""
+    usage = answer.ending.usage
+    if usage is None:
+        return None
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+    booking.usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), cached)
+    cost = booking.cost
+    return usage if cost is None else {**usage, "cost": cost}
 
 
 def stopped() -> UnavailableError:
@@ -195,60 +286,13 @@ def stopped() -> UnavailableError:
     return UnavailableError("the server is stopping", code="server_stopping")
 
 
-def event(error: HybrError) -> bytes:
-    """Return the error as one event. No `[DONE]` follows it."""
-    return b"data: " + json.dumps(error.envelope()).encode() + b"\n\n"
+def asker(scope: Scope) -> Caller:
+    """Return who asks."""
+    found: Caller = scope.get("state", {}).get("caller", caller.PERSON)
+    return found
 
 
-def head_of(provider: str, answer: Answer) -> list[tuple[bytes, bytes]]:
-    """Return the headers that say who answered and after how many tries."""
-    return [(b"x-hybr-provider", provider.encode()), (b"x-hybr-attempts", str(answer.attempts).encode())]
-
-
-def check_type(scope: Scope) -> None:
-    """Raise unless the body is declared as JSON: a form of another site can send anything else without asking first."""
-    given = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
-    if given != b"application/json":
-        raise WrongTypeError("send Content-Type: application/json", code="wrong_type", field="Content-Type")
-
-
-async def read_body(receive: Receive, limit: int = BODY) -> bytes:
-    """Return the request's body. Raises TooLargeError, SlowBodyError or GoneError."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise GoneError("the client left before its request was whole", code="client_gone")
-                body += message.get("body", b"")
-                if len(body) > limit:
-                    raise TooLargeError(f"the body is larger than {limit} bytes", code="body_too_large")
-                if not message.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError:
-        raise SlowBodyError(f"the body did not come within {BODY_SECONDS:g} s", code="slow_body") from None
-
-
-async def left(receive: Receive) -> None:
-    """Return when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-class WrongTypeError(RequestError):
-    """A body that is not declared as JSON."""
-
-    status = 415
-
-
-class SlowBodyError(RequestError):
-    """A body that does not arrive."""
-
-    status = 408
-
-
-class GoneError(RequestError):
-    """Nobody is there to read this; the status is nginx's for the log."""
-
-    status = 499
+def identity(scope: Scope) -> bytes:
+    """Return the request's id: the door's, or a new one."""
+    given = scope["state"].get("request") if "state" in scope else None
+    return str(given).encode() if given else secrets.token_hex(8).encode()

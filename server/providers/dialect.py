@@ -1,8 +1,8 @@
 """A provider's language: how a call is put to it, and how what it streams becomes OpenAI's chunks.
 
 A `Dialect` is pure: no socket, no clock but a chunk's `created`. A `Reader` gets one stream's decoded events in order and gives
-chunks at once, never holding text back. It notes the finish reason and usage; `Stream` says these at the end, and says them only
-when the provider did: a stream without a finish reason was cut.
+chunks at once, never holding text back. It notes the finish reason and usage, which whoever tells the client says at the end, and
+says only when the provider did: a stream without a finish reason was cut.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hybr.server.secret import Secret
 
 WORD = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")  # a provider's own name for what went wrong, harmless to show
-DONE = b"data: [DONE]\n\n"
 
 
 def no_constant(name: str) -> NoReturn:
@@ -87,35 +86,36 @@ class Reader:
 
 
 class Stream:
-    """One answer's bytes, from the provider's to ours. `usage` says whether the client wants a usage chunk.
+    """One answer, from the provider's bytes to our chunks.
 
-    After each `feed` and `end`: `over` when the answer is whole, `failure` when it never will be. The bytes returned with a
-    failure came before it and still belong to the client.
+    After each `feed` and `end`: `over` when the answer is whole, `failure` when it never will be. The chunks returned with a
+    failure came before it and still belong to the client. How the answer ended, and what it spent, is then in `reader`.
     """
 
-    def __init__(self, name: str, reader: Reader, *, usage: bool) -> None:
+    def __init__(self, name: str, reader: Reader) -> None:
         self.name = name
         self.reader = reader
-        self.usage = usage
         self.over = False
         self.failure: UpstreamError | None = None
         self._decoder = Decoder()
 
-    def feed(self, piece: bytes) -> bytes:
-        """Return our bytes for what `piece` completes."""
+    def feed(self, piece: bytes) -> list[dict[str, Any]]:
+        """Return the chunks that `piece` completes."""
         try:
             return self._take(self._decoder.feed(piece))
         except OverflowingError:
             self._fail("sent an event without an end", "bad_stream")
-            return b""
+            return []
 
-    def end(self) -> bytes:
-        """Return the last bytes after the provider closed its stream, whose last event may lack its line end."""
+    def end(self) -> list[dict[str, Any]]:
+        """Return the last chunks after the provider closed its stream, whose last event may lack its line end."""
         last = self._take(self._decoder.flush())
-        return last if self.over or self.failure else last + self._close()
+        if not self.over and not self.failure:
+            self._close()
+        return last
 
-    def _take(self, events: list[str]) -> bytes:
-        out = bytearray()
+    def _take(self, events: list[str]) -> list[dict[str, Any]]:
+        out: list[dict[str, Any]] = []
         for data in events:
             try:
                 self._read(data, out)
@@ -126,29 +126,24 @@ class Stream:
                 self._fail("sent an event that cannot be read", "bad_stream")
             if self.failure or self.over:
                 break
-        return bytes(out)
+        return out
 
-    def _read(self, data: str, out: bytearray) -> None:
+    def _read(self, data: str, out: list[dict[str, Any]]) -> None:
         if data.strip() == "[DONE]":
             self.reader.over = True
         else:
             event = DECODER.decode(data)
             if not isinstance(event, dict):
                 raise TypeError
-            for chunk in self.reader.read(event):
-                out += frame(chunk)
+            out += self.reader.read(event)
         if self.reader.over:
-            out += self._close()
+            self._close()
 
-    def _close(self) -> bytes:
+    def _close(self) -> None:
         if self.reader.finish is None:
             self._fail("ended its answer before the end", "stream_cut")
-            return b""
-        self.over = True
-        last = frame(self.reader.chunk({}, self.reader.finish))
-        if self.usage and self.reader.usage is not None:
-            last += frame({**self.reader.head(), "choices": [], "usage": self.reader.usage, **self.reader.extra})
-        return last + DONE
+        else:
+            self.over = True
 
     def _fail(self, what: str, code: str) -> None:
         self.failure = UpstreamError(f"{self.name} {what}", code=code, attempts=1)
@@ -160,11 +155,6 @@ class BrokenError(Exception):
     def __init__(self, kind: object = "") -> None:
         super().__init__()
         self.kind = str(kind)
-
-
-def frame(chunk: dict[str, Any]) -> bytes:
-    """Return one chunk as an event. ASCII only, so no later cut can hurt a character."""
-    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
 
 def count(value: Any) -> int:

@@ -17,12 +17,16 @@ import aiohttp
 
 from hybr.server.errors import HybrError, RequestError, SlowUpstreamError, UnavailableError, UpstreamError
 from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.providers.breaker import Breaker
+from hybr.server.providers.dialect import Stream
 from hybr.server.providers.llama import Endpoint, Llama
-from hybr.server.providers.whole import whole
+from hybr.server.providers.openai import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
+
+    from hybr.server.secret import Secret
 
 log = logging.getLogger("hybr.house")
 
@@ -54,6 +58,8 @@ class House:
     weights: Path | None = None
     sampling: dict[str, float] = field(default_factory=dict)  # where a request says nothing: the catalogue's, as in the page
     name: str = "house"
+    breaker: Breaker = field(default_factory=Breaker, init=False)
+    retries: int = 0  # a child that died before the first byte is replaced and asked again here
     llama: Llama = field(init=False)
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
     _active: int = field(default=0, init=False)
@@ -75,11 +81,17 @@ class House:
         """Say no: there is the one model."""
         return False
 
+    def usable(self, key: Secret | None) -> bool:  # noqa: ARG002
+        """Say yes: no key is wanted."""
+        return True
+
     def report(self) -> dict[str, Any]:
         """Return what `/api/providers` says."""
         failed = self.llama.state == "failed"
         reason = self.llama.notice or None
-        return {"name": self.name, "kind": "house", "available": not failed, "reason": reason, "models": 1}
+        return {"name": self.name, "kind": "house", "available": not failed, "reason": reason, "models": 1} | {
+            "breaker": self.breaker.state
+        }
 
     async def stop(self) -> None:
         """End the child and the connections to it."""
@@ -103,8 +115,8 @@ class House:
                 if response.status != 200:
                     reading.ended = True
                     raise refusal(response.status, first, attempts)
-                stream = reading.chunks(first, response, attempts)
-                yield Answer(stream if call.stream else whole(stream, attempts), attempts)
+                stream = Stream("the house model", Chunks(self.id))
+                yield Answer(reading.chunks(first, response, stream, attempts), stream.reader, attempts)
             finally:
                 response.close()  # not release(): a half-read answer must be cut
         finally:
@@ -202,19 +214,28 @@ class Reading:
         self.ended = False
         self.silent = False
 
-    async def chunks(self, first: bytes, response: aiohttp.ClientResponse, attempts: int) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. Raises UpstreamError when it is cut."""
-        yield first
+    async def chunks(
+        self, first: bytes, response: aiohttp.ClientResponse, stream: Stream, attempts: int
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the answer as it comes. Raises UpstreamError when it is cut."""
+        piece = first
         try:
-            async for chunk in response.content.iter_any():
-                yield chunk
-            self.ended = True
+            while True:
+                out = stream.feed(piece) if piece else stream.end()
+                if out:
+                    yield out
+                if stream.over or stream.failure:
+                    break
+                piece = await response.content.readany()
         except TimeoutError as error:
             self.silent = True
             raise SlowUpstreamError("the house model stopped in mid-answer", code="stream_stalled", attempts=attempts) from error
         except aiohttp.ClientError as error:
             self.ended = True
             raise UpstreamError("the house model's answer was cut off", code="stream_cut", attempts=attempts) from error
+        self.ended = stream.over
+        if stream.failure:
+            raise stream.failure
 
 
 def refusal(status: int, raw: bytes, attempts: int) -> HybrError:
@@ -240,7 +261,7 @@ def translate(call: Call) -> dict[str, Any]:
     for name in ("tools", "tool_choice"):
         if body.pop(name, None) not in (None, [], "none", "auto"):
             raise RequestError("the house model cannot call tools", code="unsupported", field=name)
-    body |= {"stream": True, "stream_options": call.body.get("stream_options", {}) if call.stream else {"include_usage": True}}
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
     body["messages"] = [plain(message, f"messages[{index}]") for index, message in enumerate(body["messages"])]
     if "max_completion_tokens" in body:
         body["max_tokens"] = body.pop("max_completion_tokens")

@@ -7,6 +7,9 @@ quotes the key, a 5xx is a page of markup, and none of them is the caller's to m
 from __future__ import annotations
 
 import json
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from hybr.server.errors import (
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 KEY_WORDS = ("api_key_invalid", "api key not valid", "invalid_api_key", "api key expired")  # Gemini says it with a 400
 FULL = ("context_length", "context window", "maximum context", "prompt is too long", "exceeds the maximum number of tokens")
 QUOTA = ("insufficient_quota", "billing", "credit balance")
+LONGEST_DATE = 100_000  # seconds; further off it is a mistake
 LONGEST_WAIT = 3600  # seconds; a longer Retry-After is no hint but a refusal
 
 
@@ -60,15 +64,25 @@ def refusal(name: str, status: int, headers: Mapping[str, str], raw: bytes, key:
 
 
 def wait(name: str, status: int, headers: Mapping[str, str]) -> UpstreamError:
-    """Return the error for a provider that takes nothing now, with its Retry-After where that is a sane number of seconds."""
+    """Return the error for a provider that takes nothing now, with its Retry-After where that is sane: seconds, or a date."""
     if status == 429:
         error: UpstreamError = LimitedError(f"{name} takes no more requests for now", code="rate_limited", attempts=1)
     else:
         error = UnavailableError(f"{name} is overloaded", code="overloaded", attempts=1)
-    given = headers.get("retry-after", "").strip()
-    if given.isdecimal() and given.isascii() and len(given) < 6:
-        error.retry_after = min(int(given), LONGEST_WAIT)
+    error.retry_after = seconds(headers.get("retry-after", "").strip(), headers.get("date", ""))
     return error
+
+
+def seconds(given: str, date: str) -> int | None:
+    """Return what a Retry-After asks for, None where it is absent or not sane. A date counts from the provider's own `date`."""
+    if given.isdecimal() and given.isascii():
+        return min(int(given), LONGEST_WAIT) if len(given) < 6 else None
+    try:
+        until = parsedate_to_datetime(given)
+        wait = (until - (parsedate_to_datetime(date) if date else datetime.now(UTC))).total_seconds()
+    except (TypeError, ValueError):  # no date, or one without and one with a zone
+        return None
+    return min(math.ceil(wait), LONGEST_WAIT) if 0 < wait <= LONGEST_DATE else None
 
 
 def words(raw: bytes) -> tuple[str, str]:

@@ -20,14 +20,15 @@ from yarl import URL
 
 from hybr.server.errors import DeniedError, HybrError, NotFoundError, SlowUpstreamError, UpstreamError
 from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.providers.breaker import Breaker
 from hybr.server.providers.dialect import Stream
 from hybr.server.providers.refusals import refusal
-from hybr.server.providers.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from hybr.server.providers.dialect import Dialect
+    from hybr.server.secret import Secret
     from hybr.server.upstreams import Upstream
 
 log = logging.getLogger("hybr.upstream")
@@ -57,17 +58,30 @@ class Remote:
 
     upstream: Upstream
     dialect: Dialect
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience = field(init=False)
+    breaker: Breaker = field(default_factory=Breaker)
     problem: str = ""
     suspect: bool = False
     _known: Sequence[Model] = ()
     _session: aiohttp.ClientSession | None = None
     _watch: asyncio.Task[None] | None = None
 
+    def __post_init__(self) -> None:
+        self.patience = Patience(**self.upstream.timeouts)
+
     @property
     def name(self) -> str:
         """The name that its models' ids begin with."""
         return self.upstream.name
+
+    @property
+    def retries(self) -> int:
+        """How often a call that failed before its first byte is repeated."""
+        return self.upstream.retries
+
+    def usable(self, key: Secret | None) -> bool:
+        """Say whether there is a key, where one is wanted."""
+        return key is not None or self.upstream.key is not None or not self.upstream.wants_key
 
     def models(self) -> Sequence[Model]:
         """Return the configured models, else the provider's own list, else the one default; the default first."""
@@ -88,13 +102,14 @@ class Remote:
 
     def report(self) -> dict[str, Any]:
         """Return what `/api/providers` says. No address: it can name a machine of the operator's network."""
-        available = not self.suspect
+        available = not self.suspect and self.usable(None)
         return {
             "name": self.name,
             "kind": self.upstream.kind,
             "available": available,
             "reason": self.problem or None,
             "models": len(self.models()),
+            "breaker": self.breaker.state,
         }
 
     def start(self) -> None:
@@ -111,8 +126,9 @@ class Remote:
             await self._session.close()
 
     async def _keep(self) -> None:
-        while True:  # noqa: ASYNC110  a clock, not a condition
-            await asyncio.sleep(FRESH if await self.refresh() else AGAIN)
+        if self.usable(None):  # without a key there is no list
+            while True:  # noqa: ASYNC110  a clock, not a condition
+                await asyncio.sleep(FRESH if await self.refresh() else AGAIN)
 
     async def refresh(self) -> bool:
         """Read the provider's list of models and say whether that worked."""
@@ -141,31 +157,31 @@ class Remote:
         if not self.upstream.fits(model):
             raise NotFoundError(f"{self.name} cannot have a model of that name", code="model_not_found", field="model")
         question = self.dialect.question(call, model)
-        wanted = not call.stream or bool((call.body.get("stream_options") or {}).get("include_usage"))
-        stream = Stream(self.name, self.dialect.reader(f"{self.name}/{model}"), usage=wanted)
+        stream = Stream(self.name, self.dialect.reader(f"{self.name}/{model}"))
         reading = Reading(stream, self.patience)
         try:
-            response = await self._send(self._url(question.path), json.dumps(question.body).encode(), reading)
+            response = await self._send(self._url(question.path), json.dumps(question.body).encode(), reading, call.key)
             try:
                 first = await reading.first(response)
-                self.problem, self.suspect = "", False
-                chunks, attempts = reading.chunks(first, response), reading.attempts
-                yield Answer(chunks if call.stream else whole(chunks, attempts), attempts)
+                if call.key is None:  # of the operator's key, a person's own says nothing
+                    self.problem, self.suspect = "", False
+                yield Answer(reading.chunks(first, response), stream.reader, reading.attempts)
             finally:
                 if not stream.over:
                     response.close()  # cuts the connection, and with it the generation
                 response.release()
         except UpstreamError as error:
-            self._note(error)
+            if call.key is None:
+                self._note(error)
             raise
 
-    async def _send(self, url: URL, body: bytes, reading: Reading) -> aiohttp.ClientResponse:
-        headers = {**self._headers(), "content-type": "application/json"}
+    async def _send(self, url: URL, body: bytes, reading: Reading, own: Secret | None) -> aiohttp.ClientResponse:
+        headers = {**self._headers(own), "content-type": "application/json"}
         with reading.failures():
             async with asyncio.timeout_at(reading.deadline_first):
                 response = await self._post(url, body, headers, reading)
                 try:
-                    await self._check(response)
+                    await self._check(response, own)
                 except BaseException:
                     response.close()
                     raise
@@ -182,21 +198,24 @@ class Remote:
                     raise
                 reading.attempts += 1
 
-    async def _check(self, response: aiohttp.ClientResponse) -> None:
+    async def _check(self, response: aiohttp.ClientResponse, own: Secret | None) -> None:
         """Raise unless the answer is a stream of events."""
         if response.status != 200:
             raw = await bounded(response, REFUSAL)
-            raise refusal(self.name, response.status, response.headers, raw, self.upstream.key)
+            raise refusal(self.name, response.status, response.headers, raw, own or self.upstream.key)
         check_encoding(self.name, response)
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind != "text/event-stream":
             raise UpstreamError(f"{self.name} did not answer with a stream", code="bad_answer", attempts=1)
 
-    def _headers(self) -> dict[str, str]:
-        return {**self.dialect.headers(self.upstream.key), "accept-encoding": "identity", "user-agent": "hybr"}
+    def _headers(self, own: Secret | None = None) -> dict[str, str]:
+        return {**self.dialect.headers(own or self.upstream.key), "accept-encoding": "identity", "user-agent": "hybr"}
 
     def _url(self, path: str) -> URL:
-        return URL(f"{self.upstream.base_url}{path}", encoded=True)  # as written: yarl would take a quoted mark for a plain one
+        query = f"{'&' if '?' in path else '?'}{self.upstream.query}" if self.upstream.query else ""
+        return URL(
+            f"{self.upstream.base_url}{path}{query}", encoded=True
+        )  # as written: yarl would take a quoted mark for a plain one
 
     def _note(self, error: HybrError) -> None:
         """Keep what went wrong for the operator: our own words only."""
@@ -247,16 +266,16 @@ class Reading:
         """Return a context in which the network's failures become ours."""
         return Failures(self)
 
-    async def first(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the first bytes that mean something. Raises UpstreamError for a stream that fails before it says anything."""
+    async def first(self, response: aiohttp.ClientResponse) -> list[dict[str, Any]]:
+        """Return the first chunks. Raises UpstreamError for a stream that fails before it says anything."""
         with self.failures():
             async with asyncio.timeout_at(self.deadline_first):
-                while not (out := await self._step(response)):
+                while not (out := await self._step(response)) and not self.stream.over:
                     pass
         self.begun = True
         return out
 
-    async def chunks(self, first: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def chunks(self, first: list[dict[str, Any]], response: aiohttp.ClientResponse) -> AsyncIterator[list[dict[str, Any]]]:
         """Yield the answer as it comes. Raises UpstreamError when it breaks off."""
         yield first
         while not self.stream.over:
@@ -268,7 +287,7 @@ class Reading:
             if out:
                 yield out
 
-    async def _step(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _step(self, response: aiohttp.ClientResponse) -> list[dict[str, Any]]:
         piece = await response.content.readany()
         self.size += len(piece)
         if self.size > ANSWER:

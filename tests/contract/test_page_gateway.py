@@ -93,7 +93,7 @@ async def test_a_person_asks_for_a_cloud_model(tmp_path: Path, name: str, fake: 
 async def test_without_a_key(tmp_path: Path) -> None:
     """With nothing configured the house is first and the only one, and the report says what each provider lacks."""
     told = serve.upstreams.read({})
-    parts = assemble(Settings(home=tmp_path / "h", data=tmp_path / "d", build=False, warm=False, upstreams=told))
+    parts = assemble(Settings(home=tmp_path / "h", data=tmp_path / "d", build=False, warm=False, auth="off", upstreams=told))
     async with asking(parts) as client:
         listed = (await client.get("/v1/models")).json()["data"]
         report = {entry["name"]: entry for entry in (await client.get("/api/providers")).json()["data"]}
@@ -121,5 +121,5 @@ def test_the_command_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert serve.run(argparse.Namespace(host="127.0.0.1", port=0, no_build=True)) == 0
     assert {one.name for one in told[0].upstreams.configured} >= {"gemini", "box"}
     assert gemini.KEY not in repr(told[0])
-    assert assemble(told[0]).relay.default() == "box/m"
+    assert assemble(told[0]).relay.preferred == "box/m"
     assert parts_in(tmp_path).remotes == []

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from serving import asking, listening, parts_in, question, soon
 
+from hybr.server import body as body_module
 from hybr.server import relay as relay_module
 from hybr.server.errors import SlowUpstreamError, UnavailableError, UpstreamError
 from hybr.server.providers.base import Answer, Call, Model
-from hybr.server.relay import Events
+from hybr.server.providers.breaker import Breaker
+from hybr.server.providers.dialect import Reader
+from hybr.server.surfaces.chat import frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from hybr.server.serve import Parts
 
-WHOLE = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+HI = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
+WHOLE = frame(HI)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -33,11 +35,13 @@ DONE = b"data: [DONE]\n\n"
 class Scripted:
     """A provider that answers with the given chunks; an exception among them is raised, an event is waited for."""
 
-    script: list[bytes | Exception | asyncio.Event]
+    script: list[dict[str, Any] | Exception | asyncio.Event]
     name: str = "scripted"
     opened: int = 0
     released: int = 0
+    retries: int = 0
     before: asyncio.Event | None = None
+    breaker: Breaker = field(default_factory=Breaker)
     calls: list[Call] = field(default_factory=list)
 
     def models(self) -> Sequence[Model]:
@@ -47,6 +51,14 @@ class Scripted:
     def takes(self, model: str) -> bool:
         """Take no other model."""
         return False
+
+    def usable(self, key: object) -> bool:
+        """Be there for all."""
+        return True
+
+    def report(self) -> dict[str, Any]:
+        """Say nothing."""
+        return {}
 
     @contextlib.asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[Answer]:
@@ -58,11 +70,13 @@ class Scripted:
                 await self.before.wait()
             if self.script and isinstance(self.script[0], Exception):
                 raise self.script[0]
-            yield Answer(self.chunks())
+            reader = Reader("m")
+            reader.finish = "stop"
+            yield Answer(self.chunks(), reader)
         finally:
             self.released += 1
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[list[dict[str, Any]]]:
         """Play the script."""
         for item in self.script:
             if isinstance(item, Exception):
@@ -70,7 +84,7 @@ class Scripted:
             if isinstance(item, asyncio.Event):
                 await item.wait()
             else:
-                yield item
+                yield [item]
 
 
 def parts_with(folder: Path, provider: Scripted) -> Parts:
@@ -89,35 +103,32 @@ async def ask(folder: Path, script: list[Any], **fields: Any) -> tuple[int, byte
     return answer.status_code, answer.content, provider
 
 
-async def test_passes_bytes(tmp_path: Path) -> None:
-    """A good stream arrives byte for byte."""
-    status, body, _ = await ask(tmp_path, [WHOLE, WHOLE + WHOLE[:9], WHOLE[9:], DONE])
-    assert (status, body) == (200, WHOLE * 3 + DONE)
+async def test_passes_chunks(tmp_path: Path) -> None:
+    """A good stream arrives chunk for chunk, with the finish and `[DONE]` behind."""
+    status, body, _ = await ask(tmp_path, [HI, HI, HI])
+    assert status == 200
+    assert body.startswith(WHOLE * 3)
+    assert body.endswith(b'"finish_reason":"stop"}]}\n\n' + DONE)
 
 
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        ([WHOLE, UpstreamError("cut", code="stream_cut", attempts=1)], "stream_cut"),
-        ([WHOLE, WHOLE[:20], UpstreamError("cut", code="stream_cut", attempts=1)], "stream_cut"),
-        ([WHOLE, SlowUpstreamError("slow", code="stream_stalled", attempts=1)], "stream_stalled"),
-        ([WHOLE], "stream_cut"),
-        ([WHOLE, WHOLE[:20]], "stream_cut"),
-        ([WHOLE, b'data: {"error":{"message":"key sk-123"}}\n\n', DONE], "failed_midway"),
-        ([WHOLE + b'data: {"error":{"message":"key sk-123"}}\n\n' + DONE], "failed_midway"),
-        ([], "stream_cut"),
+        ([HI, UpstreamError("cut", code="stream_cut", attempts=1)], "stream_cut"),
+        ([HI, HI, UpstreamError("failed", code="failed_midway", attempts=1), HI], "failed_midway"),
+        ([HI, SlowUpstreamError("slow", code="stream_stalled", attempts=1)], "stream_stalled"),
     ],
 )
 async def test_a_broken_stream_says_so(tmp_path: Path, script: list[Any], code: str) -> None:
-    """Whole events, then our error event, and never a made-up end or the upstream's words (adverse list, 7, 8, 11)."""
+    """Whole events, then our error event, and never a made-up end (adverse list, 7, 8, 11)."""
     status, body, _ = await ask(tmp_path, script)
-    good = WHOLE if script else b""
+    good = WHOLE * script.count(HI) if code != "failed_midway" else WHOLE * 2
     assert status == 200
     assert body.startswith(good + b"data: ")
     error = json.loads(body[len(good) + 6 :])["error"]
-    assert (error["code"], error["retryable"]) == (code, True)
+    assert (error["code"], error["retryable"], error["provider"]) == (code, True, "scripted")
     assert b"[DONE]" not in body
-    assert b"sk-123" not in body
+    assert b'"finish_reason":"' not in body
 
 
 async def test_an_error_before_the_first_byte_has_a_status(tmp_path: Path) -> None:
@@ -127,22 +138,12 @@ async def test_an_error_before_the_first_byte_has_a_status(tmp_path: Path) -> No
     assert (status, error["code"], error["attempts"], error["retryable"]) == (503, "house_unavailable", 2, True)
 
 
-async def test_an_endless_event_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line without an end is an error at the cap, not memory (adverse list, 14)."""
-    monkeypatch.setattr(relay_module, "EVENT", 1000)
-    _, body, _ = await ask(tmp_path, [b"data: x" * 100, b"x" * 900, DONE])
-    assert json.loads(body[6:])["error"]["code"] == "bad_stream"
-
-
-@pytest.mark.parametrize("script", [[b'{"cut'], [b""], [b"<html>"], [b"x" * 2000]])
-async def test_a_plain_answer_must_be_whole(tmp_path: Path, script: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a JSON answer, or none, is a 502 and no markup passes (adverse list, 4, 10)."""
+async def test_a_plain_answer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain answer without an end is an error at the cap, not memory (adverse list, 14)."""
     monkeypatch.setattr(relay_module, "ANSWER", 1000)
-    async with asking(parts_with(tmp_path, Scripted(script))) as client:
+    async with asking(parts_with(tmp_path, Scripted([HI] * 1000))) as client:
         answer = await client.post("/v1/chat/completions", json=question(model="m"))
-    assert answer.status_code == 502
-    assert answer.headers["content-type"] == "application/json"
-    assert "<html>" not in answer.text
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "answer_too_large")
 
 
 async def test_unknown_model(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ async def test_too_large(tmp_path: Path) -> None:
 
 async def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body shorter than announced is a 408 and frees its place (adverse list, 24)."""
-    monkeypatch.setattr(relay_module, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(body_module, "BODY_SECONDS", 0.1)
     async with listening(parts_with(tmp_path, Scripted([]))) as address:
         port = int(address.rsplit(":", 1)[1])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -189,7 +190,7 @@ async def test_a_body_that_does_not_come(tmp_path: Path, monkeypatch: pytest.Mon
 async def test_the_client_leaves(tmp_path: Path, phase: str) -> None:
     """In every phase the upstream is released soon after the client has gone (adverse list, 21, 22)."""
     never = asyncio.Event()
-    provider = Scripted([WHOLE, never], before=never if phase == "before the first byte" else None)
+    provider = Scripted([HI, never], before=never if phase == "before the first byte" else None)
     async with listening(parts_with(tmp_path, provider)) as address, aiohttp.ClientSession() as session:
         body = question(model="m", stream=phase != "in a plain answer")
         asked = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=body))
@@ -205,7 +206,7 @@ async def test_the_client_leaves(tmp_path: Path, phase: str) -> None:
 
 async def test_leaving_storm(tmp_path: Path) -> None:
     """After two hundred clients that came and left, no task and no upstream remains (adverse list, 37)."""
-    provider = Scripted([WHOLE, asyncio.Event()])
+    provider = Scripted([HI, asyncio.Event()])
     async with listening(parts_with(tmp_path, provider)) as address, aiohttp.ClientSession() as session:
         before = len(asyncio.all_tasks())
 
@@ -223,12 +224,12 @@ async def test_a_slow_reader_holds_the_upstream_back(tmp_path: Path) -> None:
     """Who does not read makes the upstream wait instead of filling our memory (adverse list, 23)."""
     sent = 0
 
-    async def flood() -> AsyncIterator[bytes]:
+    async def flood() -> AsyncIterator[list[dict[str, Any]]]:
         nonlocal sent
-        piece = b"data: " + b"x" * 65000 + b"\n\n"
+        piece = {"choices": [{"index": 0, "delta": {"content": "x" * 65000}, "finish_reason": None}]}
         for _ in range(4096):  # 256 MiB
-            sent += len(piece)
-            yield piece
+            sent += 65000
+            yield [piece]
 
     provider = Scripted([])
     provider.chunks = flood  # type: ignore[method-assign]
@@ -251,7 +252,7 @@ async def test_a_slow_reader_holds_the_upstream_back(tmp_path: Path) -> None:
 async def test_the_server_stops(tmp_path: Path, begun: bool) -> None:
     """At the server's end a running answer is ended by an error that says so, not by silence (adverse list, 48)."""
     never = asyncio.Event()
-    provider = Scripted([WHOLE, never], before=None if begun else never)
+    provider = Scripted([HI, never], before=None if begun else never)
     async with aiohttp.ClientSession() as session:
         async with listening(parts_with(tmp_path, provider)) as address:
             asked = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=question(model="m", stream=True)))
@@ -264,19 +265,3 @@ async def test_the_server_stops(tmp_path: Path, begun: bool) -> None:
     assert (answer.status, error["code"], error["retryable"]) == (200 if begun else 503, "server_stopping", True)
     assert body.startswith(WHOLE) is begun
     assert provider.released == 1
-
-
-@given(st.lists(st.integers(1, 60), max_size=40), st.integers(0, 5))
-def test_any_split_gives_the_same_bytes(cuts: list[int], events: int) -> None:
-    """However the network cuts the stream, whole events come out and their bytes are the same (adverse list, 12)."""
-    stream = b": ping\n\n" + b'data: {"x":"\xc3\xa9\\n\\n"}\n\n' * events + DONE
-    pieces, position = [], 0
-    for cut in cuts:
-        pieces.append(stream[position : position + cut])
-        position += cut
-    pieces.append(stream[position:])
-    reader = Events()
-    out = [reader.feed(piece) for piece in pieces]
-    assert b"".join(out) == stream
-    assert all(not piece or piece.endswith(b"\n\n") for piece in out)
-    assert reader.done

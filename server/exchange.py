@@ -1,0 +1,131 @@
+"""The client's side of one answer: its bytes as they go out, and what must happen while nothing does.
+
+One `Pulse` looks at all exchanges, so that a request costs no timer of its own. It lets a client that waits hear that we live,
+and ends an exchange whose client does not read, or whose session was taken back (CVE-2026-44553).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from hybr.server.errors import HybrError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.types import Send
+
+    from hybr.server.surfaces.base import Voice
+
+Headers = list[tuple[bytes, bytes]]
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+LOOK = 1.0  # seconds between looks
+BEAT = 10.0  # seconds of silence after which we say something
+WRITE = 60.0  # seconds in which a client must take what we have for it
+
+
+class Exchange:
+    """One answer going out. `reason` says why it was ended from outside, if it was."""
+
+    def __init__(self, send: Send, voice: Voice, head: Headers, *, stream: bool, valid: Callable[[], bool] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.send = send
+        self.voice = voice
+        self.head = head
+        self.stream = stream
+        self.valid = valid
+        self.begun = False
+        self.reason: HybrError | None = None
+        self.work: asyncio.Task[None] | None = None
+        self.writing = 0.0
+        self.last = self.loop.time()
+
+    async def begin(self, head: Headers) -> None:
+        """Send a stream's head, with `head` about who answers. After a heartbeat it has been sent already."""
+        if not self.begun:
+            self.begun = True
+            await self.send({"type": "http.response.start", "status": 200, "headers": [*self.head, *head, EVENTS]})
+
+    async def say(self, data: bytes, *, more: bool = True) -> None:
+        """Send whole events; waits for a client that reads slowly."""
+        self.writing = self.last = self.loop.time()
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
+        self.writing = 0.0
+
+    async def whole(self, head: Headers, body: dict[str, Any]) -> None:
+        """Send a plain answer."""
+        raw = json.dumps(body).encode()
+        sized = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
+        self.begun = True
+        await self.send({"type": "http.response.start", "status": 200, "headers": [*self.head, *head, *sized]})
+        await self.say(raw, more=False)
+
+    async def beat(self) -> None:
+        """Say that we live."""
+        await self.begin([])
+        await self.say(self.voice.beat)
+
+    def cut(self, reason: HybrError) -> None:
+        """End it; its client is told why where that is still possible."""
+        if self.reason is None and self.work is not None:
+            self.reason = reason
+            self.work.cancel()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether the client has stopped to read."""
+        return bool(self.writing) and self.loop.time() - self.writing > WRITE
+
+
+class Pulse:
+    """Looks at all running exchanges about once a second, as long as there are any."""
+
+    def __init__(self) -> None:
+        self.running: set[Exchange] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._beats: set[asyncio.Task[None]] = set()
+
+    def add(self, exchange: Exchange) -> None:
+        """Watch one."""
+        self.running.add(exchange)
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch())
+
+    def remove(self, exchange: Exchange) -> None:
+        """Watch it no longer."""
+        self.running.discard(exchange)
+        if not self.running and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(min(LOOK, BEAT, WRITE))
+            self.look(list(self.running))
+
+    def look(self, exchanges: Sequence[Exchange]) -> None:
+        """See to each."""
+        for one in exchanges:
+            if one.deaf:
+                one.cut(DeafError("the client did not read for too long", code="slow_reader"))
+            elif one.valid is not None and not one.valid():
+                one.cut(RevokedError("the session has ended", code="session_ended"))
+            elif one.stream and not one.writing and one.loop.time() - one.last >= BEAT:
+                task = asyncio.create_task(one.beat())
+                self._beats.add(task)
+                task.add_done_callback(self._beats.discard)
+
+
+class DeafError(RequestError):
+    """A client that asks and does not listen."""
+
+    status = 408
+
+
+class RevokedError(RequestError):
+    """A session that was ended while its answer ran."""
+
+    type = "authentication_error"
+    status = 401
