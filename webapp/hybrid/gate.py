@@ -2,7 +2,7 @@
 
     allow   goes out (the default)
     redact  goes out without what `redact` finds; the answer gets it back
-    ask     goes out when the person says yes; nobody answering within ASK_S counts as no
+    ask     goes out when the person says yes, or redacted when they say that; nobody answering within ASK_S counts as no
     never   does not go out: the planner leaves the cloud out, and were it asked all the same, this refuses
 
 A policy is set for the page and may be made stricter for one message (`options.egress`); `private` is `never`. Receipts say what
@@ -41,7 +41,7 @@ class Gate:
         self._events = events
         self._preferences = preferences
         self._now = now
-        self._waiting: dict[str, asyncio.Future[bool]] = {}
+        self._waiting: dict[str, asyncio.Future[Policy]] = {}
         self.receipts: deque[dict[str, Any]] = deque(maxlen=KEPT)
 
     @property
@@ -61,12 +61,12 @@ class Gate:
         own = "never" if asked.private else asked.egress or "allow"
         return max(self.policy, own, key=POLICIES.index)
 
-    def answer(self, request_id: str, allow: bool) -> bool:
-        """The person's answer to `egress:asked`; False when nobody is waiting for it."""
+    def answer(self, request_id: str, allow: object) -> bool:
+        """The person's answer to `egress:asked`: true, false or "redact". False when nobody is waiting for it."""
         waiting = self._waiting.get(request_id)
         if waiting is None or waiting.done():
             return False
-        waiting.set_result(bool(allow))
+        waiting.set_result("redact" if allow == "redact" else "allow" if allow else "never")
         return True
 
     async def chat(self, cloud: CloudRuntime, call: Call, emit: Emit) -> Final:
@@ -74,7 +74,7 @@ class Gate:
         policy = self.policy_for(call.options)
         if policy == "never":
             raise self._refused(call, "the egress policy is 'never'")
-        if policy == "ask" and not await self._ask(call):
+        if policy == "ask" and (policy := await self._ask(call)) == "never":
             raise self._refused(call, "the person did not allow it")
         if policy != "redact":
             return await self._send(cloud, call, emit, {})
@@ -108,11 +108,10 @@ class Gate:
         receipt["bytes"] = final.bytes_sent or receipt["bytes"]
         return replace(final, egress=receipt)
 
-    async def _ask(self, call: Call) -> bool:
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    async def _ask(self, call: Call) -> Policy:
+        answer: asyncio.Future[Policy] = asyncio.get_running_loop().create_future()
         self._waiting[call.request_id] = answer
-        detail = {"request_id": call.request_id, "cause": call.cause, "bytes": _size(call), "timeout_s": ASK_S}
-        self._events.emit("egress:asked", detail)
+        self._events.emit("egress:asked", _question(call))
         timer = asyncio.get_running_loop().call_later(ASK_S, self.answer, call.request_id, False)
         try:
             return await answer
@@ -123,6 +122,22 @@ class Gate:
     def _refused(self, call: Call, reason: str) -> RefusedError:
         self._events.emit("egress:refused", {"request_id": call.request_id, "cause": call.cause, "reason": reason})
         return RefusedError(f"Nothing was sent to the cloud: {reason}. Load a local model, or allow it.", code="egress_refused")
+
+
+def _question(call: Call) -> dict[str, Any]:
+    """What a person needs to know to answer: how much would leave, to whom, why, and what `redact` would take out of it."""
+    redactor = Redactor()
+    redactor.messages(call.messages)
+    return {
+        "request_id": call.request_id,
+        "provider": "cloud",
+        "model": call.model,
+        "cause": call.cause,
+        "bytes": _size(call),
+        "messages": len(call.messages),
+        "found": {name.lower(): count for name, count in redactor.counts.items()},
+        "timeout_s": ASK_S,
+    }
 
 
 def _size(call: Call) -> int:

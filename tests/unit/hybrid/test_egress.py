@@ -210,6 +210,24 @@ async def test_ask() -> None:
 
 
 @virtual
+async def test_ask_answered_with_redact() -> None:
+    """The question says what would leave and what can be taken out of it; "redact" sends the rest and the answer gets it back."""
+    desk = Desk()
+    desk.upstream.default = ["Hello [EMAIL_1]"]
+    task = asyncio.create_task(
+        desk.hybrid.complete([{"role": "user", "content": "I am a@b.example"}], {"request_id": "q", "egress": "ask"})
+    )
+    await asyncio.sleep(0.1)
+    (asked,) = desk.of("egress:asked")
+    assert (asked["messages"], asked["found"], asked["cause"], asked["provider"]) == (1, {"email": 1}, "mode", "cloud")
+    assert asked["bytes"] > len("I am a@b.example")
+    assert desk.hybrid.answer_egress("q", allow="redact") is True
+    assert (await task).text == "Hello a@b.example"
+    assert desk.upstream.chats[0]["messages"][0]["content"] == "I am [EMAIL_1]"
+    assert desk.hybrid.get_egress_log()[0]["redacted"] == {"EMAIL": 1}
+
+
+@virtual
 async def test_the_stricter_policy_holds() -> None:
     """A message may be stricter than the page, never laxer."""
     desk = await Desk().ready(mode="cloud")
