@@ -105,8 +105,8 @@ class Orchestrator(RuleBasedStateMachine):
         desk.events.tap(self.status_is_right)
         original = desk.hybrid._run
 
-        def recorded(messages: Any, options: Any, only: Any, *, streaming: bool) -> Run:
-            run = original(messages, options, only, streaming=streaming)
+        def recorded(messages: Any, options: Any, only: Any, *, streaming: bool, **more: Any) -> Run:
+            run = original(messages, options, only, streaming=streaming, **more)
             next(one for one in self.asked if one.request_id == run.id).run = run
             return run
 
@@ -336,7 +336,7 @@ class Orchestrator(RuleBasedStateMachine):
         assert all("SECRET" not in str(body) for body in desk.upstream.chats), "5: private never leaves"
         for one in self.asked:
             self.check_one(one)
-        totals = [one.run._spent for one in self.asked if one.run]
+        totals = [one.run.walk.answer.spent for one in self.asked if one.run]
         stats = desk.hybrid.get_usage_stats()
         booked = stats["local"]["tokens"] + stats["cloud"]["tokens"]
         assert booked == sum(totals, Usage()).total_tokens, "6: the ledger is the sum of the usages"

@@ -8,6 +8,8 @@
     +-- Aborted                a person's or a program's stop; carries the text and the usage so far
     +-- TimedOut               the request's own `timeout_ms` ran out; carries the text so far
     +-- RefusedError           a policy forbade the only way left (a private request with no local model)
+    |   +-- BudgetExceeded     the budget is spent, and only a provider that costs money was left
+    +-- UnsupportedError       no model that may be asked can do what was wanted (images, tools, a schema)
     +-- ProviderError          a provider failed
         +-- LocalError         the model in the browser
         |   +-- LocalUnavailableError   not loaded, not supported, still loading
@@ -24,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from hybr.webapp.hybrid.types import Usage
+    from hybr.webapp.hybrid.types import Part, Usage
 
 Kind = Literal["health", "capability", "caller", "stop", "policy"]
 
@@ -32,7 +34,7 @@ Kind = Literal["health", "capability", "caller", "stop", "policy"]
 class HybridError(Exception):
     """The root. `text` is what had been shown before the failure, so that nothing shown is lost with the exception.
 
-    `usage` is what the request had spent until then, where it had begun.
+    `usage` is what the request had spent until then, where it had begun; `parts` who wrote what, struck parts included.
     """
 
     code = "error"
@@ -47,6 +49,7 @@ class HybridError(Exception):
         self.retryable = False
         self.text = ""
         self.usage: Usage | None = None
+        self.parts: tuple[Part, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """`{name, message, code}`, the form in which an error crosses to JavaScript and into events."""
@@ -112,6 +115,27 @@ class RefusedError(HybridError):
     kind: Kind = "policy"
 
 
+class BudgetExceeded(RefusedError):
+    """The person's budget is spent."""
+
+    code = "budget_exceeded"
+
+
+class UnsupportedError(HybridError):
+    """No model that may be asked can do what was wanted; `what` names it."""
+
+    code = "unsupported"
+    kind: Kind = "capability"
+
+    def __init__(self, message: str, *, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+    def to_dict(self) -> dict[str, Any]:
+        """The usual three and what was wanted."""
+        return {**super().to_dict(), "what": self.what}
+
+
 class ProviderError(HybridError):
     """A provider could not do what it was asked."""
 
@@ -132,6 +156,7 @@ class ProviderError(HybridError):
         super().__init__(message, name=name, code=code, phase=phase)
         self.kind = kind
         self.retryable = retryable
+        self.retry_after: float | None = None  # seconds, where the provider said so
 
 
 class LocalError(ProviderError):

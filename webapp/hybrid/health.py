@@ -145,13 +145,13 @@ class Health:
         self._failure = detail["error"]
         if self._local.is_loading() or not self.owed():
             return  # it was not the load that is waited for, or it has been told
-        if run := next((run for run in self._runs.values() if run.stands_in), None):
-            run.bereft(detail["error"])
+        if run := next((run for run in self._runs.values() if run.walk.stands_in), None):
+            run.walk.bereft(detail["error"])
 
     def _arrived(self) -> None:
         """The load that runs stood in for is over without a failure: a later one is not theirs to tell."""
         for run in self._runs.values():
-            run.stands_in = False
+            run.walk.stands_in = False
 
     def _told(self, detail: dict[str, Any]) -> None:
         if detail["from"] == "local":

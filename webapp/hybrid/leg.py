@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.hybrid.errors import CloudError, LocalError
 from hybr.webapp.hybrid.types import Usage
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
 
     from hybr.webapp.hybrid.errors import ProviderError
-    from hybr.webapp.hybrid.types import Call, Final, Provider
+    from hybr.webapp.hybrid.handover import Joiner
+    from hybr.webapp.hybrid.hedge import Bound
+    from hybr.webapp.hybrid.types import Call, Cause, Final, Provider
     from hybr.webapp.runtimes.base import Emit
 
 NO_USAGE = Usage()
@@ -25,8 +27,10 @@ class Leg:
 
     A leg without `chat` cannot be walked, for the reason in `error`: it is not an attempt and nothing is booked for it.
     `first_s` and `next_s` are how long it may be silent before its first token and between two: then it has stalled. `pulse`
-    shows life of the provider as a whole, where one that is busy with other requests is silent for a good reason. `stands_in`:
-    it is asked only until the local model, which the person prefers, has been loaded.
+    shows life of the provider as a whole, where one that is busy with other requests is silent for a good reason; `ping` asks its
+    worker for a sign of life. `stands_in`: it is asked only until the local model, which the person prefers, has been loaded.
+    `bound` is when it counts as slow, so that the next leg may start beside it; None: no hedge. `context` is its window
+    in tokens, 0 when that is not known.
     """
 
     provider: Provider
@@ -37,39 +41,36 @@ class Leg:
     first_s: float = FIRST_S
     next_s: float = NEXT_S
     pulse: Callable[[], int] | None = None
+    ping: Callable[[], Coroutine[Any, Any, None]] | None = None
     reason: str = ""
     stands_in: bool = False
+    bound: Bound | None = None
+    context: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
-    """The leg under way and what it has spent; `started` and `first` on the loop's clock (s)."""
+    """The leg under way and what it has spent; `started` and `first` on the loop's clock (s).
+
+    `cause` is why it began. `closed`: its text counts no more, since it was left behind or is over.
+    """
 
     leg: Leg
     started: float
+    cause: Cause = "mode"
+    joiner: Joiner | None = None
+    detail: dict[str, Any] | None = None
     first: float | None = None
     deltas: int = 0
+    closed: bool = False
+    task: asyncio.Task[Final] | None = None
 
     def usage(self) -> Usage:
         """What it spent as far as one can tell from outside."""
         return Usage(0, self.deltas, estimated=True) if self.deltas else NO_USAGE
 
-
-def check_alive(leg: Leg, pulse: int, seen: int, patience: float) -> None:
-    """Raise when there was no sign of life since the last look."""
-    if pulse > seen:
-        return
-    said = f"nothing came for {patience:g} s."
-    if leg.provider == "local":
-        error: ProviderError = LocalError(f"The local model has stalled: {said}", name="StalledError", code="stalled")
-        error.reactions = ("worker", "reload", "cloud")
-    else:
-        error = CloudError(f"The cloud has stalled: {said}", name="StalledError", code="stalled", retryable=True)
-    raise error
-
-
-def decode_rate(attempt: Attempt, usage: Usage, last: float) -> float | None:
-    """Decode rate as seen from here: tokens after the first by the time they took."""
-    if attempt.first is None or usage.completion_tokens < 2 or last <= attempt.first:
-        return None
-    return (usage.completion_tokens - 1) / (last - attempt.first)
+    def decode_rate(self, usage: Usage, last: float) -> float | None:
+        """Decode rate as seen from here: tokens after the first by the time they took."""
+        if self.first is None or usage.completion_tokens < 2 or last <= self.first:
+            return None
+        return (usage.completion_tokens - 1) / (last - self.first)

@@ -87,7 +87,7 @@ class Planner:
             auto.Side(
                 model,
                 ready=bool(model) and not self._health.open("local"),
-                seconds=self._local.profile.predict_s(model, prompt, answer),
+                seconds=self._local.profile.predict_s(self._local.measured, prompt, answer),
                 context=self._local.context(),
                 images=self._local.sees(),
             ),
@@ -158,8 +158,17 @@ class Planner:
     def _local_leg(self, model: str | None, messages: tuple[Message, ...]) -> Leg:
         if self._ready_with(model):
             name = str(self._local.model)
-            first_s, next_s = self._local.profile.patience(name, estimate_tokens(messages))
-            return Leg("local", self._local.chat, name, first_s=first_s, next_s=next_s, pulse=self._local.pulse)
+            first_s, next_s = self._local.profile.patience(self._local.measured, estimate_tokens(messages))
+            return Leg(
+                "local",
+                self._local.chat,
+                name,
+                first_s=first_s,
+                next_s=next_s,
+                pulse=self._local.pulse,
+                ping=self._local.ping,
+                context=self._local.context(),
+            )
         return Leg("local", None, model, error=self._health.failure() if self._health.owed() else self._not_loaded(model))
 
     def _cloud_leg(self, model: str | None) -> Leg:

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 from hybr.webapp.hybrid import validate
 from hybr.webapp.hybrid.account import Account
 from hybr.webapp.hybrid.auto import configure
+from hybr.webapp.hybrid.desk import Desk
 from hybr.webapp.hybrid.errors import MessageError, OptionError
 from hybr.webapp.hybrid.gate import Gate
 from hybr.webapp.hybrid.health import Health
 from hybr.webapp.hybrid.modes import MODES, Modes
 from hybr.webapp.hybrid.plan import NO_CLOUD, Planner
-from hybr.webapp.hybrid.run import Desk, Run
+from hybr.webapp.hybrid.recovery import Recovery
+from hybr.webapp.hybrid.run import Run
 from hybr.webapp.hybrid.stream import ChunkStream
+from hybr.webapp.hybrid.walk import Asked
 from hybr.webapp.runtimes.client import as_runtime
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Remembers
     from hybr.webapp.hybrid.plan import Side
-    from hybr.webapp.hybrid.types import Completion, Mode
+    from hybr.webapp.hybrid.types import Completion, Mode, Provider
     from hybr.webapp.runtimes.base import CloudRuntime
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,7 @@ class HybridLLMProvider:
         self._planner = Planner(local, self._modes, self._health, self._gate, preferences)
         self._planner.cloud = gateway
         self._preferences = preferences
+        self._recovery = Recovery(preferences)
         if stored := preferences.get("auto"):
             self._restore_auto(stored)
         self._ids = itertools.count(1)
@@ -128,6 +132,18 @@ class HybridLLMProvider:
         """One answer as it comes; raises CallerError at once, the rest while iterating. Close it (`aclose`) to walk away."""
         return ChunkStream(self._run(messages, options, None, streaming=True))
 
+    def resume(
+        self, messages: object, prefix: object, options: object = None, on: object = "local", *, by: Provider = "local"
+    ) -> ChunkStream:
+        """Finish an answer of which an earlier page had shown `prefix`, on the side that the person chose; as `stream` does.
+
+        The first chunk is the prefix, so that deltas and text agree from the first; `by` is who had written it. The local model
+        takes up a generation that it kept where `options.journal` names one. A private request is not resumed in the cloud.
+        Raises CallerError at once.
+        """
+        side, shown = validate.side(on), validate.prefix(prefix)
+        return ChunkStream(self._run(messages, options, side, streaming=True, prefix=shown, by=by))
+
     def abort(self, request_id: str | None = None) -> bool:
         """Stop one request, or all when None; True if there was one."""
         runs = list(self._runs.values()) if request_id is None else [run for run in (self._runs.get(request_id),) if run]
@@ -143,8 +159,10 @@ class HybridLLMProvider:
         assert run.completion is not None  # noqa: S101 - for mypy: a run without a completion raises
         return run.completion
 
-    def _run(self, messages: object, options: object, only: Side, *, streaming: bool) -> Run:
-        checked, asked = validate.messages(messages), validate.options(options)
+    def _run(
+        self, messages: object, options: object, only: Side, *, streaming: bool, prefix: str = "", by: Provider = "local"
+    ) -> Run:
+        checked, asked = validate.messages(messages), self._recovery.resolve(validate.options(options))
         if not asked.request_id:
             asked = replace(asked, request_id=f"request-{next(self._ids)}")
         if asked.request_id in self._runs:
@@ -152,11 +170,26 @@ class HybridLLMProvider:
                 f"options.request_id {asked.request_id!r} is in use by a request under way.",
                 field="options.request_id",
             )
-        run = Run(self._desk, checked, asked, lambda: self._planner.legs(asked, only, checked), streaming=streaming)
-        run.on_leg = self._health.outcome
+        request = Asked(checked, asked, streaming, prefix, by)
+        run = Run(self._desk, request, lambda: self._planner.legs(asked, only, checked))
+        run.on_leg(self._health.outcome)
         self._runs[run.id] = run
         run.on_end = lambda _: self._runs.pop(run.id, None)
         return run
+
+    def visibility(self, *, hidden: bool, frozen_ms: float = 0.0) -> None:
+        """What the shell saw of the page: hidden or not, and for how long nothing ran. No watchdog counts such time."""
+        self._desk.attention.tell(hidden=hidden, frozen_ms=frozen_ms)
+
+    # -- what the person prefers when something fails
+
+    def get_recovery(self) -> dict[str, Any]:
+        """`{handover, hedge, trim}`: what happens in the middle of an answer, beside a slow start, with a long conversation."""
+        return self._recovery.to_dict()
+
+    def set_recovery(self, change: object) -> dict[str, Any]:
+        """Change some of them, and keep them. Raises OptionError."""
+        return self._recovery.change(change)
 
     # -- what leaves the browser
 
@@ -169,8 +202,8 @@ class HybridLLMProvider:
         """The policy for all requests; one message may be stricter."""
         return self._gate.policy
 
-    def answer_egress(self, request_id: str, allow: bool) -> bool:
-        """The person's answer to `egress:asked`; False when nobody is waiting for it."""
+    def answer_egress(self, request_id: str, allow: bool | str) -> bool:
+        """The person's answer to `egress:asked`: true, false or "redact". False when nobody is waiting for it."""
         return self._gate.answer(request_id, allow)
 
     def get_egress_log(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 Provider = Literal["local", "cloud"]
 Mode = Literal["local", "cloud", "auto", "local-only", "cloud-only"]
 Message = dict[str, Any]
+Cause = Literal["mode", "fallback", "handover", "restart", "hedge", "resume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,12 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a request may ask for, checked (`validate.options`). None means "the model's own default"."""
+    """What a request may ask for, checked (`validate.options`). None means "the model's own default", or the person's preference.
+
+    `handover`: what becomes of an answer whose model fails in the middle. `hedge`: whether the cloud may start beside a slow
+    local model. `trim`: whether the oldest turns may be left out of a conversation that is too long. `journal`: the engine's name
+    for a generation that it kept, for `resume`.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -81,6 +87,11 @@ class Options:
     timeout_ms: float | None = None
     request_id: str = ""
     egress: Literal["allow", "redact", "ask", "never"] | None = None
+    handover: Literal["continue", "restart", "stop"] | None = None
+    hedge: bool | None = None
+    trim: bool | None = None
+    persona: str | None = None
+    journal: str | None = None
 
     def sampling(self) -> dict[str, Any]:
         """The options a model sees, by their OpenAI names, without those left to its default."""
@@ -101,7 +112,8 @@ class Options:
 class Call:
     """One request as one runtime gets it.
 
-    `prefix` is the shown text it is to continue after a handover, else empty; `cause` is why this provider is asked.
+    `prefix` is the shown text it is to continue after a handover, else empty; `cause` is why this provider is asked. `journal`
+    names a generation that the local engine kept and can take up itself.
     """
 
     request_id: str
@@ -109,7 +121,8 @@ class Call:
     options: Options
     model: str | None = None
     prefix: str = ""
-    cause: Literal["mode", "fallback", "handover"] = "mode"
+    cause: Cause = "mode"
+    journal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +140,32 @@ class Final:
     egress: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Who wrote a segment of an answer, from where on (`start`, in UTF-16 units of the text) and why.
+
+    A `struck` part was shown and then begun anew by another model; its text is kept here, since the answer's has it no more.
+    """
+
+    provider: Provider
+    model: str | None
+    start: int
+    cause: Cause
+    struck: bool = False
+    text: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields; `text` only of what was struck."""
+        out = {"provider": self.provider, "model": self.model, "start": self.start, "cause": self.cause, "struck": self.struck}
+        return {**out, "text": self.text} if self.struck else out
+
+
 class Chunk(NamedTuple):
-    """One piece of a stream. `text` is all of the answer so far; the last chunk is `done` and has the fields after `segment`."""
+    """One piece of a stream. The last chunk is `done` and has a `completion`.
+
+    `text` is all of the answer so far. A chunk marked `restart` begins it anew: what was shown before is struck, and is found in
+    `completion.parts` (or in the error's).
+    """
 
     delta: str
     text: str
@@ -136,6 +173,7 @@ class Chunk(NamedTuple):
     provider: Provider
     segment: int = 0
     completion: Completion | None = None
+    restart: bool = False
 
     @property
     def usage(self) -> Usage | None:
@@ -154,7 +192,9 @@ class Chunk(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """The chunk without its cumulative text, which the receiving side accumulates, and on the last all of the completion."""
-        piece = {"delta": self.delta, "done": self.done, "provider": self.provider, "segment": self.segment}
+        piece: dict[str, Any] = {"delta": self.delta, "done": self.done, "provider": self.provider, "segment": self.segment}
+        if self.restart:
+            piece["restart"] = True
         return {**piece, **self.completion.to_dict(), "done": True} if self.completion else piece
 
 
@@ -162,7 +202,8 @@ class Chunk(NamedTuple):
 class Completion:
     """A finished answer and its account. `provider` is who finished it; `segments` counts who wrote a part of it.
 
-    `decision` is auto mode's choice and its reason, in one line.
+    `decision` is auto mode's choice and its reason, in one line. `parts` says who wrote what, struck ones included; `hedge` that
+    two were asked and who won; `trimmed` how many of the oldest messages were left out, and `note` says so in one line.
     """
 
     text: str
@@ -179,6 +220,10 @@ class Completion:
     segments: int = 1
     tool_calls: tuple[dict[str, Any], ...] = field(default=())
     decision: str = ""
+    parts: tuple[Part, ...] = ()
+    hedge: dict[str, Any] | None = None
+    trimmed: int = 0
+    note: str = ""
 
     @property
     def tokens_per_second(self) -> float:
@@ -200,11 +245,14 @@ class Completion:
             "egress": self.egress,
             "request_id": self.request_id,
             "segments": self.segments,
+            "parts": [part.to_dict() for part in self.parts],
+            "trimmed": self.trimmed,
             "elapsed": self.timings.total_ms,
             "tokens_per_second": self.tokens_per_second,
         }
         if self.tool_calls:
             out["tool_calls"] = list(self.tool_calls)
-        if self.decision:
-            out["decision"] = self.decision
+        for name in ("decision", "hedge", "note"):
+            if value := getattr(self, name):
+                out[name] = value
         return out

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hybr.webapp.hybrid.errors import MessageError, OptionError
 from hybr.webapp.hybrid.types import Options
@@ -210,6 +210,29 @@ def _egress(value: object, field: str) -> str:
     return str(value)
 
 
+def _policy(value: object, field: str) -> str:
+    if value not in ("continue", "restart", "stop"):
+        raise _wrong(field, value, "continue, restart or stop")
+    return str(value)
+
+
+def side(value: object) -> Literal["local", "cloud"]:
+    """On which side an answer is to be resumed. Raises OptionError."""
+    if value not in {"local", "cloud"}:
+        raise OptionError(f"on is {value!r}; it must be 'local' or 'cloud'.", field="on")
+    return value
+
+
+def prefix(value: object) -> str:
+    """Text that was shown before. Raises MessageError."""
+    if not isinstance(value, str) or not value:
+        raise MessageError("prefix must be the text that was shown; to begin anew use stream().", field="prefix")
+    _unicode(value, "prefix")
+    if len(value.encode()) > MAX_BYTES:
+        raise MessageError(f"prefix is longer than {MAX_BYTES:,} bytes.", field="prefix")
+    return value
+
+
 def _signal(value: object, field: str) -> None:
     stopped = value.get("aborted") if isinstance(value, Mapping) else getattr(value, "aborted", None)
     if stopped is not False:
@@ -231,4 +254,9 @@ CHECKS: dict[str, Any] = {
     "request_id": _text,
     "egress": _egress,
     "signal": _signal,
+    "handover": _policy,
+    "hedge": _flag,
+    "trim": _flag,
+    "persona": _text,
+    "journal": _text,
 }

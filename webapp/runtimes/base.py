@@ -77,6 +77,10 @@ class LocalRuntime(Protocol):
         """Remove a model's files from the browser."""
         ...
 
+    async def ping(self) -> None:
+        """Return when the worker answers."""
+        ...
+
     async def cached(self) -> set[str]:
         """Ids of the models whose files are all in the browser."""
         ...

@@ -60,6 +60,10 @@ class WebLLM:
         """Remove a model's files from the browser."""
         await self._call("delete", {"id": model_id})
 
+    async def ping(self) -> None:
+        """Return when the worker answers: it lives, whatever its generation does."""
+        await self._call("ping", {})
+
     async def cached(self) -> set[str]:
         """Which models are whole in this browser."""
         answer = await self._call("cached", {"runtime": self.name})
@@ -76,7 +80,13 @@ class WebLLM:
                 said.append(delta)
                 emit(delta)
 
-        args = {"request_id": call.request_id, "messages": list(call.messages), "options": call.options.sampling()}
+        args: dict[str, Any] = {
+            "request_id": call.request_id,
+            "messages": list(call.messages),
+            "options": call.options.sampling(),
+        }
+        if call.journal:
+            args["journal"] = call.journal
         work = asyncio.ensure_future(self._bridge.call("chat", args, on_event))
         try:
             answer = await asyncio.shield(work)

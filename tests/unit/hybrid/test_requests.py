@@ -343,11 +343,11 @@ async def test_a_handover_asks_for_the_tokens_that_are_left() -> None:
 
 
 @virtual
-async def test_half_a_document_is_not_continued() -> None:
-    """Constrained output that was shown in part: a typed error that keeps the text, no second model's half."""
+async def test_half_a_document_may_be_left_at_that() -> None:
+    """With the policy `stop` a typed error keeps the text, and nobody else is asked."""
     desk = await Desk().ready()
     desk.engine.scripts.append(['{"a": ', Fail("OperationError", "x")])
-    stream = desk.hybrid.stream(ASK, {"response_format": {"type": "json_object"}})
+    stream = desk.hybrid.stream(ASK, {"response_format": {"type": "json_object"}, "handover": "stop"})
     await anext(stream)
     with pytest.raises(LocalError) as error:
         await anext(stream)

@@ -1,0 +1,432 @@
+"""The way of a request through its legs: at most one change of provider, whatever fails.
+
+    fallback   the first leg failed before any text: the second is asked the same
+    handover   it failed after some: the second goes on from the very text that was shown
+    restart    the same where half a text is of no use (a tool call, a JSON document, the person's wish): the second begins
+               anew, in a segment of its own that is marked so, and what was shown is kept as a struck part
+    hedge      the first is slow: the second starts beside it, the next new text decides, the other is stopped
+
+An `Attempt` writes only while it is in the `lead`. It takes the lead with its first new text, and that is when a segment begins:
+so a rescue that never says anything takes nothing back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from hybr.webapp.hybrid import trim
+from hybr.webapp.hybrid.errors import LocalError, ProviderError
+from hybr.webapp.hybrid.handover import Joiner, continuation
+from hybr.webapp.hybrid.leg import NO_USAGE, Attempt
+from hybr.webapp.hybrid.patience import Watchdog
+from hybr.webapp.hybrid.types import Call, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hybr.webapp.hybrid.account import Outcome
+    from hybr.webapp.hybrid.desk import Desk
+    from hybr.webapp.hybrid.leg import Leg
+    from hybr.webapp.hybrid.types import Cause, Final, Message, Options, Provider, Usage
+
+    Show = Callable[[str, Provider, bool], None]
+    OnLeg = Callable[[Provider, Exception | None], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request: what is asked, checked, and what of its answer was shown before (`prefix`, written `by` that side)."""
+
+    messages: tuple[Message, ...]
+    options: Options
+    streaming: bool
+    prefix: str = ""
+    by: Provider = "local"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What there is of an answer, and how it came to be."""
+
+    text: str = ""
+    segment: int = 0
+    parts: list[Part] = field(default_factory=list)
+    spent: Usage = NO_USAGE
+    cost: float | None = 0.0
+    decision: str = ""
+    fallback: dict[str, Any] | None = None
+    handover: dict[str, Any] | None = None
+    hedge: dict[str, Any] | None = None
+    trimmed: int = 0
+    note: str = ""
+
+    def units(self) -> int:
+        """The text's length as JavaScript counts it."""
+        return len(self.text.encode("utf-16-le")) // 2
+
+    def strike(self) -> None:
+        """The text begins anew; what was shown is kept in its parts."""
+        units, ends = self.text.encode("utf-16-le"), [part.start for part in self.parts[1:]] + [self.units()]
+        for index, (part, end) in enumerate(zip(self.parts, ends, strict=True)):
+            if not part.struck:
+                told = units[part.start * 2 : end * 2].decode("utf-16-le", "replace")
+                self.parts[index] = replace(part, struck=True, text=told)
+        self.text = ""
+
+
+class Walk:
+    """See the module. `plan` gives the legs in order; `show(delta, provider, restart)` gives new text out."""
+
+    def __init__(self, desk: Desk, asked: Asked, plan: Callable[[], Awaitable[list[Leg]]], show: Show) -> None:
+        self.answer = Answer(asked.prefix)
+        self.stands_in = False
+        self.on_leg: OnLeg = lambda *_: None
+        self._desk = desk
+        self._asked = asked
+        self._plan = plan
+        self._show = show
+        self._loop: asyncio.AbstractEventLoop
+        self._live: list[Attempt] = []
+        self._lead: Attempt | None = None
+        self._works: set[asyncio.Task[Final]] = set()
+        self._changed = False
+
+    async def go(self) -> tuple[Attempt, Final]:
+        """Walk. Returns who finished, and how; raises what nobody could rescue."""
+        self._loop = asyncio.get_running_loop()
+        first, *rest = await self._plan()
+        self.answer.decision, self.stands_in = first.reason, first.stands_in
+        try:
+            return await self._begin(first, rest)
+        except ProviderError as error:
+            if not rest or self._changed or not self._may_change():
+                raise
+            self._changed = True
+            failure = error
+        return await self._rescue(first, rest[0], failure)
+
+    def give_up(self) -> None:
+        """A stop: what is under way is booked as far as it came, and writes no more."""
+        for attempt in tuple(self._live):
+            self._book(attempt, "stopped", attempt.usage(), None)
+
+    async def settled(self) -> None:
+        """Wait until no runtime holds anything for this request."""
+        if self._works:
+            await asyncio.wait(self._works)
+
+    def bereft(self, error: dict[str, Any]) -> None:
+        """The local model that this leg stands in for will not come: what began as a stopgap is a fallback, told as one."""
+        self.stands_in = False
+        self._note(
+            "fallback", {"from": "local", "to": "cloud", "error": dict(error), "request_id": self._asked.options.request_id}
+        )
+
+    # -- the first leg, with or without another beside it
+
+    async def _begin(self, first: Leg, rest: list[Leg]) -> tuple[Attempt, Final]:
+        if self._asked.prefix:
+            return await self._resumed(first)
+        attempt, call = self._attempt(first, "mode"), self._call(first, "mode")
+        self._lead = attempt
+        self._part(attempt)
+        if first.bound is None or not rest or rest[0].chat is None:
+            return attempt, await self._leg(attempt, call)
+        main = self._loop.create_task(self._leg(attempt, call))
+        try:
+            slow = await first.bound.exceeded(attempt, main, self._desk.attention)
+            if slow is None or main.done() or not self._may_hedge():
+                return attempt, await main
+            return await self._race(attempt, main, rest[0], slow)
+        finally:
+            await _ended(main)
+
+    async def _resumed(self, leg: Leg) -> tuple[Attempt, Final]:
+        """Go on from text that an earlier page had shown."""
+        shown = self.answer.text
+        self.answer.parts.append(Part(self._asked.by, None, 0, "resume"))
+        attempt = self._attempt(leg, "resume")
+        journal = self._asked.options.journal if leg.provider == "local" else None
+        attempt.joiner = None if leg.prefill and not journal else Joiner(shown)
+        call = self._continued(leg, "resume")
+        if journal:
+            call = replace(call, messages=self._asked.messages, journal=journal)
+        return attempt, await self._leg(attempt, call)
+
+    def _may_hedge(self) -> bool:
+        """Half a document is not raced for, and a request that reached its one change is not either."""
+        return not self._changed and not (self.answer.text and self._restarts())
+
+    async def _race(self, attempt: Attempt, main: asyncio.Task[Final], second: Leg, slow: str) -> tuple[Attempt, Final]:
+        """Both at once: whoever brings the next new text, or the end, is the one."""
+        self._changed = True
+        detail = {"from": attempt.leg.provider, "to": second.provider, "cause": slow, "at_chars": self.answer.units()}
+        self.answer.hedge = {**detail, "winner": None}
+        self._desk.events.emit("hybrid-llm:hedge", {**detail, "request_id": self._asked.options.request_id})
+        error = LocalError(f"The local model is slow here: {slow}.", name="SlowError", code="slow", kind="capability")
+        told = self._detail(attempt.leg, second, error)
+        rival, call = self._attempt(second, "hedge", told), self._call(second, "hedge")
+        attempt.task = main
+        if self.answer.text:
+            call = self._continued(second, "hedge")
+            rival.joiner = None if second.prefill else Joiner(self.answer.text)
+        self._lead = None
+        rival.task = beside = self._loop.create_task(self._leg(rival, call))
+        try:
+            return await self._winner({main: attempt, beside: rival})
+        finally:
+            await _ended(beside)
+
+    async def _winner(self, racers: dict[asyncio.Task[Final], Attempt]) -> tuple[Attempt, Final]:
+        """The end of a race. One that fails leaves it to the other; when both did, the failure of the one that led is told.
+
+        A caller's mistake, found by the first, is final: it is the same for both.
+        """
+        failures: list[tuple[bool, BaseException]] = []
+        waiting = set(racers)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=list(racers).index):
+                attempt = racers[task]
+                if task.cancelled() or (self._lead is not None and self._lead is not attempt):
+                    continue  # it had lost
+                if error := task.exception():
+                    if attempt.detail is None and not isinstance(error, ProviderError):
+                        raise error
+                    failures.append((attempt is self._lead, error))
+                    self._blame(racers, error)
+                    continue
+                self._take_lead(attempt)
+                return attempt, task.result()
+            if self._lead is not None and any(led for led, _ in failures):
+                break
+        raise min(failures, key=lambda failure: not failure[0])[1]
+
+    @staticmethod
+    def _blame(racers: dict[asyncio.Task[Final], Attempt], error: BaseException) -> None:
+        """If the other one wins now, it is because of this failure and no longer for being slow."""
+        for attempt in racers.values():
+            if attempt.detail is not None and isinstance(error, ProviderError) and error.provider != attempt.leg.provider:
+                attempt.detail = {**attempt.detail, "error": error.to_dict()}
+
+    # -- the second leg, after a failure of the first
+
+    async def _rescue(self, first: Leg, second: Leg, error: ProviderError) -> tuple[Attempt, Final]:
+        detail = self._detail(first, second, error)
+        if not self.answer.text:
+            self._note("fallback", detail)
+            attempt = self._attempt(second, "fallback")
+            self._lead = attempt
+            self._part(attempt)
+            return attempt, await self._leg(attempt, self._call(second, "fallback"))
+        if self._restarts():
+            return await self._again(second, detail)
+        self._note("handover", {**detail, "cause": error.code, "at_chars": self.answer.units()})
+        attempt, self._lead = self._attempt(second, "handover"), None
+        attempt.joiner = None if second.prefill else Joiner(self.answer.text)
+        return attempt, await self._leg(attempt, self._continued(second, "handover"))
+
+    async def _again(self, second: Leg, detail: dict[str, Any]) -> tuple[Attempt, Final]:
+        """The second model begins anew, and it is said; where nobody has seen the first one's text it is a plain fallback."""
+        detail = {**detail, "restart": True}
+        cause: Literal["restart", "fallback"] = "restart" if self._asked.streaming else "fallback"
+        attempt, self._lead = self._attempt(second, cause), None
+        if self._asked.streaming:
+            self._note("handover", {**detail, "cause": detail["error"]["code"], "at_chars": self.answer.units()})
+        else:
+            self.answer.strike()
+            self._note("fallback", detail)
+        return attempt, await self._leg(attempt, self._call(second, cause))
+
+    def _may_change(self) -> bool:
+        return not self.answer.text or (self._asked.options.handover != "stop" and not self._asked.prefix)
+
+    def _restarts(self) -> bool:
+        """Half a JSON document or tool call cannot be continued by another model."""
+        form = self._asked.options.response_format
+        bound = bool(self._asked.options.tools) or (form is not None and form["type"] != "text")
+        return bound or self._asked.options.handover == "restart"
+
+    def _detail(self, first: Leg, second: Leg, error: ProviderError) -> dict[str, Any]:
+        request_id = self._asked.options.request_id
+        return {"from": first.provider, "to": second.provider, "error": error.to_dict(), "request_id": request_id}
+
+    def _note(self, kind: Literal["fallback", "handover"], detail: dict[str, Any]) -> None:
+        setattr(self.answer, kind, detail)
+        self._desk.account.changed(kind, {**detail, "timestamp": self._desk.now()})
+        self._desk.events.emit(f"hybrid-llm:{kind}", detail)
+
+    # -- calls
+
+    def _call(self, leg: Leg, cause: Cause) -> Call:
+        return Call(self._asked.options.request_id, self._asked.messages, self._asked.options, leg.model, cause=cause)
+
+    def _continued(self, leg: Leg, cause: Cause) -> Call:
+        """The call that makes a model go on from the text so far, with the tokens that are left."""
+        text, options = self.answer.text, self._asked.options
+        messages = continuation(self._asked.messages, text, prefill=leg.prefill)
+        if options.max_output_tokens:
+            written = self.answer.spent.completion_tokens + sum(attempt.deltas for attempt in self._live)
+            options = replace(options, max_output_tokens=max(1, options.max_output_tokens - written))
+        return Call(options.request_id, messages, options, leg.model, prefix=text, cause=cause)
+
+    # -- attempts
+
+    def _attempt(self, leg: Leg, cause: Cause, detail: dict[str, Any] | None = None) -> Attempt:
+        attempt = Attempt(leg, self._loop.time(), cause, detail=detail)
+        if leg.chat is not None:
+            self._live.append(attempt)
+        return attempt
+
+    async def _leg(self, attempt: Attempt, call: Call) -> Final:
+        """Walk one leg. Raises what it raises; what it spent is booked."""
+        leg = attempt.leg
+        if leg.chat is None:
+            raise leg.error or ProviderError(f"The {leg.provider} side cannot be asked.")
+        try:
+            final = await self._fitted(attempt, call)
+        except Exception as error:
+            if not attempt.closed:
+                self._book(attempt, "error", attempt.usage(), None)
+                self.on_leg(leg.provider, error)
+            raise
+        self.on_leg(leg.provider, None)
+        return final
+
+    async def _fitted(self, attempt: Attempt, call: Call) -> Final:
+        """Ask; where the conversation is too long for the window and that is allowed, ask with less of it."""
+        whole = len(call.messages)
+        for tries in range(trim.TRIES + 1):
+            try:
+                return await self._watched(attempt, call)
+            except ProviderError as error:
+                if error.code != "context_overflow" or attempt.deltas:
+                    raise
+                have, window = trim.numbers(error, call.messages, attempt.leg.context)
+                fewer = trim.shorten(call.messages, have, window, call.options.max_output_tokens)
+                if not call.options.trim or len(fewer) == len(call.messages) or tries == trim.TRIES:
+                    error.message = trim.too_long(have, window)
+                    error.args = (error.message,)
+                    raise
+                if not self.answer.trimmed:
+                    first_have, first_window = have, window
+                self.answer.trimmed = whole - len(fewer)
+                self.answer.note = trim.said(self.answer.trimmed, first_have, first_window)
+                call = replace(call, messages=fewer)
+        raise AssertionError  # the last try returns or raises
+
+    async def _watched(self, attempt: Attempt, call: Call) -> Final:
+        """Await the runtime in a task of its own, so that a silent one can be left behind while it still cleans up."""
+        assert attempt.leg.chat is not None  # noqa: S101 - for mypy: `_leg` has looked
+        emit = self._emit
+        work = self._loop.create_task(attempt.leg.chat(call, lambda delta: emit(attempt, delta)))
+        self._works.add(work)
+        work.add_done_callback(self._left)
+        try:
+            await Watchdog(attempt, self._desk.attention).watch(work)
+        except BaseException:
+            work.cancel()
+            raise
+        return work.result()
+
+    def _left(self, work: asyncio.Task[Final]) -> None:
+        self._works.discard(work)
+        if not work.cancelled():
+            work.exception()  # seen: a leg that was left behind may end as it likes
+
+    def _emit(self, attempt: Attempt, delta: str) -> None:
+        """Take one piece of text from a leg. Once per token: kept short."""
+        if attempt.closed or not delta:
+            return  # the run is over, or that leg has been left behind
+        attempt.deltas += 1
+        if attempt.first is None:
+            attempt.first = self._loop.time()
+        if attempt.joiner is not None:
+            delta = attempt.joiner.feed(delta)
+            if not delta:
+                return
+        restart = self._lead is not attempt and self._take_lead(attempt)
+        self._show(delta, attempt.leg.provider, restart)
+
+    def flush(self, attempt: Attempt) -> bool:
+        """The end of what the last leg wrote; True when it begins the answer anew and has nothing to say."""
+        if attempt.joiner is not None and (rest := attempt.joiner.flush()):
+            restart = self._lead is not attempt and self._take_lead(attempt)
+            self._show(rest, attempt.leg.provider, restart)
+        return self._lead is not attempt and self._take_lead(attempt)
+
+    def _take_lead(self, attempt: Attempt) -> bool:
+        """From here on this attempt writes. True when the text begins anew."""
+        if self._lead is attempt:
+            return False
+        self._lead = attempt
+        if self.answer.hedge and self.answer.hedge["winner"] is None:
+            self._won(attempt)
+        elif self.answer.text:
+            self.answer.segment += 1
+        restart = attempt.cause == "restart"
+        if restart:
+            self.answer.strike()
+        if attempt.cause != "mode":
+            self._part(attempt)
+        return restart
+
+    def _won(self, attempt: Attempt) -> None:
+        """A hedge is decided: the other is stopped, and if the second won, that is the request's change of provider."""
+        assert self.answer.hedge is not None  # noqa: S101 - for mypy: the caller has looked
+        self.answer.hedge["winner"] = attempt.leg.provider
+        for other in tuple(self._live):
+            if other is not attempt:
+                self._book(other, "stopped", other.usage(), None)
+                if other.task:
+                    other.task.cancel()
+        if attempt.detail is None:
+            return
+        if self.answer.text:
+            self.answer.segment += 1
+            cause = attempt.detail["error"]["code"]
+            self._note("handover", {**attempt.detail, "cause": cause, "at_chars": self.answer.units()})
+        else:
+            self._note("fallback", attempt.detail)
+
+    def _part(self, attempt: Attempt) -> None:
+        """A new part; one that came to nothing gives its place to the next."""
+        parts, start = self.answer.parts, self.answer.units()
+        if parts and not parts[-1].struck and parts[-1].start == start:
+            parts.pop()
+        parts.append(Part(attempt.leg.provider, attempt.leg.model, start, attempt.cause))
+
+    # -- the books
+
+    def finish(self, attempt: Attempt, final: Final) -> None:
+        """Book the leg that ended well."""
+        self._book(attempt, "done", final.usage or attempt.usage(), final.cost, final.model)
+        last = self.answer.parts[-1]
+        self.answer.parts[-1] = replace(last, model=final.model)
+
+    def _book(self, attempt: Attempt, outcome: Outcome, usage: Usage, cost: float | None, model: str | None = None) -> None:
+        """Book an attempt and take it off the table."""
+        attempt.closed = True
+        self._live.remove(attempt)
+        leg, answer = attempt.leg, self.answer
+        if cost is None and (leg.provider == "local" or (outcome == "error" and not attempt.deltas)):
+            cost = 0.0  # nothing was paid for what ran here, nor for a refusal
+        ttft = None if attempt.first is None else (attempt.first - attempt.started) * 1000
+        ms = (self._loop.time() - attempt.started) * 1000
+        name = model or leg.model or "default"
+        self._desk.account.book(leg.provider, name, outcome, usage, ms=ms, ttft_ms=ttft, cost=cost)
+        answer.spent += usage
+        answer.cost = None if cost is None or answer.cost is None else answer.cost + cost
+        detail = {"provider": leg.provider, "model": name, "cost": cost, "request_id": self._asked.options.request_id}
+        self._desk.events.emit("cost:updated", detail)
+
+
+async def _ended(work: asyncio.Task[Any]) -> None:
+    """See a task off."""
+    if not work.done():
+        work.cancel()
+        await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()
