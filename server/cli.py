@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PARTS = {
     "serve": ("hybr.server.serve", "serve the page, the models and the gateway"),
+    "users": ("hybr.server.accounts", "the people who may log in"),
+    "tokens": ("hybr.server.doors.command", "API tokens for scripts"),
     "page": ("hybr.server.pagecommand", "build the page's bundle"),
     "models": ("hybr.mlc_build.cli", "build, list and remove models"),
 }

@@ -8,6 +8,7 @@
     │   ├── NotFoundError         404
     │   ├── ConflictError         409: someone else wrote first
     │   └── TooLargeError         413
+    ├── UnauthorizedError         401: no credential, or none that holds
     ├── RefusedError              403: another site's page, or a host we do not answer for
     ├── LimitError           429: this server's own limit for the caller, with Retry-After and RateLimit headers
     └── UpstreamError        502: who we asked failed
@@ -120,6 +121,21 @@ class TooLargeError(RequestError):
     """More bytes than the server takes."""
 
     status = 413
+
+
+class UnauthorizedError(HybrError):
+    """Whoever asks is not known. One text for every reason: which it was is nobody's business who is not known."""
+
+    type = "authentication_error"
+    status = 401
+
+    def __init__(self) -> None:
+        remedy = "Open the link that the server printed at its start, log in, or send an API token as Authorization: Bearer"
+        super().__init__("this server does not know you", code="unauthorized", remedy=remedy)
+
+    def headers(self) -> dict[str, str]:
+        """Return the header that 401 must have (RFC 9110, 11.6.1)."""
+        return {"www-authenticate": "Bearer"}
 
 
 class RefusedError(HybrError):

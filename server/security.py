@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# DNS rebinding gives a foreign page our address but not our name; only these names are ours.
-HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+# DNS rebinding gives a foreign page our address but not our name; these names are always ours, others by configuration.
+LOOPBACK = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::(\d{1,5}))?", re.IGNORECASE)
 NAMED = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")  # what CSP can write of a host
 SAFE = {"GET", "HEAD", "OPTIONS"}
 HEADER_BYTES = 16 * 1024  # uvicorn and httptools set no bound of their own
@@ -36,7 +36,7 @@ FIXED = [
 def policy(scripts: Sequence[str] = (), own: str = "'self'", connect: str = "'self'") -> str:
     """Return the Content-Security-Policy of the page and of its workers.
 
-    `scripts` are the hashes of inline scripts (`'sha256-...'`). `own` is where scripts, workers, styles and pictures may come from,
+    `scripts` are the hashes of inline scripts (`'sha256-...'`). `own` is where scripts, styles and pictures may come from,
     `connect` where the page may talk to: `local_policy` narrows both. Without 'unsafe-eval': the bundle has no eval left.
     """
     allowed = " ".join([own, "'wasm-unsafe-eval'", "blob:", *scripts])
@@ -65,8 +65,11 @@ def local_policy(host: str, scripts: Sequence[str] = ()) -> str:
 class Guard:
     """Refuse what must not come in, and add the headers that must go out."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = (), port: int = 0) -> None:
+        """`hosts` are the names, with their ports, that we answer for besides this machine's own at `port` (0: at any)."""
         self.app = app
+        self.hosts = frozenset(host.lower().encode() for host in hosts)
+        self.port = b"%d" % port if port else b""
         self.policy = (b"content-security-policy", policy().encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,11 +84,29 @@ class Guard:
             await send(message)
 
         try:
-            check(scope["method"], scope["headers"])
+            self.check(scope["method"], scope["headers"])
         except HybrError as error:
             await answer(dressed, error)
             return
         await self.app(scope, receive, dressed)
+
+    def check(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Raise for a request that is too large in its headers, not for us, or made by another site's page."""
+        if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES:
+            raise HeadersTooLargeError(f"the headers are larger than {HEADER_BYTES} bytes", code="headers_too_large")
+        hosts = [value for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or not self.is_ours(hosts[0]):
+            text = "this server does not answer for that host: open it as localhost, or name the host in HYBR_HOSTS"
+            raise RequestError(text, code="bad_host", field="Host")
+        if method not in SAFE:
+            check_origin(dict(headers), hosts[0])
+
+    def is_ours(self, host: bytes) -> bool:
+        """Say whether we answer for `host`: exactly as configured, or this machine's own name without a port or with ours."""
+        if host.lower() in self.hosts:
+            return True
+        found = LOOPBACK.fullmatch(host)
+        return found is not None and (found[1] is None or not self.port or found[1] == self.port)
 
     def dress(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return `headers` with the wall's own added where the route set none; what no route says to keep, nobody keeps."""
@@ -93,22 +114,14 @@ class Guard:
         return headers + [pair for pair in (*FIXED, self.policy, (b"cache-control", b"no-store")) if pair[0] not in names]
 
 
-def check(method: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Raise for a request that is too large in its headers, not for us, or made by another site's page."""
-    if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES:
-        raise HeadersTooLargeError(f"the headers are larger than {HEADER_BYTES} bytes", code="headers_too_large")
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
-        raise RequestError("this server answers for localhost, 127.0.0.1 and [::1] only", code="bad_host", field="Host")
-    if method not in SAFE:
-        check_origin(dict(headers), hosts[0])
-
-
 def check_origin(headers: dict[bytes, bytes], host: bytes) -> None:
     """Raise when an unsafe request comes from another site: Go's http.CrossOriginProtection, `same-site` refused too.
 
-    A client that sends neither header is no browser, and so carries nobody's ambient rights.
+    A client that sends neither header is no browser, and so carries nobody's ambient rights; nor does one that brings a token and
+    no cookie.
     """
+    if b"cookie" not in headers and (b"authorization" in headers or b"x-api-key" in headers):
+        return
     site = headers.get(b"sec-fetch-site")
     origin = headers.get(b"origin")
     if site is not None:
@@ -128,6 +141,7 @@ class HeadersTooLargeError(TooLargeError):
 async def answer(send: Send, error: HybrError, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
     """Send the error's envelope as the whole answer."""
     body = json.dumps(error.envelope()).encode()
-    sized = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
+    own = [(name.encode(), value.encode()) for name, value in error.headers().items()]
+    sized = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *own, *headers]
     await send({"type": "http.response.start", "status": error.status, "headers": sized})
     await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,84 @@
+"""The one person of a loopback server: a link that works once, and the cookie it gives.
+
+The cookie is signed with a secret that lies beside the data (`$HYBR_DATA/door.key`, 0600), not stored in the database: a broken
+database must not lock out the person whose machine it is. Deleting the file ends every such cookie at the next start.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger("hybr.doors")
+
+LIFE = 180 * 24 * 3600.0  # seconds until a browser must be let in anew
+
+
+class Local:
+    """The link and the cookies of one server; `clock` gives seconds since the epoch."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = folder / "door.key"
+        self.clock = clock
+        self.link = secrets.token_urlsafe(32)
+        self._used = False
+        self._secret = b""
+
+    def redeem(self, token: str) -> str | None:
+        """Return a cookie for the link's token, the first time; None for anything else."""
+        if self._used or not hmac.compare_digest(token.encode(), self.link.encode()):
+            return None
+        self._used = True
+        return self.cookie()
+
+    def cookie(self) -> str:
+        """Return a fresh cookie: when it was made, a nonce, and the signature over both."""
+        said = f"{int(self.clock())}.{secrets.token_urlsafe(12)}"
+        return f"{said}.{self.sign(said)}"
+
+    def expires(self, cookie: str) -> float | None:
+        """Return when `cookie` ends, or None when it is none of ours or has ended."""
+        said, _, signature = cookie.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self.sign(said).encode()):
+            return None
+        end = int(said.partition(".")[0]) + LIFE
+        return end if self.clock() < end else None
+
+    def sign(self, said: str) -> str:
+        """Return the signature of `said`."""
+        return hmac.digest(self.secret(), b"local-cookie/v1|" + said.encode(), "sha256").hex()
+
+    def secret(self) -> bytes:
+        """Return the file's secret, made at the first need; without a file that can be written, one that lasts until the end."""
+        if not self._secret:
+            try:
+                self._secret = kept(self.path)
+            except OSError as error:
+                log.warning("%s: %s; browsers must be let in again after a restart", self.path, error.strerror)
+                self._secret = secrets.token_bytes(32)
+        return self._secret
+
+
+def kept(path: Path) -> bytes:
+    """Return the 32 bytes in the file, which is made with fresh ones when it is missing, damaged or readable by others."""
+    try:
+        if path.stat().st_mode & 0o077 == 0 and len(found := path.read_bytes()) == 32:
+            return found
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = secrets.token_bytes(32)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(fresh)
+    beside.replace(path)
+    return fresh
