@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from hybr.server.doors.door import Door
+from hybr.server.doors.routes import Sessions
 from hybr.server.errors import HybrError, NotFoundError, RequestError
 from hybr.server.security import Guard
 from hybr.server.surfaces.chat import Chat
@@ -40,7 +43,7 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        parts.start(address)
+        parts.start(parts.doors.address(address))
         try:
             yield
         finally:
@@ -50,7 +53,12 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         report = parts.boot.health()
         return JSONResponse(report, status_code=200 if report["status"] == "ok" else 503)
 
+    parts.doors.port = urlsplit(address).port or 0
+    sessions = Sessions(parts.doors)
     routes = [
+        Route("/api/session", sessions.begin, methods=["POST"]),
+        Route("/api/session", sessions.show, methods=["GET"]),
+        Route("/api/session", sessions.end, methods=["DELETE"]),
         Route("/", parts.site.index, methods=["GET"]),
         Route("/favicon.ico", no_icon, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
@@ -67,7 +75,8 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/api/preferences", parts.preferences.write, methods=["PUT"]),
     ]
     handlers: dict[Any, Any] = {HybrError: envelope, HTTPException: http_error, FileNotFoundError: gone, Exception: crash}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan))
+    application = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    return Guard(Door(application, parts.doors), parts.hosts, parts.doors.port)
 
 
 async def no_icon(request: Request) -> Response:  # noqa: ARG001

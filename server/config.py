@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hybr.server import paths
 from hybr.server.errors import ConfigError
@@ -14,6 +15,10 @@ from hybr.server.upstreams import Upstreams
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hybr.server.secret import Secret
+
+AUTH = ("token", "off", "accounts")
+HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 OFF = {"0", "off", "no", "false"}
 ON = {"1", "on", "yes", "true"}
 
@@ -24,25 +29,43 @@ class Settings:
 
     `build` starts the model builds in the background; `warm` starts llama.cpp as soon as its weights are there instead
     of at the first request; `upstreams` are the providers behind a network; `drain` is how long, in seconds, running answers
-    may take to end at shutdown.
+    may take to end at shutdown;
+    `database` is the store's URL where it is not SQLite in `data`.
     """
 
+    auth: Literal["token", "off", "accounts"] = "token"
+    hosts: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8080
     build: bool = True
     warm: bool = True
     drain: int = 3
     upstreams: Upstreams = field(default_factory=Upstreams)
+    database: Secret | None = None
     home: Path = field(default_factory=paths.home)
     data: Path = field(default_factory=paths.data)
 
     def __post_init__(self) -> None:
+        if self.auth not in AUTH:
+            raise ConfigError(f"HYBR_AUTH={self.auth!r} is none", field="HYBR_AUTH", remedy=f"Use one of {', '.join(AUTH)}")
         if not is_loopback(self.host):
-            raise ConfigError(
-                f"this version serves the machine it runs on only, and {self.host!r} is not a loopback address",
-                field="host",
-                remedy="Use --host 127.0.0.1 (accounts, which other machines need, are not built yet)",
-            )
+            if self.auth != "accounts":
+                raise ConfigError(
+                    f"{self.host!r} is not a loopback address, and without accounts this server is for one person here",
+                    field="host",
+                    remedy="Use --host 127.0.0.1, or set HYBR_AUTH=accounts and make people with `hybr users add`",
+                )
+            if not self.hosts:
+                raise ConfigError(
+                    f"the server would listen on {self.host!r} and not know its own name",
+                    field="HYBR_HOSTS",
+                    remedy="Set HYBR_HOSTS to what people type, such as chat.example.org,chat.example.org:8443",
+                )
+        for name in self.hosts:
+            if not HOST.fullmatch(name):
+                raise ConfigError(
+                    f"{name[:100]!r} is no host", field="HYBR_HOSTS", remedy="Write name or name:port, with commas between"
+                )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"{self.port} is not a port", field="port", remedy="Use 1 to 65535, or 0 for any free one")
 
@@ -55,6 +78,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def auth(word: str) -> Literal["token", "off", "accounts"]:
+    """Read HYBR_AUTH: a mode by its name, or on and off. Raises ConfigError, because a misspelt "accounts" must not mean less."""
+    word = word.strip().lower()
+    if word in {"", "token"} | ON:
+        return "token"
+    if word in OFF:
+        return "off"
+    if word == "accounts":
+        return "accounts"
+    raise ConfigError(f"HYBR_AUTH={word!r} is none of its words", field="HYBR_AUTH", remedy=f"Use one of {', '.join(AUTH)}")
 
 
 def switch(name: str, *, default: bool) -> bool:

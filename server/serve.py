@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hybr.server import upstreams
-from hybr.server.config import Settings, switch
+from hybr.server.config import Settings, auth, switch
 from hybr.server.errors import PortTakenError
+from hybr.server.secret import Secret
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from hybr.server.boot import Boot
+    from hybr.server.doors.doors import Doors
     from hybr.server.models import Models
     from hybr.server.preferences import Preferences
     from hybr.server.providers.house import House
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from hybr.server.status import Status
     from hybr.server.store.database import Database
 
+UNREAD = 90_000  # milliseconds
 HOUSE = "smollm2-135m"  # the catalogue's model that answers for the cloud side
 
 
@@ -43,9 +46,18 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
-    switch("HYBR_AUTH", default=True)  # loopback only in this version, so "off" is allowed and changes nothing yet
     build = not args.no_build and switch("HYBR_BUILD", default=True)
-    settings = Settings(host=args.host, port=args.port, build=build, upstreams=upstreams.read(os.environ))
+    url = os.environ.get("HYBR_DATABASE_URL", "")
+    hosts = tuple(filter(None, (name.strip() for name in os.environ.get("HYBR_HOSTS", "").split(","))))
+    settings = Settings(
+        auth=auth(os.environ.get("HYBR_AUTH", "")),
+        hosts=hosts,
+        host=args.host,
+        port=args.port,
+        build=build,
+        upstreams=upstreams.read(os.environ),
+        database=Secret(url) if url else None,
+    )
     return listen(settings)
 
 
@@ -100,17 +112,21 @@ class Parts:
     database: Database
     preferences: Preferences
     boot: Boot
+    doors: Doors
+    hosts: tuple[str, ...]
     remotes: list[Remote]
     status: Status
 
     def start(self, address: str) -> None:
         """Begin to prepare what is missing."""
         self.boot.start(address)
+        self.doors.start()
         for remote in self.remotes:
             remote.start()
 
     async def stop(self) -> None:
         """Leave nothing running behind."""
+        await self.doors.stop()
         await self.boot.stop()
         await self.house.stop()
         for remote in self.remotes:
@@ -126,6 +142,7 @@ def assemble(settings: Settings) -> Parts:
     """Make the parts and wire them; nothing runs yet."""
     from hybr.mlc_build import catalogue
     from hybr.server.boot import Boot
+    from hybr.server.doors.doors import Doors
     from hybr.server.models import Models
     from hybr.server.preferences import Preferences
     from hybr.server.providers import registry
@@ -139,13 +156,20 @@ def assemble(settings: Settings) -> Parts:
     house = House(
         id=chosen.id, title=chosen.name, context=chosen.context, sampling={**chosen.sampling, "max_tokens": HOUSE_TOKENS}
     )
-    site, models, database = Site(), Models(settings.home / "models", catalogue.entries), Database(settings.data)
+    site, models, database = (
+        Site(),
+        Models(settings.home / "models", catalogue.entries),
+        Database(settings.data, settings.database),
+    )
     boot = Boot(site, house, models, build=settings.build, warm=settings.warm, say=say)
     told = settings.upstreams
-    remotes = [registry.remote(upstream) for upstream in told.configured]
-    relay = Relay([*remotes, house], told.default, told.missing)  # the house stands in for the cloud, so it comes after it
-    status = Status([*remotes, house], told.missing)
-    return Parts(site, models, house, relay, database, Preferences(database), boot, remotes, status)
+    remotes = [registry.remote(upstream) for upstream in (*told.configured, *told.own)]
+    # The house stands in for the cloud, so it comes after it.
+    relay = Relay([*remotes, house], told.default, told.missing, told.fallbacks)
+    status = Status(relay)
+    doors = Doors(database, settings.data, settings.auth)
+    relay.sessions = doors
+    return Parts(site, models, house, relay, database, Preferences(database), boot, doors, settings.hosts, remotes, status)
 
 
 def say(text: str) -> None:
@@ -162,6 +186,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # inherited by each connection: the kernel cuts off who takes no byte for so long
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD)
     try:
         listener.bind((host.strip("[]"), port))
         listener.listen(2048)  # a second bind is only refused once the first listens
