@@ -82,6 +82,8 @@ def ours(upstream: int, folder: Path) -> Iterator[Stand]:
     told.write_text(
         f'default = "bench/bench"\n[upstreams.bench]\nbase_url = "http://127.0.0.1:{upstream}/v1"\nmodels = ["bench"]\n'
     )
+    (folder / "home").mkdir()
+    (folder / "home/page").symlink_to(home() / "page")  # the built page; no weights, so that no house model is loaded
     env = {**os.environ, "HYBR_DATA": str(folder / "data"), "HYBR_HOME": str(folder / "home"), "HYBR_UPSTREAMS": str(told)}
     env |= {"HYBR_BUILD": "off", **LIMITS}
     created = subprocess.run([HYBR, "tokens", "create", "bench"], env=env, check=False, capture_output=True, text=True)
