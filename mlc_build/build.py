@@ -20,7 +20,7 @@ import brotli
 
 from hybr.server import paths
 
-from . import catalogue, checkpoint, manifest, pack, sources, steps, store, template
+from . import catalogue, checkpoint, manifest, pack, rewrite, sources, steps, store, template, tiny
 from .errors import BuildError, MissingTool, disk
 from .progress import Progress
 
@@ -96,6 +96,8 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
     pack.objects(progress.at)
     with steps.workspace(store.workplace(entry.id)) as folder:
         _place(weights, folder)
+        if entry.source["kind"] == "seeded":
+            rewrite.write(opened, tiny.tensors(), folder / f"{entry.base}.gguf")
         for profile in profiles:
             progress.step(profile, f"compiling the library for {profile} adapters")
             _place(_library(entry, opened, profile, progress), folder)

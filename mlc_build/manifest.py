@@ -38,7 +38,7 @@ def make(folder: Path, entry: Entry, config: ModelConfig) -> dict[str, Any]:
     files = [describe(file, folder) for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != PACKED]
     weights = sum(item["bytes"] for item in files if item["path"].endswith(".bin"))
     libraries = [item["bytes"] for item in files if item["path"].endswith(".wasm")]
-    everything = sum(item["bytes"] for item in files)
+    everything = sum(item["bytes"] for item in files if not item["path"].endswith(".gguf"))  # for another runtime
     largest = largest_buffer(folder, config)
     found = {
         "schema": 1,

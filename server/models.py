@@ -111,7 +111,7 @@ class Models:
             "base": base,
             "libraries": present,
             "files": files,
-            "gguf": gguf(name),
+            "gguf": gguf(name, files),
             "state": "built",
         }
 
@@ -145,23 +145,29 @@ class Manifest:
         self.files = {name: folder / name for name in [*names, "manifest.json"]}
 
 
-def gguf(name: str) -> dict[str, Any] | None:
-    """Return the very file a model was built from, `{path, bytes, sha256}`, for llama.cpp in the page; None if it is none.
+def gguf(name: str, files: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the model's weights for llama.cpp in the page, `{path, bytes, sha256, sampling, plain}`; None if there are none.
 
-    It is served under the revision's address, from where the compiler and the house keep it: pinned by its sum, never copied.
+    That is the very file the model was built from, served under the revision's address from where the compiler and the house
+    keep it: pinned by its sum, never copied. A seeded model has none, so its build makes one.
     """
     try:
-        source = catalogue.find(name).source
+        entry = catalogue.find(name)
     except BuildError:
         return None  # on the shelf, but not of the catalogue
-    if source["kind"] != "wheel" or not sources.present(source):
+    made = next((item for item in files if item["path"].endswith(".gguf")), None)
+    source = entry.source
+    if made is None and source["kind"] == "wheel" and sources.present(source):
+        made = {"path": sources.location(source).name, "bytes": source["member_bytes"], "sha256": source["member_sha256"]}
+    if made is None:
         return None
-    return {"path": sources.location(source).name, "bytes": source["member_bytes"], "sha256": source["member_sha256"]}
+    told = {key: made[key] for key in ("path", "bytes", "sha256")}
+    return told | {"sampling": entry.sampling, "plain": bool(entry.template.get("drop_default_system"))}
 
 
 def weights(name: str, path: str) -> Path | None:
-    """Return where the GGUF of model `name` lies if that is what `path` asks for."""
-    told = gguf(name)
+    """Return where the GGUF lies that model `name` was built from, if that is what `path` asks for."""
+    told = gguf(name, [])
     return sources.location(catalogue.find(name).source) if told and told["path"] == path else None
 
 

@@ -21,6 +21,7 @@ CORE = ("__init__", "page", "hybrid", "runtimes", "state")
 NPM = {
     "web-llm": ("@mlc-ai/web-llm", {"lib/index.js": "index.js"}),
     "wllama": ("@wllama/wllama", {"esm/index.js": "index.js", "esm/wasm/wllama.wasm": "wllama.wasm"}),
+    "wllama-compat": ("@wllama/wllama-compat", {f"wasm/{name}": name for name in ("wllama.js", "wllama.wasm")}),
     "marked": ("marked", {"lib/marked.esm.js": "marked.esm.js"}),
     "dompurify": ("dompurify", {"dist/purify.es.mjs": "purify.es.mjs"}),
     "pyodide": ("pyodide", {name: name for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pyodide-lock.json")}),

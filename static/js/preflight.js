@@ -141,15 +141,16 @@ const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 1
 const MEMORY64 = [0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 4, 1];
 
 /**
- * Whether llama.cpp in WebAssembly can run: SIMD, 64-bit memory and a place for files.
+ * Whether llama.cpp in WebAssembly can run: SIMD and a place for files. `memory64` says which of its two builds (engine/wasm.js).
  * @param {Pick<World, 'caches'> & {validate?: (module: Uint8Array<ArrayBuffer>) => boolean}} [world]
- * @returns {{wasm: 'yes'|'no', wasmReason: string|null}}
+ * @returns {{wasm: 'yes'|'no', wasmReason: string|null, memory64: boolean}}
  */
 export function processor({caches: hasCaches, validate = (module) => WebAssembly.validate(module)} = here()) {
-  const runs = typeof WebAssembly !== 'undefined' && [SIMD, MEMORY64].every((module) => validate(new Uint8Array(module)));
-  if (runs && hasCaches) return {wasm: 'yes', wasmReason: null};
-  const lacks = runs ? 'keeps no files for this page' : 'has no WebAssembly with SIMD and 64-bit memory (Chrome or Edge 133, Firefox 134)';
-  return {wasm: 'no', wasmReason: `This browser ${lacks}, so a model cannot run on the processor either.`};
+  const can = (/** @type {number[]} */ module) => typeof WebAssembly !== 'undefined' && validate(new Uint8Array(module));
+  const [simd, memory64] = [can(SIMD), can(MEMORY64)];
+  if (simd && hasCaches) return {wasm: 'yes', wasmReason: null, memory64};
+  const lacks = simd ? 'keeps no files for this page' : 'has no WebAssembly with SIMD (Chrome or Edge 91, Firefox 89, Safari 16.4)';
+  return {wasm: 'no', wasmReason: `This browser ${lacks}, so a model cannot run on the processor either.`, memory64};
 }
 
 /**

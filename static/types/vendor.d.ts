@@ -12,9 +12,10 @@ declare module '*/vendor/wllama/index.js' {
   // What we use of it; the package's own types are its TypeScript sources, which our stricter settings would judge.
   export class Wllama {
     constructor(paths: { default: string }, config?: { suppressNativeLog?: boolean; logger?: object });
-    setCompat(compat: null): void;
+    setCompat(compat: { worker: string; wasm: string } | null): void;
     loadModel(weights: Blob[], parameters: Record<string, unknown>): Promise<void>;
     createChatCompletion(request: Record<string, unknown>): Promise<AsyncIterable<Record<string, any>>>;
+    getLoadedContextInfo(): { n_vocab: number };
     getNumThreads(): number;
     exit(): Promise<void>;
   }

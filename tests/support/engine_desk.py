@@ -29,9 +29,13 @@ POLICY = (
     "style-src 'self' 'unsafe-inline' blob:; font-src 'self' data:; img-src 'self' data: blob:; "
     "connect-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 FOLDERS = {
     "/js/": ROOT / "static/js",
     "/vendor/web-llm/": ROOT / "static/node_modules/@mlc-ai/web-llm/lib",
+    "/vendor/wllama/wllama.wasm": ROOT / "static/node_modules/@wllama/wllama/esm/wasm/wllama.wasm",
+    "/vendor/wllama/": ROOT / "static/node_modules/@wllama/wllama/esm",
+    "/vendor/wllama-compat/": ROOT / "static/node_modules/@wllama/wllama-compat/wasm",
     "/pages/": PAGES,
 }
 
@@ -44,6 +48,7 @@ class Model:
     files: dict[str, bytes]
     rev: str = "0123456789abcdef"
     lies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gguf: str | None = None
 
     @property
     def base(self) -> str:
@@ -57,7 +62,8 @@ class Model:
             for path, body in self.files.items()
         ]
         libraries = {"gpu": "model.wasm", "software": "model-software.wasm"}
-        return {"id": self.id, "state": "built", "base": self.base, "libraries": libraries, "files": files, "features": []}
+        entry = {"id": self.id, "state": "built", "base": self.base, "libraries": libraries, "files": files, "features": []}
+        return entry | {"gguf": next((file for file in files if file["path"] == self.gguf), None)}
 
 
 def model(name: str = "toy", *, shards: int = 3, shard_bytes: int = 40_000, **script: Any) -> Model:
@@ -87,6 +93,7 @@ class Desk:
         self.faults: dict[str, list[str]] = {}
         self.asked: list[str] = []
         self.release = threading.Event()
+        self.isolated = True  # whether pages are cross-origin isolated
 
     def add(self, item: Model) -> dict[str, Any]:
         """Serve a model and return its entry."""
@@ -121,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
             self._model(path)
             return
         for prefix, folder in FOLDERS.items():
-            source = folder / path.removeprefix(prefix)
+            source = folder / path.removeprefix(prefix) if path != prefix else folder
             if path.startswith(prefix) and source.is_file():
                 self._send(200, source.read_bytes(), mimetypes.guess_type(source.name)[0] or "application/octet-stream")
                 return
@@ -159,8 +166,7 @@ class Handler(BaseHTTPRequestHandler):
             "Content-Type": kind,
             "Content-Length": str(length),
             "Content-Security-Policy": POLICY,
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Embedder-Policy": "require-corp",
+            **(ISOLATED if self.desk.isolated else {}),
             "Cross-Origin-Resource-Policy": "same-origin",
         }.items():
             self.send_header(name, value)

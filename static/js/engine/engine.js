@@ -12,7 +12,7 @@
 /** @import {Gpu, Loaded, ModelEntry, Profile, ProgressEvent, ChatResult, Runtime, Status} from './wire.js' */
 /** @import {ChatArgs, Ticket} from './chat.js' */
 /** @import {Plan} from './store.js' */
-/** @import {Script} from './wasm.js' */
+/** @import {Wasm, WasmEngine} from './wasm.js' */
 /** @import {MLCEngine} from '@mlc-ai/web-llm' */
 import {preflight, processor} from '../preflight.js';
 import {chat, unbegun} from './chat.js';
@@ -22,7 +22,6 @@ import {EngineError, aborted, toError} from './errors.js';
 import {Progress} from './progress.js';
 import {dropIfDamaged, library, plan} from './store.js';
 import {SKIPPED, Turns} from './turns.js';
-import {WasmEngine, startWasm} from './wasm.js';
 
 /** Tokens, where the model list states no window. */
 const CONTEXT = 2048;
@@ -42,7 +41,7 @@ export class Engine {
   /**
    * @param {() => Promise<WebLLM>} webllm brings the package, when first needed
    * @param {(error: EngineError) => void} onLost the loaded model is gone
-   * @param {() => Promise<Script>} [wllama] brings the other one
+   * @param {() => Promise<Wasm>} [wllama] brings llama.cpp, of which nothing is fetched before
    * @param {string} [origin]
    */
   constructor(webllm, onLost, wllama, origin = location.origin) {
@@ -107,12 +106,12 @@ export class Engine {
     const downloaded = performance.now();
     const enter = async () => {
       if (signal.aborted) return;
-      await this.#enter(script, needed, progress, entry.context);
+      await this.#enter(script, needed, progress, entry);
       if (signal.aborted) return this.#discard();
       this.#lost = false;
       this.#loaded = {
         model: entry.id, base: needed.base, profile, gpu, downloadedBytes,
-        ...(this.#engine instanceof WasmEngine ? {threads: this.#engine.threads} : {}),
+        ...(this.#engine && 'threads' in this.#engine ? {threads: this.#engine.threads} : {}),
         downloadS: (downloaded - begun) / 1000, loadS: (performance.now() - downloaded) / 1000,
       };
     };
@@ -120,7 +119,7 @@ export class Engine {
     return /** @type {Loaded} */ (this.#loaded);
   }
 
-  /** @param {Profile} profile @returns {Promise<WebLLM|Script>} @throws {EngineError} EngineScriptError */
+  /** @param {Profile} profile @returns {Promise<WebLLM|Wasm>} @throws {EngineError} EngineScriptError */
   async #package(profile) {
     const bring = profile === 'wasm' ? this.wllama : this.webllm;
     try {
@@ -134,18 +133,20 @@ export class Engine {
 
   /**
    * Move the downloaded model to where it is computed.
-   * @param {WebLLM|Script} script @param {Plan} needed @param {Progress} progress @param {number} [context] window in tokens
+   * @param {WebLLM|Wasm} script @param {Plan} needed @param {Progress} progress @param {ModelEntry} entry
    */
-  async #enter(script, needed, progress, context) {
+  async #enter(script, needed, progress, entry) {
     await this.#discard();
-    this.#engine = 'Wllama' in script ? await this.#processor(script, needed, progress, context) : await this.#graphics(script, needed, progress);
+    this.#engine = 'start' in script ? await this.#processor(script, needed, progress, entry) : await this.#graphics(script, needed, progress);
   }
 
-  /** @param {Script} script @param {Plan} needed @param {Progress} progress @param {number} [context] @returns {Promise<WasmEngine>} */
-  async #processor(script, needed, progress, context = CONTEXT) {
+  /** @param {Wasm} script @param {Plan} needed @param {Progress} progress @param {ModelEntry} entry @returns {Promise<WasmEngine>} */
+  async #processor(script, needed, progress, {context = CONTEXT, gguf}) {
     progress.engine({progress: 0, text: 'processor'});
     try {
-      const engine = await startWasm(script, await library(needed), context, (error) => this.#engine === engine && this.#deviceLost(error));
+      const weights = await library(needed);
+      const manner = {context, sampling: gguf?.sampling, plain: gguf?.plain};
+      const engine = await script.start(weights, manner, (error) => this.#engine === engine && this.#deviceLost(error));
       progress.engine({progress: 1, text: 'Finish'});
       return engine;
     } catch (cause) {

@@ -10,7 +10,10 @@ import {toWire} from './errors.js';
 import {serve} from './host.js';
 
 const webllm = () => import('../../vendor/web-llm/index.js');
-const wllama = () => import('../../vendor/wllama/index.js');
+const wllama = async () => {
+  const [{wasm}, script] = await Promise.all([import('./wasm.js'), import('../../vendor/wllama/index.js')]);
+  return wasm(script);
+};
 
 self.addEventListener('message', ({data}) => {
   const message = /** @type {ToEngine} */ (data);

@@ -10,8 +10,7 @@ import {Engine} from './engine.js';
 import {EngineError, toWire} from './errors.js';
 import {cached, drop} from './store.js';
 
-/** @import {Script} from './wasm.js' */
-
+/** @import {Wasm} from './wasm.js' */
 /** @import {WebLLM} from './engine.js' */
 /** @typedef {(args: any, emit: (event: any) => void) => unknown} Operation */
 
@@ -19,7 +18,7 @@ import {cached, drop} from './store.js';
  * @param {MessagePort} port
  * @param {string} lockName
  * @param {() => Promise<WebLLM>} webllm
- * @param {() => Promise<Script>} [wllama]
+ * @param {() => Promise<Wasm>} [wllama]
  * @returns {Promise<void>} once the client has been greeted
  */
 export async function serve(port, lockName, webllm, wllama) {

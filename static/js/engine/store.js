@@ -45,7 +45,7 @@ export function plan(entry, profile, origin) {
       {model: id},
     );
   const items = entry.files
-    .filter(({path}) => (path.endsWith('.wasm') ? path === library : !UNREAD.has(path) && !path.endsWith('.br')))
+    .filter(({path}) => (path.endsWith('.wasm') ? path === library : !UNREAD.has(path) && !/\.(br|gguf)$/.test(path)))
     .map((file) => ({...file, url: `${origin}${base}resolve/main/${file.path}`, cache: placeOf(file.path)}));
   return {id, base, profile, library: urlOf(items, library), items, bytes: sum(items)};
 }

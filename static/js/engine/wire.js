@@ -29,6 +29,11 @@
 /** @typedef {{path: string, bytes: number, sha256: string, sri?: string}} ModelFile `sha256` in hex, `bytes` uncompressed */
 
 /**
+ * `sampling`: where the caller says nothing. `plain`: ChatML without the file's own default system turn.
+ * @typedef {ModelFile & {sampling?: {temperature: number, top_p: number}, plain?: boolean}} Gguf
+ */
+
+/**
  * One entry of /models/index.json, as far as the engine reads it.
  * @typedef {object} ModelEntry
  * @property {string} id
@@ -36,7 +41,7 @@
  * @property {string|null} base '/models/<id>/<rev>/', null while there is nothing to load
  * @property {{gpu?: string, software?: string}} libraries path of the library by profile
  * @property {ModelFile[]} files
- * @property {ModelFile|null} [gguf] the same model for llama.cpp; without it there is none for runtime `wasm`
+ * @property {Gguf|null} [gguf] the same model for llama.cpp; without it there is none for runtime `wasm`
  * @property {number} [context] window in tokens
  * @property {string} [quantisation]
  * @property {string[]} [features] adapter features it needs, e.g. 'shader-f16'

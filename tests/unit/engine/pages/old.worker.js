@@ -1,0 +1,3 @@
+// The real engine worker in that browser.
+import './old.js';
+import '/js/engine/engine.worker.js';
