@@ -69,6 +69,10 @@ class Account:
         )
         return self.purses
 
+    def rated(self) -> bool:
+        """Say whether anything is limited by the minute."""
+        return self.requests is not None or self.tokens is not None
+
     def idle(self, now: float) -> bool:
         """Say whether nothing would be lost by forgetting it."""
         buckets = all(bucket is None or bucket.idle(now) for bucket in (self.requests, self.tokens))

@@ -53,11 +53,11 @@ class Books(Protocol):
 
 
 class Booking:
-    """See the module. `kind` is None for an answer that went well, else one of `server.telemetry.row.ERRORS`."""
+    """See the module. `kind` is None for an answer that went well, else an error's code; `standing` are the RateLimit headers."""
 
     __slots__ = (
         "attempts", "began", "books", "caller", "ended", "first_at", "hold", "kind", "model", "pieces", "provider",
-        "requested", "spent", "stream",
+        "requested", "spent", "standing", "stream",
     )  # fmt: skip
 
     def __init__(self, books: Books, caller: Caller, requested: str, *, stream: bool, hold: object) -> None:
@@ -74,6 +74,7 @@ class Booking:
         self.pieces = 0
         self.spent: Spent | None = None
         self.kind: str | None = None
+        self.standing: tuple[tuple[bytes, bytes], ...] = ()
         self.ended = False
 
     def answered(self, provider: str, model: str, attempts: int) -> None:

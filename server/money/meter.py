@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.server.errors import LimitError, RefusedError
 from hybr.server.money import estimate, purse
@@ -114,7 +114,15 @@ class Meter:
         self.running += 1
         booking = Booking(self, caller, call.model, stream=call.stream, hold=hold)
         booking.provider = provider
+        if any(account.rated() for account in accounts):
+            policy, rate = standings(accounts, now)
+            booking.standing = ((b"ratelimit-policy", policy.encode()), (b"ratelimit", rate.encode()))
         return booking
+
+    def shown(self, provider: str, model: str) -> dict[str, Any] | None:  # noqa: ARG002
+        """Return a model's price today in USD for a million tokens, None where nobody knows it."""
+        price = self.prices.find(model, self.today().name)
+        return None if price is None else price.wire()
 
     def today(self) -> Period:
         """Return the UTC day, looked at once a request and made once a day."""
