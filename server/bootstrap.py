@@ -26,8 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PARTS = ("server", "webapp", "mlc_build", "static")
 UV = "uv==0.13.9"
-# Debian package -> the command that shows it is there: the models' linker, and a browser to open the page and to test it with.
-APT = {"emscripten": "emcc", "chromium": "chromium"}
+# Debian package -> the command that shows it is there: the models' linker, a browser to open the page and to test it with, and
+# the second database of the store's tests (their own cluster; `psql` is the one of its commands that Debian puts on the PATH).
+APT = {"emscripten": "emcc", "chromium": "chromium", "postgresql": "psql"}
 NODE = 20  # the page's packages and the test driver want it; Debian 12's own is older
 
 

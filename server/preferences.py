@@ -14,22 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
-from hybr.server.chat import decode
+from hybr.server import caller
 from hybr.server.errors import ConflictError, RequestError
-from hybr.server.relay import check_type, read_body
+from hybr.server.body import check_type, decode, read_body
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
     from starlette.requests import Request
 
     from hybr.server.store.database import Database
 
-OWNER = "local"  # the one person of a loopback server; accounts give others
 BODY = 16 * 1024
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 EMPTY = {"version": 0, "preferences": {}}
+INSERT = """
+    INSERT INTO preferences (owner, version, content, updated) VALUES (:owner, :version + 1, :content, :now)
+    ON CONFLICT (owner) DO NOTHING
+"""
+UPDATE = """
+    UPDATE preferences SET version = version + 1, content = :content, updated = :now
+    WHERE owner = :owner AND version = :version
+"""
 
 
 def one_of(*words: str) -> Callable[[Any], str | None]:
@@ -65,15 +72,19 @@ class Preferences:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def read(self, request: Request) -> JSONResponse:  # noqa: ARG002
+    async def read(self, request: Request) -> JSONResponse:
         """Answer GET."""
-        return reply(await self.database.run(load))
+        async with self.database.begin() as connection:
+            stored = await load(connection, caller.of(request.scope).owner)
+        return reply(stored)
 
     async def write(self, request: Request) -> JSONResponse:
         """Answer PUT."""
         check_type(request.scope)
         version, chosen = checked(decode(await read_body(request.receive, BODY)))
-        return reply(await self.database.run(lambda connection: save(connection, version, chosen)))
+        async with self.database.begin() as connection:
+            stored = await save(connection, caller.of(request.scope).owner, version, chosen)
+        return reply(stored)
 
 
 def checked(body: Any) -> tuple[int, dict[str, Any]]:
@@ -96,23 +107,28 @@ def checked(body: Any) -> tuple[int, dict[str, Any]]:
     return version, chosen
 
 
-def load(connection: sqlite3.Connection) -> dict[str, Any]:
+async def load(connection: AsyncConnection, owner: str) -> dict[str, Any]:
     """Return the stored preferences."""
-    row = connection.execute("SELECT version, content FROM preferences WHERE owner = ?", (OWNER,)).fetchone()
+    from sqlalchemy import text
+
+    query = text("SELECT version, content FROM preferences WHERE owner = :owner")
+    row = (await connection.execute(query, {"owner": owner})).one_or_none()
     return {"version": row[0], "preferences": json.loads(row[1])} if row else EMPTY
 
 
-def save(connection: sqlite3.Connection, version: int, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Store `chosen` when `version` is still the newest and return what is stored. Raises ConflictError otherwise."""
-    newest = load(connection)["version"]
-    if version != newest:
-        text = f"these preferences were changed elsewhere: version {newest} is the newest, the change started from {version}"
-        raise ConflictError(text, code="version_conflict", field="version")
-    connection.execute(
-        "INSERT INTO preferences VALUES (?, ?, ?, ?) ON CONFLICT (owner) DO UPDATE "
-        "SET version = excluded.version, content = excluded.content, updated = excluded.updated",
-        (OWNER, version + 1, json.dumps(chosen, sort_keys=True), time.time()),
-    )
+async def save(connection: AsyncConnection, owner: str, version: int, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Store `chosen` when `version` is still the newest and return what is stored. Raises ConflictError otherwise.
+
+    The condition stands in the statement itself: two writers who both read version 3 do not both write version 4.
+    """
+    from sqlalchemy import text
+
+    row = {"owner": owner, "version": version, "content": json.dumps(chosen, sort_keys=True), "now": time.time()}
+    done = await connection.execute(text(INSERT if version == 0 else UPDATE), row)
+    if done.rowcount != 1:
+        newest = (await load(connection, owner))["version"]
+        told = f"these preferences were changed elsewhere: version {newest} is the newest, the change started from {version}"
+        raise ConflictError(told, code="version_conflict", field="version")
     return {"version": version + 1, "preferences": chosen}
 
 

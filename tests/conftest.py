@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Playwright
 
+pytest_plugins = ["stores"]  # the fixture `database`, for whoever stores something
+
 
 @pytest.fixture(scope="session")
 def playwright_driver() -> Iterator[Playwright]:

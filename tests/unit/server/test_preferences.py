@@ -108,7 +108,7 @@ async def test_too_large(tmp_path: Path) -> None:
 
 async def test_locked_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another process holds the database, the answer is a 503 that may be tried again, and then it works (40)."""
-    monkeypatch.setattr("hybr.server.store.database.BUSY", 0.05)
+    monkeypatch.setattr("hybr.server.store.engine.BUSY", 0.05)
     async with asking(parts_in(tmp_path)) as client:
         await put(client, 0, {})
         other = sqlite3.connect(tmp_path / "data" / "hybr.sqlite3", isolation_level=None)
