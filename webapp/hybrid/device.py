@@ -1,4 +1,4 @@
-"""Which runtime works here and whether a model fits, by what the preflight found, before a byte of it is downloaded.
+"""Whether a runtime works here and whether a model fits, by what the preflight found, before a byte of it is downloaded.
 
 56 of WebLLM's own f16 models do not say that they need `shader-f16`; people then download all and get a shader error. So the
 quantisation's name is believed beside the declared features.
@@ -10,18 +10,8 @@ import re
 from typing import Any
 
 MIB = 1024 * 1024
+LONGEST = 2**31 - 1  # bytes of one file: the most that an ArrayBuffer holds in every browser
 _F16 = re.compile(r"q\d+f16")
-
-
-RUNTIMES = ("webgpu", "wasm")
-WISHES = ("auto", *RUNTIMES)
-
-
-def runtime(preflight: dict[str, Any], wish: object = "auto") -> str:
-    """The runtime to use: the one wished for, else WebGPU wherever it works, else WebAssembly if that works."""
-    if wish in RUNTIMES:
-        return str(wish)
-    return "wasm" if preflight.get("webgpu") == "no" and preflight.get("wasm") == "yes" else "webgpu"
 
 
 def blocker(preflight: dict[str, Any], runtime: str = "webgpu") -> str:
@@ -54,6 +44,8 @@ def fits(entry: dict[str, Any], preflight: dict[str, Any], *, cached: bool = Fal
 
 
 def _gguf(entry: dict[str, Any], preflight: dict[str, Any]) -> str:
+    if size(entry, "wasm") > LONGEST:
+        return f"Its file of {size(entry, 'wasm') // MIB} MB is too long for the processor's runtime in a browser (2 GB)."
     if entry.get("gguf") or entry.get("state", "built") != "built":  # what is not built yet may come to have one
         return ""
     reason = "It runs on WebGPU only: there is no file of it for the processor (GGUF)."

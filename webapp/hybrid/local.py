@@ -5,7 +5,8 @@ announces it. One load at a time: a second `init` of the same model joins the fi
 belongs to a load that was replaced, cancelled or killed is ignored when it comes late (`_Load.live`).
 
 When the engine dies, its worker is replaced at once. A model that was ready is then loaded again in the background, once within
-REPAIR_WINDOW_S; a model that dies while loading is not, since it may be what killed the worker.
+REPAIR_WINDOW_S; a model that dies while loading is not, since it may be what killed the worker. WebGPU that keeps failing gives
+way to WebAssembly, for the next request (`choice`): then the model is loaded again there.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid import device
+from hybr.webapp.hybrid.choice import Choice
 from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, LocalUnavailableError, UnknownModelError
 from hybr.webapp.hybrid.loader import Loader
-from hybr.webapp.hybrid.profile import DeviceProfile
+from hybr.webapp.hybrid.profile import DeviceProfile, key
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.events import EventBus
@@ -74,8 +76,8 @@ class LocalLLM:
     ) -> None:
         self.profile = profile or DeviceProfile()
         self._runtime = runtime
-        self._runtimes = {each.name: each for each in (runtime, processor) if each}
-        self._forced: str | None = None
+        self._choice = Choice(runtime, processor, preferences, self.profile)
+        self._why = "webgpu"
         self._catalogue = catalogue
         self._loader = Loader(lambda: self._runtime, catalogue)
         self._events = events
@@ -87,7 +89,7 @@ class LocalLLM:
         self._cached: set[str] = set()
         self._repair: asyncio.Task[None] | None = None
         self._repaired = float("-inf")
-        for each in self._runtimes.values():
+        for each in self._choice.all.values():
             each.on_death(self._died)
         self.choose()
 
@@ -97,6 +99,11 @@ class LocalLLM:
     def model(self) -> str | None:
         """The model that is ready, or None."""
         return self._state.model if self.is_ready() else None
+
+    @property
+    def measured(self) -> str:
+        """The name under which the device profile knows the model that is ready, or ""."""
+        return key(self.model, self._runtime.name) if self.model else ""
 
     def is_ready(self) -> bool:
         """Whether a model is loaded and its worker alive."""
@@ -138,10 +145,12 @@ class LocalLLM:
         }
 
     def get_runtime_info(self) -> dict[str, Any]:
-        """The adapter and what the preflight found of it: `{webgpu, reason, remedy, gpu, limits, features, profile, runtime}`."""
+        """The adapter and what the preflight found of it; the runtime, the wish (`auto`, ...) and what decided (`why`)."""
         probe = self._preflight
         return {
             "runtime": self._runtime.name,
+            "wish": self._choice.wish,
+            "why": self._why,
             "webgpu": probe.get("webgpu", "unknown"),
             "reason": probe.get("reason"),
             "remedy": probe.get("remedy"),
@@ -185,39 +194,30 @@ class LocalLLM:
     def preflight(self, result: dict[str, Any]) -> None:
         """Take what the shell's probe of the adapter found."""
         self._preflight = {**result, "wasm_reason": result.get("wasmReason", result.get("wasm_reason"))}
+        self._choice.preflight = self._preflight
         self.choose()
         self._probed.set()
         self._events.emit("local-llm:models", {})
 
     def force(self, wish: object) -> None:
         """Use this runtime for as long as the page lives, whatever the preference (`?runtime=`); nonsense is ignored."""
-        if wish in device.WISHES:
-            self._forced = str(wish)
-            self.choose()
-        elif wish is not None:
-            log.warning("?runtime=%s: there is no such runtime; there are: %s", wish, ", ".join(device.WISHES))
+        self._choice.force(wish)
+        self.choose()
 
     async def set_runtime(self, wish: object) -> bool:
         """Prefer `auto`, `webgpu` or `wasm`, now and later; a model in the other one is unloaded. False for nonsense."""
-        if wish not in device.WISHES:
-            log.warning("set_runtime(%r): there are: %s", wish, ", ".join(device.WISHES))
+        if not self._choice.prefer(wish):
             return False
-        self._forced = None
-        self._preferences.set("runtime", wish)
-        if self._wanted() is not self._runtime:
+        if self._choice.runtime() is not self._runtime:
             await self.unload()
         self.choose()
         await self._look_into_cache()
         return True
 
-    def _wanted(self) -> LocalRuntime:
-        wish = self._forced or self._preferences.get("runtime")
-        return self._runtimes.get(device.runtime(self._preflight, wish), self._runtime)
-
     def choose(self) -> None:
         """Take the runtime that device and preference ask for, unless a model is loaded or loading."""
         if self._state.state not in {"ready", "loading"}:
-            self._runtime = self._wanted()
+            self._runtime, self._why = self._choice.runtime(), self._choice.made()[1]
         if self.blocker() and self._state.state == "unloaded":
             self._set("unsupported")
         elif not self.blocker() and self._state.state == "unsupported":
@@ -329,6 +329,8 @@ class LocalLLM:
             if isinstance(error, LocalError) and "worker" in error.reactions:
                 self._runtime.restart()  # a lost device leaves its memory taken until the worker ends
             self._events.emit("local-llm:error", {"error": error.to_dict(), "model": load.model})
+            if error.kind in {"health", "capability"} and error.phase in {"probe", "load"}:
+                self._give_way(load.model)
         return error
 
     def _retire(self, verdict: HybridError) -> None:
@@ -389,9 +391,9 @@ class LocalLLM:
         """Answer with the model that is ready. Raises LocalUnavailableError when none is."""
         if not self.is_ready():
             raise self.unavailable()
-        model = str(self.model)
+        measured = self.measured
         final = await self._runtime.chat(call, emit)
-        self.profile.learn(model, final)
+        self.profile.learn(measured, final)
         return final
 
     def unavailable(self) -> LocalUnavailableError:
@@ -419,6 +421,10 @@ class LocalLLM:
         """A number that grows while the engine is at work for anybody: one that is busy with others has not stalled."""
         return self._runtime.pulse
 
+    async def ping(self) -> None:
+        """A sign of life of the engine's worker. Raises LocalError."""
+        await self._runtime.ping()
+
     # -- its loss
 
     def lost(self, error: HybridError) -> None:
@@ -435,10 +441,29 @@ class LocalLLM:
             return  # nothing was there to lose, or its failure has been told
         self._set("error", model=model, error=error.to_dict())
         self._events.emit("local-llm:error", {"error": error.to_dict(), "model": model})
-        if was == "ready" and model:
-            self.profile.failed(model, error.code)
+        if model is None:
+            return
+        if was == "ready":
+            self.profile.failed(key(model, self._runtime.name), error.code)
             self._events.emit("local-llm:unloaded", {"model": model, "reason": error.code})
+        if not self._give_way(model) and was == "ready":
             self._repair_soon(model)
+
+    def _give_way(self, model: str) -> bool:
+        """Count a failure of the runtime's; True if llama.cpp takes over from WebGPU because of it, and loads the model."""
+        if self._runtime.name != "webgpu" or not self._runs(model, "wasm"):
+            return False
+        loop = asyncio.get_running_loop()
+        if not self._choice.failed(loop.time()):
+            return False
+        log.warning("WebGPU keeps failing: %s is loaded in WebAssembly instead", model)
+        self.choose()
+        self._repair = loop.create_task(self._reload(model))
+        return True
+
+    def _runs(self, model: str, runtime: str) -> bool:
+        entry = self._catalogue.find(model)
+        return bool(entry and device.fits(entry, self._preflight, runtime=runtime)["fits"])
 
     def _repair_soon(self, model: str) -> None:
         loop = asyncio.get_running_loop()

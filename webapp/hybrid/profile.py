@@ -1,5 +1,7 @@
 """What this device has shown of each local model: its rates, and how it failed. Kept in the browser, never sent.
 
+A model is measured apart in each runtime: `key` names the pair, and every method takes that name.
+
 Rates are exponential means (the latest request weighs ALPHA), so that a hot laptop or a busy GPU shows within a few requests.
 From them follow the predicted time of an answer and how long silence is fair.
 """
@@ -87,6 +89,11 @@ class DeviceProfile:
     def _write(self) -> None:
         if self._storage:
             self._storage.set(KEY, json.dumps(self.to_dict()))
+
+
+def key(model: str, runtime: str) -> str:
+    """The name under which `model` in `runtime` is measured; in WebLLM, where all began, the model's own."""
+    return model if runtime == "webgpu" else f"{model}@{runtime}"
 
 
 def estimate_tokens(messages: Iterable[Message]) -> int:

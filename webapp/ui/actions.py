@@ -41,12 +41,18 @@ async def delete(context: Context, message: dict[str, Any]) -> None:
     await context.local.delete(str(message.get("model")))
 
 
+async def set_runtime(context: Context, message: dict[str, Any]) -> None:
+    """Choose what computes the local model: `auto`, `webgpu` or `wasm`."""
+    await context.local.set_runtime(message.get("runtime"))
+
+
 ACTIONS: dict[str, Callable[[Context, dict[str, Any]], Awaitable[None]]] = {
     "set-mode": set_mode,
     "load": load,
     "cancel": cancel,
     "unload": unload,
     "delete": delete,
+    "set-runtime": set_runtime,
 }
 
 

@@ -42,6 +42,8 @@ def status(context: Context) -> dict[str, Any]:
         "error": now.get("error"),
         "adapter": _adapter(info),
         "threads": info.get("threads") or 1,
+        "wish": info.get("wish") or "auto",
+        "why": info.get("why") or "webgpu",
         "progress": now.get("progress") or 0.0,
         "loadedBytes": now.get("loaded_bytes") or 0,
         "totalBytes": now.get("total_bytes") or 0,

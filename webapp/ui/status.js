@@ -11,6 +11,7 @@ import { bytes, duration, words } from './words.js';
  * @property {{message: string}|null} error
  * @property {{vendor: string, architecture: string, description: string, software: boolean}} adapter
  * @property {number} threads with runtime wasm
+ * @property {string} wish 'auto', 'webgpu' or 'wasm' @property {string} why what decided on the runtime: a key of words.why, or 'webgpu'
  * @property {number} progress 0 to 1 @property {number} loadedBytes @property {number} totalBytes @property {number|null} etaS
  * @property {string} text what the engine says it is doing
  */
@@ -22,16 +23,21 @@ function title({ state, webgpu, name }) {
   return name && state !== 'unloaded' ? `${word}: ${name}` : word;
 }
 
+/** @param {State} state @returns {string[]} why this runtime, where that is not what everybody expects */
+function because({ why, webgpu, reason, remedy }) {
+  return [words.why[why] ?? '', why === 'no_webgpu' && webgpu === 'no' ? `${reason ?? ''} ${remedy ?? ''}`.trim() : ''];
+}
+
 /** @param {State} state @returns {string[]} what there is to say beside the title */
-function lines({ state, reason, remedy, error, adapter, webgpu, runtime, threads }) {
-  if (state === 'unsupported') return [reason ?? '', remedy ?? ''];
-  if (state === 'error') return [error?.message ?? ''];
-  const why = runtime === 'wasm' ? [webgpu === 'no' ? words.processor : words.processorWished, webgpu === 'no' ? `${reason ?? ''} ${remedy ?? ''}`.trim() : ''] : [];
-  if (state === 'unloaded') return webgpu === 'unknown' ? [] : [words.unloadedHint, ...why];
-  if (state !== 'ready') return [];
-  if (runtime === 'wasm') return [words.threads(words.runtimes[runtime] ?? runtime, threads), ...why];
+function lines(state) {
+  const { reason, remedy, error, adapter, webgpu, runtime, threads } = state;
+  if (state.state === 'unsupported') return [reason ?? '', remedy ?? ''];
+  if (state.state === 'error') return [error?.message ?? '', ...because(state)];
+  if (state.state === 'unloaded') return webgpu === 'unknown' ? [] : [words.unloadedHint, ...because(state)];
+  if (state.state !== 'ready') return [];
+  if (runtime === 'wasm') return [words.threads(words.runtimes[runtime] ?? runtime, threads), ...because(state)];
   const graphics = adapter.description || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ');
-  return [[words.runtimes[runtime ?? ''], graphics].filter(Boolean).join(', '), adapter.software ? words.software : ''];
+  return [[words.runtimes[runtime ?? ''], graphics].filter(Boolean).join(', '), adapter.software ? words.software : '', ...because(state)];
 }
 
 /** @param {State} state @returns {string} how much is done and how long it still takes */
@@ -57,13 +63,19 @@ export const render = component((root, /** @type {(message: object) => void} */ 
     bar, told, detail,
   );
   const loading = h('div', { class: 'loading' }, progress, cancel);
-  const card = h('div', { class: 'card', 'data-testid': 'local-status' }, h('div', { role: 'status' }, heading, notes), loading);
+  const wishes = Object.entries(words.wishes).map(([value, name]) => h('option', { value, text: name }));
+  const wish = /** @type {HTMLSelectElement} */ (h('select', { 'data-testid': 'runtime' }, ...wishes));
+  wish.addEventListener('change', () => send({ action: 'set-runtime', runtime: wish.value }));
+  const runs = h('label', { class: 'runtime' }, h('span', { text: words.runsOn }), wish);
+  const card = h('div', { class: 'card', 'data-testid': 'local-status' }, h('div', { role: 'status' }, heading, notes), loading, runs);
   root.append(h('h2', { text: words.inThisBrowser }), card);
   let shown = '';
 
   return (/** @type {State} */ state) => {
     set(card, { 'data-state': state.state, 'data-runtime': state.runtime, 'data-webgpu': state.webgpu, 'data-model': state.model });
     say(text, title(state));
+    set(wish, { 'data-why': state.why });
+    if (wish.value !== state.wish) wish.value = state.wish;
     const said = lines(state).filter(Boolean);
     if (said.join('\n') !== shown) notes.replaceChildren(...said.map((line) => h('p', { text: line })));
     shown = said.join('\n');
