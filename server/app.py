@@ -15,8 +15,11 @@ from starlette.routing import Route
 from hybr.server.doors.door import Door
 from hybr.server.doors.routes import Sessions
 from hybr.server.errors import HybrError, NotFoundError, RequestError
+from hybr.server.keys.routes import Keys
 from hybr.server.security import Guard
 from hybr.server.surfaces.chat import Chat
+from hybr.server.surfaces.embeddings import Embeddings
+from hybr.server.surfaces.messages import Messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,6 +58,7 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
 
     parts.doors.port = urlsplit(address).port or 0
     sessions = Sessions(parts.doors)
+    keys = Keys(parts.keyring, {remote.name: remote.upstream for remote in parts.remotes})
     routes = [
         Route("/api/session", sessions.begin, methods=["POST"]),
         Route("/api/session", sessions.show, methods=["GET"]),
@@ -70,6 +74,12 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/v1/models", parts.relay.models, methods=["GET"]),
         Route("/v1/models/{id:path}", parts.relay.model, methods=["GET"]),
         Route("/v1/chat/completions", Raw(partial(parts.relay.answer, Chat())), methods=["POST"]),
+        Route("/v1/messages", Raw(partial(parts.relay.answer, Messages())), methods=["POST"]),
+        Route("/v1/embeddings", Raw(partial(parts.relay.answer, Embeddings())), methods=["POST"]),
+        Route("/api/keys", keys.index, methods=["GET"]),
+        Route("/api/keys/{provider}", keys.read, methods=["GET"]),
+        Route("/api/keys/{provider}", keys.write, methods=["PUT"]),
+        Route("/api/keys/{provider}", keys.drop, methods=["DELETE"]),
         Route("/api/providers", parts.status.providers, methods=["GET"]),
         Route("/api/preferences", parts.preferences.read, methods=["GET"]),
         Route("/api/preferences", parts.preferences.write, methods=["PUT"]),

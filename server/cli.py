@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PARTS = {
     "serve": ("hybr.server.serve", "serve the page, the models and the gateway"),
     "users": ("hybr.server.accounts", "the people who may log in"),
+    "keys": ("hybr.server.keys.command", "the people's provider keys and the master key"),
     "tokens": ("hybr.server.doors.command", "API tokens for scripts"),
     "page": ("hybr.server.pagecommand", "build the page's bundle"),
     "models": ("hybr.mlc_build.cli", "build, list and remove models"),

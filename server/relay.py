@@ -81,6 +81,7 @@ class Relay:
 
     async def models(self, request: Request) -> JSONResponse:
         """Answer `/v1/models`: what can be asked for, the default first."""
+        await self.keys_known()
         return JSONResponse({"object": "list", "data": [self.wire(model) for model in self.offered(asker(request.scope))]})
 
     async def model(self, request: Request) -> JSONResponse:
@@ -103,6 +104,11 @@ class Relay:
         found = [model for provider in self.providers if self.usable(provider, who) for model in provider.models()]
         return sorted(found, key=lambda model: (model.embeds, model.id != self.preferred))
 
+    async def keys_known(self) -> None:
+        """Wait, once after the start, until it is known who has which key: the operator's must not pay for a person's calls."""
+        if self.keyring is not None and not self.keyring.loaded:
+            await self.keyring.ready()
+
     def usable(self, provider: Provider, who: Caller) -> bool:
         """Say whether `who` can ask `provider`."""
         return provider.usable(self.own_key(who, provider.name))
@@ -113,14 +119,25 @@ class Relay:
         return found
 
     async def answer(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request in a surface's words. Raises HybrError only while nothing has been sent."""
+        """Answer one request in a surface's words."""
+        request = identity(scope)
+        try:
+            await self.let_in(surface, request, scope, receive, send)
+        except HybrError as error:  # nothing has been sent yet
+            error.request = request.decode()
+            headers = {**error.headers(), "x-hybr-request": error.request}
+            await JSONResponse(surface.refusal(error), status_code=error.status, headers=headers)(scope, receive, send)
+
+    async def let_in(self, surface: Surface, request: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that may be answered. Raises HybrError only while nothing has been sent."""
         check_type(scope)
+        await self.keys_known()
         who = asker(scope)
         offered = self.offered(who)
         call, voice = surface.read(await read_body(receive), self.preferred or next((model.id for model in offered), ""))
         targets = self.targets(call, who, offered)
         with await self.meter.book(who, call, targets[0].provider.name) as booking:
-            head = [(b"x-hybr-request", identity(scope)), *standing(booking)]
+            head = [(b"x-hybr-request", request), *standing(booking)]
             exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
             exchange.work = asyncio.create_task(self.relay(exchange, targets, call, booking))
             await self.until_left(exchange, exchange.work, receive, booking)

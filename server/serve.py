@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hybr.server.boot import Boot
     from hybr.server.doors.doors import Doors
+    from hybr.server.keys.keyring import Keyring
     from hybr.server.models import Models
     from hybr.server.preferences import Preferences
     from hybr.server.providers.house import House
@@ -113,6 +114,7 @@ class Parts:
     preferences: Preferences
     boot: Boot
     doors: Doors
+    keyring: Keyring
     hosts: tuple[str, ...]
     remotes: list[Remote]
     status: Status
@@ -121,12 +123,14 @@ class Parts:
         """Begin to prepare what is missing."""
         self.boot.start(address)
         self.doors.start()
+        self.keyring.start()
         for remote in self.remotes:
             remote.start()
 
     async def stop(self) -> None:
         """Leave nothing running behind."""
         await self.doors.stop()
+        await self.keyring.stop()
         await self.boot.stop()
         await self.house.stop()
         for remote in self.remotes:
@@ -143,6 +147,8 @@ def assemble(settings: Settings) -> Parts:
     from hybr.mlc_build import catalogue
     from hybr.server.boot import Boot
     from hybr.server.doors.doors import Doors
+    from hybr.server.keys.keyring import Keyring
+    from hybr.server.keys.master import Custody
     from hybr.server.models import Models
     from hybr.server.preferences import Preferences
     from hybr.server.providers import registry
@@ -167,9 +173,11 @@ def assemble(settings: Settings) -> Parts:
     # The house stands in for the cloud, so it comes after it.
     relay = Relay([*remotes, house], told.default, told.missing, told.fallbacks)
     status = Status(relay)
-    doors = Doors(database, settings.data, settings.auth)
-    relay.sessions = doors
-    return Parts(site, models, house, relay, database, Preferences(database), boot, doors, settings.hosts, remotes, status)
+    doors, keyring = Doors(database, settings.data, settings.auth), Keyring(database, Custody(settings.data))
+    relay.sessions, relay.keyring = doors, keyring
+    return Parts(
+        site, models, house, relay, database, Preferences(database), boot, doors, keyring, settings.hosts, remotes, status
+    )
 
 
 def say(text: str) -> None:

@@ -110,8 +110,8 @@ class Upstream:
     """One provider. `auth` is the header for the key where it is not the usual one (Azure's `api-key`).
 
     `rename` and `drop` say which request fields it knows by another name or not at all; `context` is its models' window in
-    tokens, 0 where that is not known; `remote_images` that it may fetch a picture by its address; `embeds` that it makes
-    vectors.
+    tokens, 0 where that is not known; `remote_images` that it may fetch a picture by its address; `private` that its
+    name may lead into the operator's own network (`hybr.server.egress`); `embeds` that it makes vectors.
 
     `prefill` says how it goes on from an assistant's turn that comes last: not at all (empty), of itself (`yes`), when that
     turn has `prefix: true` (Mistral), the same under `/beta` (DeepSeek), or with `continue_final_message` (vLLM). `wants_key`
@@ -132,6 +132,7 @@ class Upstream:
     tools: bool = False
     images: bool = False
     remote_images: bool = False
+    private: bool = False
     prefill: str = ""
     embeds: bool = False
     wants_key: bool = False
@@ -256,7 +257,7 @@ def checked(value: str, where: str) -> Secret:
 
 TEXTS, SWITCHES, LISTS = (
     {"base_url", "kind", "default", "auth", "limit", "prefill", "query"},
-    {"tools", "images", "remote_images", "embeds"},
+    {"tools", "images", "remote_images", "embeds", "private"},
     {"models", "drop"},
 )
 

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from hybr.server import egress
 from hybr.server.errors import DeniedError, HybrError, NotFoundError, SlowUpstreamError, UpstreamError
 from hybr.server.providers.base import Answer, Call, Model
 from hybr.server.providers.breaker import Breaker
-from hybr.server.providers.dialect import Stream
+from hybr.server.providers.dialect import Stream, spent
+from hybr.server.providers.known import filled
 from hybr.server.providers.refusals import refusal
 
 if TYPE_CHECKING:
@@ -96,9 +98,7 @@ class Remote:
 
     def _model(self, name: str) -> Model:
         known = {model.id: model for model in self._known}
-        shape = self.upstream
-        plain = Model(f"{self.name}/{name}", name, shape.context, self.name, tools=shape.tools, images=shape.images)
-        return known.get(plain.id, plain)
+        return known.get(f"{self.name}/{name}") or filled(self.dialect.model(name))
 
     def report(self) -> dict[str, Any]:
         """Return what `/api/providers` says. No address: it can name a machine of the operator's network."""
@@ -135,7 +135,7 @@ class Remote:
         try:
             async with asyncio.timeout(self.patience.listing):
                 body = await self._list()
-            self._known = [model for model in self.dialect.listed(body) if len(model.id) < 200]
+            self._known = [filled(model) for model in self.dialect.listed(body) if len(model.id) < 200]
         except (HybrError, TimeoutError, aiohttp.ClientError, KeyError, TypeError, ValueError, AttributeError) as error:
             self._note(error if isinstance(error, HybrError) else UpstreamError(f"{self.name} gives no list", code="no_list"))
             return False
@@ -156,35 +156,73 @@ class Remote:
         model = call.model.removeprefix(f"{self.name}/")
         if not self.upstream.fits(model):
             raise NotFoundError(f"{self.name} cannot have a model of that name", code="model_not_found", field="model")
-        question = self.dialect.question(call, model)
-        stream = Stream(self.name, self.dialect.reader(f"{self.name}/{model}"))
-        reading = Reading(stream, self.patience)
+        opened = self._embed(call, model) if "input" in call.body else self._chat(call, model)
         try:
-            response = await self._send(self._url(question.path), json.dumps(question.body).encode(), reading, call.key)
-            try:
-                first = await reading.first(response)
-                if call.key is None:  # of the operator's key, a person's own says nothing
-                    self.problem, self.suspect = "", False
-                yield Answer(reading.chunks(first, response), stream.reader, reading.attempts)
-            finally:
-                if not stream.over:
-                    response.close()  # cuts the connection, and with it the generation
-                response.release()
+            async with opened as answer:
+                yield answer
         except UpstreamError as error:
             if call.key is None:
                 self._note(error)
             raise
+
+    @asynccontextmanager
+    async def _chat(self, call: Call, model: str) -> AsyncIterator[Answer]:
+        question = self.dialect.question(call, model)
+        stream = Stream(self.name, self.dialect.reader(f"{self.name}/{model}"))
+        reading = Reading(stream, self.patience)
+        response = await self._send(
+            self._url(question.path, beta=question.beta), json.dumps(question.body).encode(), reading, call.key
+        )
+        try:
+            self._check(response)
+            first = await reading.first(response)
+            self._well(call)
+            yield Answer(reading.chunks(first, response), stream.reader, reading.attempts)
+        finally:
+            if not stream.over:
+                response.close()  # cuts the connection, and with it the generation
+            response.release()
+
+    @asynccontextmanager
+    async def _embed(self, call: Call, model: str) -> AsyncIterator[Answer]:
+        question = self.dialect.embedding(call, model)
+        reader = self.dialect.reader(f"{self.name}/{model}")
+        reading = Reading(Stream(self.name, reader), self.patience)
+        response = await self._send(self._url(question.path), json.dumps(question.body).encode(), reading, call.key)
+        try:
+            check_encoding(self.name, response)
+            with reading.failures():
+                async with asyncio.timeout_at(reading.deadline_first):
+                    raw = await bounded(response, ANSWER)
+            vectors, tokens = self.dialect.embedded(json.loads(raw))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            raise UpstreamError(f"{self.name}'s vectors cannot be read", code="bad_answer", attempts=1) from None
+        finally:
+            response.close()
+        if len(vectors) != len(call.body["input"]):
+            raise UpstreamError(f"{self.name} sent another number of vectors", code="bad_answer", attempts=1)
+        self._well(call)
+        reader.finish = "stop"
+        if tokens:
+            reader.usage = spent(tokens, 0)
+        yield Answer(one({"vectors": vectors}), reader, reading.attempts)
+
+    def _well(self, call: Call) -> None:
+        """Note that it answered; of the operator's key a person's own says nothing."""
+        if call.key is None:
+            self.problem, self.suspect = "", False
 
     async def _send(self, url: URL, body: bytes, reading: Reading, own: Secret | None) -> aiohttp.ClientResponse:
         headers = {**self._headers(own), "content-type": "application/json"}
         with reading.failures():
             async with asyncio.timeout_at(reading.deadline_first):
                 response = await self._post(url, body, headers, reading)
-                try:
-                    await self._check(response, own)
-                except BaseException:
-                    response.close()
-                    raise
+                if response.status != 200:
+                    try:
+                        raw = await bounded(response, REFUSAL)
+                    finally:
+                        response.close()
+                    raise refusal(self.name, response.status, response.headers, raw, own or self.upstream.key)
         return response
 
     async def _post(self, url: URL, body: bytes, headers: dict[str, str], reading: Reading) -> aiohttp.ClientResponse:
@@ -198,11 +236,8 @@ class Remote:
                     raise
                 reading.attempts += 1
 
-    async def _check(self, response: aiohttp.ClientResponse, own: Secret | None) -> None:
+    def _check(self, response: aiohttp.ClientResponse) -> None:
         """Raise unless the answer is a stream of events."""
-        if response.status != 200:
-            raw = await bounded(response, REFUSAL)
-            raise refusal(self.name, response.status, response.headers, raw, own or self.upstream.key)
         check_encoding(self.name, response)
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind != "text/event-stream":
@@ -211,7 +246,8 @@ class Remote:
     def _headers(self, own: Secret | None = None) -> dict[str, str]:
         return {**self.dialect.headers(own or self.upstream.key), "accept-encoding": "identity", "user-agent": "hybr"}
 
-    def _url(self, path: str) -> URL:
+    def _url(self, path: str, *, beta: bool = False) -> URL:
+        base = f"{self.upstream.base_url.removesuffix('/v1')}/beta" if beta else self.upstream.base_url
         query = f"{'&' if '?' in path else '?'}{self.upstream.query}" if self.upstream.query else ""
         return URL(
             f"{self.upstream.base_url}{path}{query}", encoded=True
@@ -226,7 +262,7 @@ class Remote:
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=egress.connector(self.upstream.base_url, private=self.upstream.private),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.patience.connect),
                 trust_env=False,
@@ -314,11 +350,18 @@ class Failures:
             raise SlowUpstreamError(f"{name} {what}", code=code, attempts=1) from None
         if isinstance(error, aiohttp.ClientSSLError):
             raise DeniedError(f"{name}'s certificate is not to be trusted", code="bad_certificate", attempts=1) from None
+        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, egress.PrivateAddressError):
+            raise DeniedError(f"{name}'s name leads into a private network", code="private_address", attempts=1) from None
         if isinstance(error, aiohttp.ClientConnectorError):
             raise UpstreamError(f"{name} cannot be reached", code="unreachable", attempts=1) from None
         if isinstance(error, aiohttp.ClientError | OSError | ValueError):
             what, code = ("'s answer was cut off", "stream_cut") if begun else (" broke the connection", "connection_broken")
             raise UpstreamError(f"{name}{what}", code=code, attempts=1) from None
+
+
+async def one(chunk: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield an answer that came in one piece."""
+    yield [chunk]
 
 
 def check_encoding(name: str, response: aiohttp.ClientResponse) -> None:
