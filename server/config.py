@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hybr.server import paths
 from hybr.server.errors import ConfigError
+from hybr.server.money.config import Money
 from hybr.server.upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Settings:
     `build` starts the model builds in the background; `warm` starts llama.cpp as soon as its weights are there instead
     of at the first request; `upstreams` are the providers behind a network; `drain` is how long, in seconds, running answers
     may take to end at shutdown;
-    `database` is the store's URL where it is not SQLite in `data`.
+    `database` is the store's URL where it is not SQLite in `data`; `money` limits and prices.
     """
 
     auth: Literal["token", "off", "accounts"] = "token"
@@ -42,6 +43,7 @@ class Settings:
     drain: int = 3
     upstreams: Upstreams = field(default_factory=Upstreams)
     database: Secret | None = None
+    money: Money = field(default_factory=Money)
     home: Path = field(default_factory=paths.home)
     data: Path = field(default_factory=paths.data)
 

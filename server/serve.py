@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hybr.server import upstreams
 from hybr.server.config import Settings, auth, switch
 from hybr.server.errors import PortTakenError
+from hybr.server.money import config as money
 from hybr.server.secret import Secret
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hybr.server.doors.doors import Doors
     from hybr.server.keys.keyring import Keyring
     from hybr.server.models import Models
+    from hybr.server.money.office import Office
     from hybr.server.preferences import Preferences
     from hybr.server.providers.house import House
     from hybr.server.providers.remote import Remote
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         build=build,
         upstreams=upstreams.read(os.environ),
         database=Secret(url) if url else None,
+        money=money.read(os.environ),
     )
     return listen(settings)
 
@@ -118,11 +121,13 @@ class Parts:
     hosts: tuple[str, ...]
     remotes: list[Remote]
     status: Status
+    office: Office
 
     def start(self, address: str) -> None:
         """Begin to prepare what is missing."""
         self.boot.start(address)
         self.doors.start()
+        self.office.start()
         self.keyring.start()
         for remote in self.remotes:
             remote.start()
@@ -135,6 +140,7 @@ class Parts:
         await self.house.stop()
         for remote in self.remotes:
             await remote.stop()
+        await self.office.stop()
         await self.database.close()
 
 
@@ -150,6 +156,7 @@ def assemble(settings: Settings) -> Parts:
     from hybr.server.keys.keyring import Keyring
     from hybr.server.keys.master import Custody
     from hybr.server.models import Models
+    from hybr.server.money.office import Office
     from hybr.server.preferences import Preferences
     from hybr.server.providers import registry
     from hybr.server.providers.house import House
@@ -175,8 +182,9 @@ def assemble(settings: Settings) -> Parts:
     status = Status(relay)
     doors, keyring = Doors(database, settings.data, settings.auth), Keyring(database, Custody(settings.data))
     relay.sessions, relay.keyring = doors, keyring
+    office = Office(database, settings.data, settings.money, relay)
     return Parts(
-        site, models, house, relay, database, Preferences(database), boot, doors, keyring, settings.hosts, remotes, status
+        site, models, house, relay, database, Preferences(database), boot, doors, keyring, settings.hosts, remotes, status, office
     )
 
 
