@@ -92,6 +92,7 @@ class Desk:
         self.models: dict[str, Model] = {}
         self.faults: dict[str, list[str]] = {}
         self.asked: list[str] = []
+        self.ranges: list[str] = []  # of those requests that had one
         self.release = threading.Event()
         self.isolated = True  # whether pages are cross-origin isolated
 
@@ -141,6 +142,10 @@ class Handler(BaseHTTPRequestHandler):
         if body is None:
             self._send(404, b"no such model file")
             return
+        wanted = self.headers.get("Range")
+        if wanted:
+            self.desk.ranges.append(wanted)
+            body = body[int(wanted.removeprefix("bytes=").removesuffix("-")) :]
         kind = self.desk.next_fault(name)
         if kind == "stall":
             self.desk.release.wait(60)
@@ -158,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             self._reset()
         else:
-            self._send(200, body)
+            self._send(206 if wanted else 200, body)
 
     def _head(self, status: int, length: int, kind: str = "application/octet-stream") -> None:
         self.send_response(status)

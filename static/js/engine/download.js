@@ -2,7 +2,8 @@
  * Bring a model's files into the browser: checked, resumable, stoppable.
  *
  * Each file is read whole, compared with the size and sha256 that the model list states, and only then put into the cache WebLLM
- * reads. So whatever happens, a file there is a good one: a stopped or failed download goes on where it was, file by file.
+ * reads. So whatever happens, a file there is a good one: a stopped or failed download goes on where it was, file by file, and within
+ * a long file (a GGUF is one) piece by piece.
  * The network is asked again with a growing pause; a wrong file is not, because the same bytes would come again.
  */
 
@@ -10,6 +11,7 @@
 /** @import {Progress} from './progress.js' */
 import {EngineError, aborted} from './errors.js';
 import {full, missingFile, unreachable, unstorable, wrong} from './failures.js';
+import {Pieces} from './pieces.js';
 import {digest, drop, has, put, record, sum} from './store.js';
 
 /** Files at a time: enough to hide latency, few enough for memory (a file is held whole while it is checked). */
@@ -83,7 +85,9 @@ async function inLanes(items, signal, work) {
  * @returns {Promise<Uint8Array<ArrayBuffer>>} verified
  */
 async function bring(item, progress, signal, pauses) {
-  const body = await persistently(item, signal, pauses, () => receive(item, progress, signal));
+  const pieces = new Pieces(item);
+  const body = await persistently(item, signal, pauses, () => receive(item, pieces, progress, signal));
+  await pieces.drop();
   const actual = await digest(body);
   stopIf(signal);
   if (actual === item.sha256) return body;
@@ -123,22 +127,27 @@ async function persistently(item, signal, pauses, attempt) {
 class Transient extends Error {}
 
 /**
- * @param {Item} item @param {Progress} progress @param {AbortSignal} signal
+ * @param {Item} item @param {Pieces} pieces @param {Progress} progress @param {AbortSignal} signal
  * @returns {Promise<Uint8Array<ArrayBuffer>>} exactly `item.bytes` bytes
  */
-async function receive(item, progress, signal) {
+async function receive(item, pieces, progress, signal) {
+  const body = new Uint8Array(item.bytes);
+  let length = await pieces.restore(body);
+  if (length === item.bytes) return body;
+  const headers = /** @type {Record<string, string>} */ (length ? {range: `bytes=${length}-`} : {});
   // no-store: the HTTP cache would keep a second copy of every shard.
-  const answer = await fetch(item.url, {signal, cache: 'no-store', credentials: 'same-origin'});
+  const answer = await fetch(item.url, {signal, cache: 'no-store', credentials: 'same-origin', headers});
   if (answer.status >= 500 || answer.status === 429 || answer.status === 408) throw new Transient(`the server answered ${answer.status}`);
   if (!answer.ok) throw missingFile(item, answer.status);
-  const body = new Uint8Array(item.bytes);
-  let length = 0;
+  if (answer.status !== 206) length = 0; // a server without ranges begins anew
+  progress.add(length);
   try {
     for await (const part of parts(answer)) {
       if (length + part.length > item.bytes) throw wrong(item, `it is longer than the ${item.bytes} bytes the model list states`);
       body.set(part, length);
       length += part.length;
       progress.add(part.length);
+      await pieces.keep(body, length);
     }
     if (length < item.bytes) throw wrong(item, `it ends after ${length} of ${item.bytes} bytes`);
     return body;

@@ -10,6 +10,7 @@
 
 /** @import {CachedModel, ModelEntry, ModelFile, Profile, Runtime} from './wire.js' */
 import {EngineError} from './errors.js';
+import {dropPieces} from './pieces.js';
 
 const CONFIG = 'webllm/config';
 const LIBRARY = 'webllm/wasm';
@@ -160,6 +161,7 @@ export async function drop(id, keep) {
       await cache.delete(url);
     }
   }
+  if (!keep) await dropPieces(prefix);
   if (!keep) for (const profile of /** @type {Profile[]} */ (['gpu', 'wasm'])) await (await open(RECORDS)).delete(recordUrl(id, profile));
   return bytes;
 }

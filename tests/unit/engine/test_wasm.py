@@ -228,6 +228,25 @@ def test_a_cancelled_download_is_begun_again(open_bench: Callable[..., Bench], d
     assert bench.call("cached", {})["models"] == []
 
 
+def test_a_long_file_goes_on_where_it_was_cut(open_bench: Callable[..., Bench], desk: Desk) -> None:
+    """Cut in the middle, only the rest is asked for; cancelled and begun again, too; the whole is checked, and no piece stays."""
+    bench = open_bench(WORKER)
+    junk = Model("junk", {"junk.gguf": bytes(range(256)) * (60 << 12)}, gguf="junk.gguf")  # 60 MiB
+    desk.fault("junk.gguf", "cut", "stall")
+    bench.start("load", "load", load_args(desk, junk))
+    until(lambda: len(desk.ranges) == 1, timeout=60, what="the second request")
+    kept = int(desk.ranges[0].removeprefix("bytes=").removesuffix("-"))  # a reset loses what the browser had not read yet
+    assert 0 < kept <= 30 << 20
+    assert kept % (8 << 20) == 0
+    assert bench.call("cancel-load") == {"cancelled": True}
+    assert bench.end("load")["failed"]["name"] == "AbortError"
+    desk.release.set()
+    assert bench.call("load", load_args(desk, junk))["failed"]["name"] == "ModelLoadError"  # whole, and no model
+    assert desk.ranges[1:] == desk.ranges[:1]
+    assert bench.page.evaluate("bench.keys('hybr/gguf')") == ["junk.gguf"]
+    assert bench.page.evaluate("bench.keys('hybr/pieces')") == []
+
+
 def test_a_file_that_is_no_model_is_an_error_of_the_load(open_bench: Callable[..., Bench], desk: Desk) -> None:
     """llama.cpp's refusal of a GGUF is told as a failure of the load, and the worker takes the next model."""
     bench = open_bench(WORKER)
