@@ -76,6 +76,8 @@ class Site:
 
     async def local(self, request: Request) -> Response:
         """Answer `/local`: the same document, which knows by its `place` what it is, under the policy that lets nothing out."""
+        if request.query_params.get("mode", "local-only") != "local-only":
+            return RedirectResponse(f"/?{request.url.query}", 307, {"cache-control": "no-store"})
         host = request.headers["host"]
         return self.document(request, lambda scripts: local_policy(host, scripts), place="local")
 

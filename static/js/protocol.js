@@ -44,6 +44,7 @@
  * @typedef {object} BootConfig
  * @property {string} origin `location.origin`
  * @property {string} assets absolute path of the bundle, `/assets/<hash>`
+ * @property {'local'|'main'} place which document this is: `/local`, whose policy lets nothing out, or `/`
  * @property {{mode?: string, model?: string, load?: string, runtime?: string}} query from the page's query string
  * @property {Record<string, unknown>} stored every value kept by `store` messages, by key without the `hybr:` prefix
  */
@@ -55,7 +56,24 @@
  * @typedef {{kind: 'ui', event: 'send', text: string}
  *   | {kind: 'ui', event: 'stop'}
  *   | {kind: 'ui', event: 'new-conversation'}
- *   | {kind: 'ui', event: 'retry', id: string}} UiMessage
+ *   | {kind: 'ui', event: 'retry', id: string}
+ *   | {kind: 'ui', event: 'resume', id: string, on: Provider}
+ *   | {kind: 'ui', event: 'keep', id: string}
+ *   | {kind: 'ui', event: 'leave-local'}} UiMessage
+ */
+
+/**
+ * A conversation as it crosses documents and crashes; its turns are Python's own (camelCase), the shell only keeps them.
+ * @typedef {{turns: Record<string, unknown>[], egress: string}} Conversation
+ *
+ * What is needed to go on with an answer that was cut off. `closed`: not in the cloud. `text`, `provider` and `segment` are where it
+ * began; the journal adds the deltas that were shown since.
+ * @typedef {{conversation: Conversation, options: Record<string, unknown>, text: string, provider: Provider|null, segment: number,
+ *   closed: boolean}} JournalRecord
+ * @typedef {{kind: 'journal', op: 'begin', id: string, record: JournalRecord} | {kind: 'journal', op: 'end', id: string}} JournalMessage
+ *
+ * Shell -> Python at start, if there is anything: what another document carried over, or an answer that was cut off.
+ * @typedef {{kind: 'restore', conversation: Conversation} | {kind: 'restore', id: string, record: JournalRecord}} RestoreMessage
  */
 
 /**
@@ -102,12 +120,15 @@
 /**
  * What the message view draws.
  * @typedef {{type: 'message', id: string, role: 'user'|'assistant'|'system', text: string, state: MessageState, provider?: Provider|null,
- *   model?: string|null}} MessageOp
- * @typedef {{type: 'delta', id: string, delta: string, provider?: Provider|null, segment?: number}} DeltaOp
+ *   model?: string|null, segment?: number}} MessageOp `segment`: that of the text there is
+ * @typedef {{type: 'delta', id: string, delta: string, provider?: Provider|null, segment?: number, restart?: boolean}} DeltaOp
+ *   `restart` strikes what was shown: the answer begins anew with this delta
+ * @typedef {{type: 'interrupted', id: string, cloud: boolean}} InterruptedOp the person is asked what becomes of a cut answer; `cloud`:
+ *   it may be finished there
  * @typedef {{type: 'finish', id: string, state: 'done'|'stopped'|'error', provider?: Provider|null, model?: string|null,
  *   stats?: Stats|null, error?: WireError|null}} FinishOp
  * @typedef {{type: 'toast', toast: string, text: string}} ToastOp kind of toast: 'fallback', 'handover', 'error', 'warning', 'info' ...
- * @typedef {MessageOp | DeltaOp | FinishOp | ToastOp | {type: 'clear'} | {type: 'busy', value: boolean}} ViewOp
+ * @typedef {MessageOp | DeltaOp | FinishOp | InterruptedOp | ToastOp | {type: 'clear'} | {type: 'busy', value: boolean}} ViewOp
  */
 
 /**
@@ -127,6 +148,8 @@
  *   | {kind: 'engine-port', port: MessagePort, lock: string}
  *   | {kind: 'preflight', result: Preflight}
  *   | {kind: 'online', value: boolean}
+ *   | {kind: 'visibility', hidden: boolean, frozenMs: number}
+ *   | RestoreMessage
  *   | UiMessage | RpcRequest | CloudAnswer | PanelMessage} ToPython
  */
 
@@ -138,6 +161,8 @@
  *   | {kind: 'event', name: string, detail: Record<string, unknown>}
  *   | {kind: 'view', op: ViewOp}
  *   | {kind: 'engine', op: 'restart'}
+ *   | {kind: 'move', to: 'local'|'main', conversation: Conversation}
+ *   | JournalMessage
  *   | {kind: 'store', key: string, value: unknown}
  *   | {kind: 'fatal', error: WireError}
  *   | RpcAnswer | CloudRequest | PanelMessage} FromPython

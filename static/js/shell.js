@@ -4,6 +4,7 @@
  */
 
 import { themeButton } from './appearance.js';
+import { EgressQuestions } from './ask.js';
 import { CloudCaller } from './cloud.js';
 import { Composer } from './composer.js';
 import { drawer } from './drawer.js';
@@ -11,10 +12,12 @@ import { fromWire } from './errors.js';
 import { EventBus } from './events.js';
 import { gatewayFacade, hybridFacade, localFacade } from './facades.js';
 import { Follow } from './follow.js';
+import { Journal } from './journal.js';
 import { ModuleLoader } from './modules.js';
+import { carried, move, place, sentOn } from './place.js';
 import { preflight } from './preflight.js';
 import { Rpc } from './rpc.js';
-import { BootStatus, Notice, showFatal, showPreflight } from './status.js';
+import { BootStatus, Notice, showFatal, showLocal, showPreflight } from './status.js';
 import { readStored, writeStored } from './stored.js';
 import { strings } from './strings.js';
 import { Toasts } from './toast.js';
@@ -40,7 +43,7 @@ function part(id, type) {
 function bootConfig() {
   const assets = document.querySelector('meta[name=assets]')?.getAttribute('content') ?? '';
   const query = Object.fromEntries(new URLSearchParams(location.search));
-  return { origin: location.origin, assets, query, stored: readStored() };
+  return { origin: location.origin, assets, place: place(), query, stored: readStored() };
 }
 
 const config = bootConfig();
@@ -52,11 +55,16 @@ const toasts = new Toasts(part('toasts', HTMLElement));
 const hello = part('hello', HTMLElement);
 const panelRoot = part('panel-root', HTMLElement);
 const list = part('messages', HTMLElement);
-const view = new MessageView(list, announcer(part('announcer', HTMLElement)));
+const view = new MessageView(list, announcer(part('announcer', HTMLElement)), decide);
+const journal = new Journal(config.place);
 const follow = new Follow(part('scroller', HTMLElement), list, part('jump', HTMLButtonElement));
 const workers = new Workers(config, receive, fatal);
 const rpc = new Rpc((message) => workers.post(message));
 const cloud = new CloudCaller((message) => workers.post(message));
+const hybrid = hybridFacade(rpc, cloud);
+const questions = new EgressQuestions(part('egress', HTMLDialogElement), (requestId, answer) => {
+  hybrid.api.answerEgress?.(requestId, answer).catch((/** @type {Error} */ error) => toasts.show('error', error.message));
+});
 const composer = new Composer({
   form: part('composer-form', HTMLFormElement),
   input: part('composer', HTMLTextAreaElement),
@@ -71,10 +79,12 @@ const composer = new Composer({
 const handlers = /** @type {Record<string, (message: any) => void>} */ ({
   status: ({ text, fraction }) => boot.say(text, fraction),
   ready: ({ stage }) => (stage === 'core' ? coreReady() : uiReady()),
-  event: ({ name, detail }) => events.emit(name, detail),
+  event: ({ name, detail }) => (events.emit(name, detail), toQuestions(name, detail)),
   view: ({ op }) => draw(op),
   engine: () => workers.restartEngine(),
   store: ({ key, value }) => store(key, value),
+  journal: (message) => journal.receive(message),
+  move: ({ to, conversation }) => void (move(to, conversation) || toasts.show('warning', strings.cannotCarry)),
   fatal: ({ error }) => fatal(fromWire(error)),
   panel: (message) => void toPanel(message),
   'cloud-call': (message) => cloud.receive(/** @type {CloudRequest} */ (message)),
@@ -96,7 +106,44 @@ function draw(op) {
     toasts.hold(op.value);
   } else if (op.type === 'toast') toasts.show(op.toast, op.text);
   else view.apply(op);
+  if (op.type === 'delta') journal.delta(op);
   if (op.type !== 'delta') hello.hidden = !view.empty;
+}
+
+/**
+ * @param {string} name of an event
+ * @param {any} detail
+ */
+function toQuestions(name, detail) {
+  if (name === 'egress:asked') questions.ask(detail);
+  else if (name === 'egress:sent' || name === 'egress:refused') questions.settled(detail.requestId);
+}
+
+/**
+ * What the person decides of an answer that was cut off.
+ * @param {string} act
+ * @param {string} id of the message
+ */
+function decide(act, id) {
+  if (act === 'keep') workers.post({ kind: 'ui', event: 'keep', id });
+  else workers.post({ kind: 'ui', event: 'resume', id, on: act === 'resume-cloud' ? 'cloud' : 'local' });
+  part('composer', HTMLTextAreaElement).focus(); // the button that was pressed is gone
+}
+
+/** What another document left, or else an answer that was cut off. */
+async function restore() {
+  const conversation = carried();
+  if (conversation) return workers.post({ kind: 'restore', conversation });
+  const found = await journal.find();
+  if (found) workers.post({ kind: 'restore', ...found });
+}
+
+function watchAttention() {
+  let frozenAt = 0;
+  const tell = (frozenMs = 0) => workers.post({ kind: 'visibility', hidden: document.hidden, frozenMs });
+  document.addEventListener('visibilitychange', () => tell());
+  document.addEventListener('freeze', () => (frozenAt = Date.now()));
+  document.addEventListener('resume', () => tell(frozenAt ? Date.now() - frozenAt : 0));
 }
 
 function coreReady() {
@@ -163,7 +210,6 @@ function wireControls() {
 }
 
 function publish() {
-  const hybrid = hybridFacade(rpc, cloud);
   const local = localFacade(rpc);
   const gateway = gatewayFacade(hybrid);
   cloud.builtin = gateway;
@@ -177,9 +223,16 @@ function publish() {
 publish();
 document.documentElement.dataset.shell = '';
 wireControls();
-workers.start();
-watchNetwork();
-void preflight().then((result) => {
-  workers.post({ kind: 'preflight', result });
-  showPreflight(part('promise', HTMLElement), part('no-local', HTMLElement), result);
-});
+if (!sentOn(config.stored, config.query)) start();
+
+function start() {
+  workers.start();
+  void restore();
+  watchNetwork();
+  watchAttention();
+  if (config.place === 'local') showLocal(part('banner', HTMLElement), () => workers.post({ kind: 'ui', event: 'leave-local' }));
+  void preflight().then((result) => {
+    workers.post({ kind: 'preflight', result });
+    showPreflight(part('promise', HTMLElement), part('no-local', HTMLElement), result);
+  });
+}

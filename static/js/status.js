@@ -1,6 +1,6 @@
 /** Boot status, the calm notice in the chat column, and the panel for what cannot be mended without the person. */
 
-import { element } from './dom.js';
+import { element, icon } from './dom.js';
 import { strings } from './strings.js';
 
 /** @import {Preflight, WireError} from './protocol.js' */
@@ -75,6 +75,22 @@ export function showPreflight(promise, root, { webgpu, wasm, reason, remedy }) {
   if (wasm === 'yes') news.append(strings.processor);
   else news.append(element('strong', '', strings.noWebGpu), ` ${strings.serverAnswers}`);
   root.replaceChildren(news, element('p', '', [reason, remedy].filter(Boolean).join(' ')));
+}
+
+/**
+ * In the local-only document: that it is one, what that means, and the way out.
+ * @param {HTMLElement} root
+ * @param {() => void} onLeave
+ */
+export function showLocal(root, onLeave) {
+  const leave = element('button', 'act', strings.leaveLocal);
+  leave.type = 'button';
+  leave.dataset.testid = 'leave-local';
+  leave.addEventListener('click', onLeave);
+  const said = element('p');
+  said.append(element('strong', '', strings.localOnly), element('span', '', strings.localOnlyMeans));
+  root.replaceChildren(icon('lock'), said, leave);
+  root.hidden = false;
 }
 
 /**

@@ -7,7 +7,7 @@ import { element } from './dom.js';
 import { Message } from './message.js';
 import { strings } from './strings.js';
 
-/** @import {DeltaOp, FinishOp, MessageOp, ViewOp} from './protocol.js' */
+/** @import {DeltaOp, FinishOp, InterruptedOp, MessageOp, ViewOp} from './protocol.js' */
 
 export class MessageView {
   #list;
@@ -21,11 +21,13 @@ export class MessageView {
   /**
    * @param {HTMLElement} list
    * @param {(text: string) => void} announce says a change of state to assistive technology, never a token
+   * @param {(act: string, id: string) => void} [onAct] a button of a message's own was pressed
    */
-  constructor(list, announce) {
+  constructor(list, announce, onAct = () => {}) {
     this.#list = list;
     this.#announce = announce;
     list.addEventListener('click', (event) => void copyCode(event));
+    list.addEventListener('click', (event) => acted(event, onAct));
   }
 
   get empty() {
@@ -37,6 +39,7 @@ export class MessageView {
     if (op.type === 'delta') this.#delta(op);
     else if (op.type === 'message') this.#add(op);
     else if (op.type === 'finish') this.#finish(op);
+    else if (op.type === 'interrupted') this.#interrupted(op);
     else if (op.type === 'clear') this.#clear();
   }
 
@@ -65,6 +68,12 @@ export class MessageView {
     message.finish(op);
     const said = { done: strings.answered, stopped: strings.stopped, error: strings.failed }[op.state];
     this.#announce(op.state === 'error' && op.error ? `${said}: ${op.error.message}` : said);
+  }
+
+  /** @param {InterruptedOp} op */
+  #interrupted(op) {
+    this.#messages.get(op.id)?.interrupted(op);
+    this.#announce(strings.cutLabel);
   }
 
   #clear() {
@@ -103,6 +112,13 @@ export class MessageView {
 function nextFrame(draw) {
   if (document.hidden) setTimeout(draw, 100);
   else requestAnimationFrame(draw);
+}
+
+/** @param {MouseEvent} event @param {(act: string, id: string) => void} onAct */
+function acted(event, onAct) {
+  const button = event.target instanceof Element ? event.target.closest('[data-act]') : null;
+  const message = button?.closest('.message');
+  if (button instanceof HTMLElement && message instanceof HTMLElement) onAct(button.dataset.act ?? '', message.dataset.id ?? '');
 }
 
 /** @param {MouseEvent} event */

@@ -33,7 +33,7 @@ export class Workers {
   }
 
   start() {
-    this.#python = new Worker(new URL('./python.worker.js', import.meta.url), { type: 'module', name: 'python' });
+    this.#python = new Worker(this.#script('python.worker.js'), { type: 'module', name: 'python' });
     this.#python.addEventListener('message', ({ data }) => this.#fromPython(data));
     this.#python.addEventListener('error', (event) => this.#pythonError(event));
     const { port, lock } = this.#startEngine();
@@ -55,11 +55,20 @@ export class Workers {
     this.#python?.postMessage(message, transfer);
   }
 
+  /**
+   * A worker's policy is that of its script, so in the local-only document it comes from where scripts carry the strict one.
+   * @param {string} name below js/ @returns {URL}
+   */
+  #script(name) {
+    const { place, assets, origin } = this.#config;
+    return place === 'local' ? new URL(`/local${assets}/js/${name}`, origin) : new URL(`./${name}`, import.meta.url);
+  }
+
   /** @returns {{port: MessagePort, lock: string}} the Python worker's end */
   #startEngine() {
     const { port1, port2 } = new MessageChannel();
     const lock = `hybr-engine-${crypto.randomUUID()}`;
-    this.#engine = new Worker(new URL('./engine/engine.worker.js', import.meta.url), { type: 'module', name: 'engine' });
+    this.#engine = new Worker(this.#script('engine/engine.worker.js'), { type: 'module', name: 'engine' });
     // A dead engine is the engine client's to notice (it lost its lock) and Python's to answer; here it is only named.
     this.#engine.addEventListener('error', (event) => event.message && console.warn(`engine worker: ${event.message}`));
     this.#engine.addEventListener('message', ({ data }) => this.#fromEngine(data));

@@ -66,14 +66,15 @@ class Pages:
         self.browser = browser
         self.origin = origin
 
-    def open(self, path: str = "/", **context_options: Any) -> tuple[Page, Watch]:
-        """Open `path` as a new visitor and wait for the orchestrator."""
+    def open(self, path: str = "/", *, base: str | None = None, **context_options: Any) -> tuple[Page, Watch]:
+        """Open `path` (at another address with `base`) as a new visitor and wait for the orchestrator."""
+        origin = base or self.origin
         context = self.browser.new_context(**context_options)
         context.add_init_script(RECORDER)
-        watch = Watch(self.origin)
+        watch = Watch(origin)
         watch.attach(context)
         page = context.new_page()
-        page.goto(self.origin + path)
+        page.goto(origin + path)
         wait_core(page)
         return page, watch
 

@@ -13,8 +13,10 @@ from hybr.webapp.hybrid.profile import DeviceProfile
 from hybr.webapp.hybrid.provider import HybridLLMProvider
 from hybr.webapp.page import convert
 from hybr.webapp.page.caller import CallerClient
-from hybr.webapp.page.chat import Chat
+from hybr.webapp.page.chat import Chat, restored
 from hybr.webapp.page.engine import Engine
+from hybr.webapp.page.journal import Journal
+from hybr.webapp.page.place import Place, Where
 from hybr.webapp.page.rpc import Rpc, chunk_to_wire
 from hybr.webapp.page.startup import Startup
 from hybr.webapp.runtimes.catalogue import Catalogue
@@ -55,6 +57,8 @@ class Context:
     gateway: Gateway
     events: EventBus
     preferences: Preferences
+    place: Place
+    chat: Chat
     preflight: dict[str, Any] = field(default_factory=dict)
 
 
@@ -74,10 +78,11 @@ class App:
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences)
         preferences.quiet = lambda: hybrid.get_mode() == "local-only"
-        self.context = Context(hybrid, local, gateway, events, preferences)
+        self.chat = Chat(hybrid, self, Journal(self.post))
+        place = Place("local" if config.get("place") == "local" else "main", hybrid, preferences, self._move)
+        self.context = Context(hybrid, local, gateway, events, preferences, place, self.chat)
         self.caller = CallerClient(self.post)
-        self.rpc = Rpc(hybrid, local, self, self.caller)
-        self.chat = Chat(hybrid, self)
+        self.rpc = Rpc(hybrid, local, self, self.caller, place)
         self.startup = Startup(self.context, config.get("query") or {}, self._complain)
         events.tap(self._forward)
         events.on("hybrid-llm:fallback", self._tell_fallback)
@@ -90,6 +95,8 @@ class App:
             self.rpc.receive(message)
         elif kind == "rpc-cancel":
             self.rpc.cancel(message["id"])
+        elif kind == "ui" and message.get("event") == "leave-local":
+            self.context.place.set_mode("local")
         elif kind == "ui":
             self.chat.take(message)
         elif kind == "preflight":
@@ -99,6 +106,10 @@ class App:
         elif kind == "online":
             self.context.gateway.online(bool(message.get("value")))
             self.startup.look_at_gateway()
+        elif kind == "visibility":
+            self.context.hybrid.visibility(hidden=bool(message.get("hidden")), frozen_ms=float(message.get("frozenMs") or 0))
+        elif kind == "restore":
+            restored(self.chat, message)
         elif kind in {"cloud-result", "cloud-error"}:
             self.caller.receive(message)
         else:
@@ -114,9 +125,13 @@ class App:
         """Draw one view op."""
         self.post({"kind": "view", "op": convert.camel(op)})
 
-    def delta(self, message_id: str, delta: str, provider: str, segment: int) -> None:
-        """Append text to a message in the view."""
-        self._host.delta(message_id, delta, provider, segment)
+    def delta(self, message_id: str, delta: str, provider: str, segment: int, *, restart: bool = False) -> None:
+        """Append text to a message in the view; `restart` strikes what it has so far."""
+        if restart:
+            op = {"type": "delta", "id": message_id, "delta": delta, "provider": provider, "segment": segment, "restart": True}
+            self.op(op)
+        else:
+            self._host.delta(message_id, delta, provider, segment)
 
     def chunk(self, call_id: str, chunk: Chunk) -> None:
         """Answer a streaming call with one chunk. Once per token: the JSON of a middle chunk is written directly."""
@@ -128,6 +143,10 @@ class App:
             f'{{"kind":"rpc-chunk","id":{encode(call_id)},"chunk":{{"delta":{delta},"done":false,"provider":"{provider}",'
             f'"segment":{segment}}}}}',
         )
+
+    def _move(self, to: Where) -> None:
+        """Take the person to the other document, with the open conversation."""
+        self.post({"kind": "move", "to": to, "conversation": convert.camel(self.chat.pack())})
 
     def _forward(self, name: str, detail: dict[str, Any]) -> None:
         if name == "hybrid-llm:stream-chunk":  # once per token

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.provider import HybridLLMProvider
     from hybr.webapp.hybrid.types import Chunk, Completion
+    from hybr.webapp.page.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,13 @@ class Rpc:
         local: LocalLLM,
         shell: Shell,
         client: object,
+        place: Place,
     ) -> None:
         self._hybrid = hybrid
         self._local = local
         self._shell = shell
         self._client = client
+        self._place = place
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._requests: dict[str, str] = {}
         self._methods = self._table()
@@ -74,8 +77,8 @@ class Rpc:
         table: dict[tuple[str, str], Callable[..., Any]] = {
             ("HybridLLMProvider", "init"): lambda wire=None: hybrid.init(self._client if wire else None),
             # A script is told False and may act on it; a wish that comes true later is for the person's own control.
-            ("HybridLLMProvider", "setMode"): lambda mode=None, manual=True: hybrid.set_mode(
-                mode, manual is not False, remember=False
+            ("HybridLLMProvider", "setMode"): lambda mode=None, manual=True: self._place.set_mode(
+                mode, manual=manual is not False, remember=False
             ),
             ("HybridLLMProvider", "setAutoSwitchConfig"): lambda change=None: hybrid.set_auto_switch_config(
                 convert.options(change)

@@ -51,6 +51,7 @@ class Startup:
         if await context.preferences.restore():
             if not self._query.get("mode"):
                 context.hybrid.restore_mode(context.preferences.get("mode"))
+                context.place.settle()
             context.local.choose()
             context.events.emit("hybrid-llm:status", {})
         model = self._query.get("model")

@@ -18,7 +18,12 @@ log = logging.getLogger(__name__)
 
 async def set_mode(context: Context, message: dict[str, Any]) -> None:
     """Change the mode, by the person's own hand."""
-    context.hybrid.set_mode(message.get("mode"), manual=True)
+    context.place.set_mode(message.get("mode"), manual=True)
+
+
+async def set_egress(context: Context, message: dict[str, Any]) -> None:
+    """Change what may leave the browser of the open conversation."""
+    context.chat.set_egress(message.get("policy"))
 
 
 async def load(context: Context, message: dict[str, Any]) -> None:
@@ -48,6 +53,7 @@ async def set_runtime(context: Context, message: dict[str, Any]) -> None:
 
 ACTIONS: dict[str, Callable[[Context, dict[str, Any]], Awaitable[None]]] = {
     "set-mode": set_mode,
+    "set-egress": set_egress,
     "load": load,
     "cancel": cancel,
     "unload": unload,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FACTS = {"mode": facts.mode, "status": facts.status, "models": facts.models, "usage": facts.usage}
+FACTS = {"mode": facts.mode, "status": facts.status, "models": facts.models, "usage": facts.usage, "egress": facts.egress}
 DELAY_S = 0.04  # several events in a row are one change of what is shown
 BUILDING_S, WAITING_S = 2.0, 10.0  # how often the index is read while a model is built, or still to be built
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hybr.webapp.page import Context
 
+RECEIPTS = 50  # the newest, in the egress log
 RECENT = 5  # fallbacks and switches that the usage view lists
 
 
@@ -20,6 +21,8 @@ def mode(context: Context) -> dict[str, Any]:
     local = context.local.get_status()
     return {
         "mode": status["mode"],
+        "place": context.place.where,
+        "egress": context.chat.egress,
         "preferred": status.get("preferred_mode", status["mode"]),
         "modes": context.hybrid.get_auto_switch_config().get("modes", ["local", "cloud"]),
         "local": {"state": local["state"], "reason": local.get("reason"), "name": _name(context, local.get("model"))},
@@ -110,6 +113,23 @@ def _chosen(context: Context, entries: list[dict[str, Any]]) -> str | None:
     real = [entry for entry in entries if not entry.get("test_only")]
     good = [entry for entry in real if (entry.get("fits") or {}).get("fits", True)]
     return next((str(entry["id"]) for entry in [*good, *real, *entries]), None)
+
+
+def egress(context: Context) -> dict[str, Any]:
+    """The receipts of this session, newest first."""
+    receipts = context.hybrid.get_egress_log()[:RECEIPTS]
+    return {
+        "receipts": [
+            {
+                "at": receipt["at"],
+                "bytes": receipt["bytes"],
+                "model": receipt.get("model") or "",
+                "cause": receipt["cause"],
+                "redacted": sum((receipt.get("redacted") or {}).values()),
+            }
+            for receipt in receipts
+        ]
+    }
 
 
 def usage(context: Context) -> dict[str, Any]:

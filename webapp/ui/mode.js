@@ -1,4 +1,4 @@
-/** The mode control: who answers, and one line that says what leaves this browser by it. */
+/** The mode control: who answers, one line that says what leaves this browser by it, and what of this conversation may. */
 
 import { component, h, icon, say, set } from './dom.js';
 import { words } from './words.js';
@@ -6,6 +6,8 @@ import { words } from './words.js';
 /**
  * @typedef {object} State see facts.mode
  * @property {string} mode in force
+ * @property {'local'|'main'} place which document this is
+ * @property {string} egress what may leave of this conversation
  * @property {string} preferred what the person chose
  * @property {string[]} modes
  * @property {{state: string, reason: string|null, name: string}} local
@@ -16,7 +18,8 @@ import { words } from './words.js';
 const side = (mode) => (mode.startsWith('local') ? 'local' : 'cloud');
 
 /** @param {State} state @returns {string} what leaves this browser, as things are now */
-function leaves({ mode, preferred, local, cloud }) {
+function leaves({ mode, place, preferred, local, cloud }) {
+  if (place === 'local') return words.closed;
   if (preferred === mode) return words.leaves[mode] ?? '';
   if (local.state === 'unsupported') return `${words.noLocal} ${words.leaves[mode] ?? ''}`;
   if (!cloud.available) return words.cloudAway;
@@ -26,7 +29,10 @@ function leaves({ mode, preferred, local, cloud }) {
 export const render = component((root, /** @type {(message: object) => void} */ send) => {
   const segments = h('div', { class: 'segments' });
   const line = h('p', { class: 'line', role: 'status' });
-  const control = h('fieldset', { 'data-testid': 'mode', 'aria-describedby': 'leaves' }, h('legend', { text: words.whoAnswers }), segments, line);
+  const policy = h('select', { 'data-testid': 'egress-policy', onchange: () => send({ action: 'set-egress', policy: policy.value }) });
+  for (const [value, text] of Object.entries(words.egress)) policy.append(h('option', { value, text }));
+  const gate = h('label', { class: 'gate' }, h('span', { text: words.mayLeave }), policy);
+  const control = h('fieldset', { 'data-testid': 'mode', 'aria-describedby': 'leaves' }, h('legend', { text: words.whoAnswers }), segments, line, gate);
   line.id = 'leaves';
   root.append(control);
   /** @type {Map<string, {label: HTMLElement, input: HTMLInputElement}>} */
@@ -56,5 +62,7 @@ export const render = component((root, /** @type {(message: object) => void} */ 
     }
     set(control, { 'data-mode': state.mode, 'data-preferred': state.preferred });
     say(line, leaves(state));
+    policy.value = state.egress;
+    gate.hidden = state.mode === 'local-only'; // there is nothing to decide
   };
 });

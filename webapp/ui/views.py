@@ -47,7 +47,11 @@ class Usage(View):
     """What each provider did and cost."""
 
 
-VIEWS: dict[str, type[View]] = {"mode": Mode, "status": Status, "models": Models, "usage": Usage}
+class Egress(View):
+    """What left the browser."""
+
+
+VIEWS: dict[str, type[View]] = {"mode": Mode, "status": Status, "models": Models, "usage": Usage, "egress": Egress}
 
 
 def make(address: str, on_action: Callable[[Any], None]) -> dict[str, View]:

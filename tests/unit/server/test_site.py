@@ -191,10 +191,13 @@ class TestLocal:
         assert missing == [404, 404, 404]
 
     async def test_asked_for_in_the_address(self, parts: Parts) -> None:
-        """`/?mode=local-only` leads there with the rest of the query; other modes stay."""
+        """`/?mode=local-only` leads there with the rest of the query and other modes lead away; both stay where they belong."""
         async with asking(parts) as client:
             answer = await client.get("/?model=tiny&mode=local-only&load=1")
             other = await client.get("/?mode=local")
+            away = await client.get("/local?mode=cloud")
+            stays = await client.get("/local?mode=local-only")
+        assert (away.status_code, away.headers["location"], stays.status_code) == (307, "/?mode=cloud", 200)
         assert (answer.status_code, answer.headers["location"]) == (307, "/local?model=tiny&mode=local-only&load=1")
         assert other.status_code == 200
 

@@ -22,6 +22,11 @@ class Recorder:
         self.calls.append(("set_mode", (mode,), {"manual": manual}))
         return True
 
+    def set_egress(self, policy: object) -> bool:
+        """As Chat's."""
+        self.calls.append(("set_egress", (policy,), {}))
+        return True
+
     def __getattr__(self, name: str) -> Any:
         async def call(*args: Any) -> bool:
             self.calls.append((name, args, {}))
@@ -34,6 +39,7 @@ class Recorder:
     ("message", "call"),
     [
         ({"action": "set-mode", "mode": "local"}, ("set_mode", ("local",), {"manual": True})),
+        ({"action": "set-egress", "policy": "ask"}, ("set_egress", ("ask",), {})),
         ({"action": "load", "model": "tiny"}, ("init", ("tiny",), {})),
         ({"action": "cancel"}, ("cancel_load", (), {})),
         ({"action": "unload"}, ("unload", (), {})),
@@ -43,7 +49,7 @@ class Recorder:
 async def test_each_action_is_one_call(message: dict[str, Any], call: tuple[str, tuple[Any, ...], dict[str, Any]]) -> None:
     """The person's own hand: set_mode says manual, so that the wish is remembered."""
     recorder = Recorder()
-    await act(SimpleNamespace(hybrid=recorder, local=recorder), message)  # type: ignore[arg-type]
+    await act(SimpleNamespace(hybrid=recorder, local=recorder, place=recorder, chat=recorder), message)  # type: ignore[arg-type]
     assert recorder.calls == [call]
 
 
@@ -52,7 +58,7 @@ async def test_anything_else_is_ignored_with_a_warning(message: Any, caplog: pyt
     """A message from a newer or damaged view does nothing."""
     recorder = Recorder()
     with caplog.at_level(logging.WARNING):
-        await act(SimpleNamespace(hybrid=recorder, local=recorder), message)  # type: ignore[arg-type]
+        await act(SimpleNamespace(hybrid=recorder, local=recorder, place=recorder, chat=recorder), message)  # type: ignore[arg-type]
     assert recorder.calls == []
     assert "unknown" in caplog.text
 

@@ -29,6 +29,7 @@ def context(**given: Any) -> Any:
             get_status=lambda: hybrid,
             get_auto_switch_config=lambda: {"modes": ["local", "cloud"]},
             get_usage_stats=lambda: given.get("usage", {}),
+            get_egress_log=lambda: given.get("receipts", []),
         ),
         local=SimpleNamespace(
             get_status=lambda: local,
@@ -36,6 +37,8 @@ def context(**given: Any) -> Any:
             get_available_models=lambda: entries,
         ),
         preferences=given.get("preferences", {}),
+        place=SimpleNamespace(where="main"),
+        chat=SimpleNamespace(egress="allow"),
     )
 
 
@@ -119,3 +122,11 @@ def test_usage_has_both_providers_and_the_last_fallbacks() -> None:
     assert told["providers"]["cloud"] == {"requests": 0, "tokens": 0, "averageMs": None, "errors": 0}
     assert told["fallbacks"] == 9
     assert told["recent"] == [{"from": "local", "to": "cloud", "reason": "The engine died."}] * facts.RECENT
+
+
+def test_receipts_say_how_much_left_and_why() -> None:
+    """One line a receipt, the newest first, with how many things were taken out; the text is in none."""
+    sent = {"at": 5.0, "bytes": 120, "model": "m", "cause": "handover", "redacted": {"EMAIL": 2, "IP": 1}, "request_id": "x"}
+    told = facts.egress(context(receipts=[sent, {"at": 4.0, "bytes": 9, "model": None, "cause": "mode"}]))
+    assert told["receipts"][0] == {"at": 5.0, "bytes": 120, "model": "m", "cause": "handover", "redacted": 3}
+    assert (told["receipts"][1]["model"], told["receipts"][1]["redacted"]) == ("", 0)
