@@ -24,7 +24,6 @@ from hybr.server.body import check_type, left, read_body
 from hybr.server.errors import HybrError, NotFoundError, UnavailableError, UpstreamError
 from hybr.server.exchange import DeafError, Exchange, Pulse
 from hybr.server.money.booking import Booking
-from hybr.server.money.meter import Hold, standings
 from hybr.server.tries import Target, Tries
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class Relay:
         call, voice = surface.read(await read_body(receive), self.preferred or next((model.id for model in offered), ""))
         targets = self.targets(call, who, offered)
         with await self.meter.book(who, call, targets[0].provider.name) as booking:
-            head = [(b"x-hybr-request", request), *standing(booking)]
+            head = [(b"x-hybr-request", request), *booking.standing]
             exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
             exchange.work = asyncio.create_task(self.relay(exchange, targets, call, booking))
             await self.until_left(exchange, exchange.work, receive, booking)
@@ -271,15 +270,6 @@ async def whole(exchange: Exchange, who: list[tuple[bytes, bytes]], answer: Answ
         if size > ANSWER:
             raise UpstreamError("the answer is too long", code="answer_too_large", attempts=answer.attempts)
     await exchange.whole(who, exchange.voice.plain(found, answer.ending, spent(answer, booking)))
-
-
-def standing(booking: Booking) -> list[tuple[bytes, bytes]]:
-    """Return the headers that say what the caller's limits have left, where there are limits."""
-    hold = booking.hold
-    if not isinstance(hold, Hold):
-        return []
-    policy, rate = standings(hold.accounts, booking.began)
-    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", rate.encode())] if policy else []
 
 
 def length(chunk: dict[str, Any]) -> int:
