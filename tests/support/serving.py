@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import uvicorn
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from hybr.server.doors.doors import Mode
+
 REV = "0123456789abcdef"
 
 
-def parts_in(folder: Path, auth: Literal["token", "off", "accounts"] = "off", **house: Any) -> Parts:
+def parts_in(folder: Path, auth: Mode = "off", **house: Any) -> Parts:
     """Return parts over an empty cache and data folder; `house` overrides the house model's fields."""
     parts = assemble(Settings(home=folder / "home", data=folder / "data", build=False, warm=False, auth=auth))
     for name, value in house.items():

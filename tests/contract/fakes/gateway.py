@@ -13,20 +13,23 @@ from hybr.server.upstreams import PRESETS, Upstreams, make
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hybr.server.doors.doors import Mode
     from hybr.server.providers.remote import Remote
     from hybr.server.serve import Parts
 
 QUICK = Patience(connect=2, first=2, idle=2, total=20, listing=2)
 
 
-def parts_of(folder: Path, name: str, address: str, key: str | None, patience: Patience = QUICK, **fields: Any) -> Parts:
+def parts_of(
+    folder: Path, name: str, address: str, key: str | None, patience: Patience = QUICK, *, auth: Mode = "off", **fields: Any
+) -> Parts:
     """Return parts whose one remote provider is `name`, reached at `address`; it is asked once unless `retries` are given."""
     fields = {"retries": 0, **fields}
     base = PRESETS.get(name, {}).get("base_url", "https://x/v1")
     path = "/" + base.split("/", 3)[3]
     upstream = make(name, {"base_url": address + path, **fields}, Secret(key) if key else None)
     settings = Settings(
-        home=folder / "home", data=folder / "data", build=False, warm=False, auth="off", upstreams=Upstreams((upstream,))
+        home=folder / "home", data=folder / "data", build=False, warm=False, auth=auth, upstreams=Upstreams((upstream,))
     )
     parts = assemble(settings)
     for remote in parts.remotes:
