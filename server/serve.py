@@ -10,11 +10,9 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hybr.server import upstreams
-from hybr.server.config import Settings, auth, switch
+from hybr.server.config import Settings, load
+from hybr.server.config.sources import add_flags
 from hybr.server.errors import PortTakenError
-from hybr.server.money import config as money
-from hybr.server.secret import Secret
 
 if TYPE_CHECKING:
     import argparse
@@ -41,27 +39,14 @@ HOUSE = "smollm2-135m"  # the catalogue's model that answers for the cloud side
 def add_parser(subparsers: Any) -> None:
     """Add `serve` to the frame."""
     serve = subparsers.add_parser("serve", help="serve the page, the models and the gateway")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    serve.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for any free one (default 8080)")
-    serve.add_argument("--no-build", action="store_true", help="do not build models in the background (also HYBR_BUILD=off)")
+    add_flags(serve)
     serve.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
-    build = not args.no_build and switch("HYBR_BUILD", default=True)
-    url = os.environ.get("HYBR_DATABASE_URL", "")
-    hosts = tuple(filter(None, (name.strip() for name in os.environ.get("HYBR_HOSTS", "").split(","))))
-    settings = Settings(
-        auth=auth(os.environ.get("HYBR_AUTH", "")),
-        hosts=hosts,
-        host=args.host,
-        port=args.port,
-        build=build,
-        upstreams=upstreams.read(os.environ),
-        database=Secret(url) if url else None,
-        money=money.read(os.environ),
-    )
+    settings = load(args).settings
+    os.environ.update(HYBR_HOME=str(settings.home), HYBR_DATA=str(settings.data))  # for the builders we start
     return listen(settings)
 
 

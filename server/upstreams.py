@@ -22,7 +22,8 @@
 
 A provider whose key is missing here can still be asked by a person who keeps a key of their own on this server.
 
-Everything is checked at the start, and a mistake names its place. No message holds a key.
+The same words may stand in hybr.toml instead (server/config). Everything is checked at the start, and a mistake names its
+place. No message holds a key.
 """
 
 from __future__ import annotations
@@ -160,9 +161,9 @@ class Upstreams:
     own: tuple[Upstream, ...] = ()
 
 
-def read(environ: Mapping[str, str]) -> Upstreams:
-    """Return what the environment and its TOML say. Raises ConfigError."""
-    default, tables, chains = tomled(environ.get("HYBR_UPSTREAMS", ""))
+def read(environ: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Upstreams:
+    """Return what the environment and its TOML say, or `body`, the same words out of hybr.toml. Raises ConfigError."""
+    default, tables, chains = tomled(environ.get("HYBR_UPSTREAMS", "")) if body is None else worded(body, "hybr.toml")
     found, missing = [], {}
     for name, variable in KEY_NAMES.items():
         if name in tables:
@@ -202,6 +203,12 @@ def tomled(path: str) -> tuple[str, dict[str, dict[str, Any]], dict[str, Any]]:
         raise bad("", f"{path} cannot be read ({error.strerror})", "Give the path of a TOML file, or unset it") from None
     except ValueError as error:
         raise bad("", f"{path} is not TOML: {error}", "Mend that line") from None
+    return worded(body, path)
+
+
+def worded(told: Mapping[str, Any], path: str) -> tuple[str, dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the default model, the upstreams' tables and the fallbacks. Raises ConfigError that names `path`."""
+    body = dict(told)
     default, tables, chains = body.pop("default", ""), body.pop("upstreams", {}), body.pop("fallbacks", {})
     if body or not isinstance(default, str) or not isinstance(tables, dict) or not isinstance(chains, dict):
         text = f'{path} may hold default = "name/model", [upstreams.NAME] tables and [fallbacks] only'

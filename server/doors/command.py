@@ -6,14 +6,11 @@ A token's text is shown once, when it is made. A running server hears of a revoc
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from hybr.server import paths
 from hybr.server.caller import LOCAL
 from hybr.server.errors import ConfigError
-from hybr.server.secret import Secret
 
 if TYPE_CHECKING:
     import argparse
@@ -22,11 +19,12 @@ if TYPE_CHECKING:
 
 
 def at_home() -> Database:
-    """Return the database of the server that is started with this environment."""
+    """Return the database of the server that is started with this environment and hybr.toml."""
+    from hybr.server.config import load
     from hybr.server.store.database import Database
 
-    url = os.environ.get("HYBR_DATABASE_URL", "")
-    return Database(paths.data(), Secret(url) if url else None)
+    told = load().settings
+    return Database(told.data, told.database)
 
 
 def add_parser(subparsers: Any) -> None:

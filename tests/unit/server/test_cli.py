@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hybr.server import cli, serve
-from hybr.server.config import Settings, switch
+from hybr.server.config import Settings
 from hybr.server.errors import ConfigError, PortTakenError
 
 if TYPE_CHECKING:
@@ -79,20 +79,6 @@ def test_ports(port: int) -> None:
     """What is no port is said to be none."""
     with pytest.raises(ConfigError, match="not a port"):
         Settings(port=port)
-
-
-@pytest.mark.parametrize(("value", "expected"), [("off", False), ("OFF", False), ("0", False), ("on", True), ("", True)])
-def test_switches(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
-    """An on/off variable is read as people write it."""
-    monkeypatch.setenv("HYBR_BUILD", value)
-    assert switch("HYBR_BUILD", default=True) is expected
-
-
-def test_a_misspelt_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`HYBR_AUTH=of` must not quietly mean on."""
-    monkeypatch.setenv("HYBR_AUTH", "of")
-    with pytest.raises(ConfigError, match="HYBR_AUTH"):
-        switch("HYBR_AUTH", default=True)
 
 
 @pytest.mark.parametrize(
