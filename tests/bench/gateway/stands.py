@@ -85,7 +85,7 @@ def ours(upstream: int, folder: Path) -> Iterator[Stand]:
     (folder / "home").mkdir()
     (folder / "home/page").symlink_to(home() / "page")  # the built page; no weights, so that no house model is loaded
     env = {**os.environ, "HYBR_DATA": str(folder / "data"), "HYBR_HOME": str(folder / "home"), "HYBR_UPSTREAMS": str(told)}
-    env |= {"HYBR_BUILD": "off", **LIMITS}
+    env |= {"HYBR_BUILD": "off", "HYBR_WARM": "off", **LIMITS}
     created = subprocess.run([HYBR, "tokens", "create", "bench"], env=env, check=False, capture_output=True, text=True)
     token = (created.stdout.split() or ["none"])[-1]
     with running([HYBR, "serve", "--port", str(port)], port, env) as (process, boot):
