@@ -27,9 +27,9 @@ IGNORED = {
     "prompt_cache_key",
     "prompt_cache_retention",
     "parallel_tool_calls",
-    "reasoning_effort",
     "verbosity",
 }
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
 def parse(raw: bytes, default_model: str) -> Call:
@@ -37,6 +37,15 @@ def parse(raw: bytes, default_model: str) -> Call:
     body = decode(raw)
     if not isinstance(body, dict):
         raise RequestError("the body must be a JSON object", code="invalid_json")
+    if "reasoning_budget" in body:
+        raise RequestError(
+            "reasoning_budget is not a field here; use reasoning_effort", code="unknown_field", field="reasoning_budget"
+        )
+    return checked(body, default_model)
+
+
+def checked(body: dict[str, Any], default_model: str) -> Call:
+    """Return the request of a body that is an object. Raises RequestError that names the field."""
     for name in list(body):
         if name in IGNORED or body[name] is None:
             del body[name]
@@ -172,6 +181,12 @@ def parts(where: str, content: Any) -> str:
     return said
 
 
+def effort(name: str, value: Any) -> None:
+    """Check for how much to think."""
+    if value not in EFFORTS:
+        raise RequestError(f"{name} must be one of {', '.join(EFFORTS)}", field=name)
+
+
 def only_one(name: str, value: Any) -> None:
     """Check for the only number of answers there is."""
     if isinstance(value, bool) or value != 1:
@@ -198,4 +213,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "response_format": response_format,
     "tools": tools,
     "tool_choice": tool_choice,
+    "top_k": integer(0, 1_000_000),
+    "reasoning_effort": effort,
+    "reasoning_budget": integer(0, 1_000_000),  # other surfaces say it in tokens
 }

@@ -124,7 +124,9 @@ class Relay:
             await self.let_in(surface, request, scope, receive, send)
         except HybrError as error:  # nothing has been sent yet
             error.request = request.decode()
-            headers = {**error.headers(), "x-hybr-request": error.request}
+            # The gateway alone repeats: what it gave up on is not for the SDKs to try again, but for a wait that somebody named.
+            again = "false" if error.retry_after is None else "true"
+            headers = {**error.headers(), "x-hybr-request": error.request, "x-should-retry": again}
             await JSONResponse(surface.refusal(error), status_code=error.status, headers=headers)(scope, receive, send)
 
     async def let_in(self, surface: Surface, request: bytes, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,9 +134,8 @@ class Relay:
         check_type(scope)
         await self.keys_known()
         who = asker(scope)
-        offered = self.offered(who)
-        call, voice = surface.read(await read_body(receive), self.preferred or next((model.id for model in offered), ""))
-        targets = self.targets(call, who, offered)
+        call, voice = surface.read(await read_body(receive), self.default(who))
+        targets = self.targets(call, who)
         with await self.meter.book(who, call, targets[0].provider.name) as booking:
             head = [(b"x-hybr-request", request), *booking.standing]
             exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
@@ -198,27 +199,37 @@ class Relay:
                 if target.provider.name == error.provider and target.key is not None:
                     self.keyring.suspect(target.key)
 
-    def targets(self, call: Call, who: Caller, offered: Sequence[Model]) -> list[Target]:
+    def default(self, who: Caller) -> str:
+        """Return the model for a request that names none."""
+        if self.preferred:
+            return self.preferred
+        usable = (provider for provider in self.providers if self.usable(provider, who))
+        return next((model.id for provider in usable for model in provider.models()), "")
+
+    def targets(self, call: Call, who: Caller) -> list[Target]:
         """Return who is asked, in order. Raises NotFoundError naming what there is, UnavailableError when there is nothing."""
-        provider = self.find(call.model, who, offered)
-        names = [*self.fallbacks.get(call.model, self.fallbacks.get(provider.name, ()))]
+        provider = self.find(call.model, who)
         found = [(call.model, provider)]
-        for name in names:
+        for name in self.fallbacks.get(call.model) or self.fallbacks.get(provider.name, ()):
             with contextlib.suppress(HybrError):  # a fallback that this caller cannot ask is none
-                found.append((name, self.find(name, who, offered)))
+                found.append(self.fallback(name, who))
         return [Target(one, model, self.own_key(who, one.name)) for model, one in found]
 
-    def find(self, model: str, who: Caller, offered: Sequence[Model]) -> Provider:
+    def fallback(self, name: str, who: Caller) -> tuple[str, Provider]:
+        """Return a model and who answers for it; a provider's bare name stands for its first model."""
+        for provider in self.providers:
+            if provider.name == name and self.usable(provider, who):
+                return next(iter(provider.models())).id, provider
+        return name, self.find(name, who)
+
+    def find(self, model: str, who: Caller) -> Provider:
         """Return who answers for `model`."""
-        if not offered:
-            raise UnavailableError("no model can answer on this server now; /healthz says why", code="no_model")
-        names = {provider.name: provider for provider in self.providers}
-        for one in offered:
-            if one.id == model:
-                return names[one.provider]
         for provider in self.providers:
             if provider.takes(model) and self.usable(provider, who):
                 return provider
+        offered = self.offered(who)
+        if not offered:
+            raise UnavailableError("no model can answer on this server now; /healthz says why", code="no_model")
         if lacks := self.missing.get(model.partition("/")[0]):
             text = f"{model!r} cannot be asked: this server has {lacks}"
             raise NotFoundError(text, code="provider_not_configured", field="model")

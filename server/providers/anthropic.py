@@ -7,6 +7,7 @@ else this API cannot say is refused by name.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from hybr.server.errors import RequestError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hybr.server.upstreams import Upstream
 
 VERSION = "2023-06-01"
+VERSION_OF = re.compile(r"(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 MOST = 8192  # tokens of an answer whose caller set no bound: every model since Claude 3.5 gives so many
 ENDS = {
     "end_turn": "stop",
@@ -55,16 +57,24 @@ class Anthropic:
         if system := "\n\n".join(filter(None, systems(call))):
             body["system"] = system
         body["messages"] = turns(call)
-        body |= {word: call.body[word] for word in ("temperature", "top_p") if word in call.body}
+        body |= {word: call.body[word] for word in ("temperature", "top_p", "top_k") if word in call.body}
         if body.get("temperature", 0) > 1:
             raise RequestError(f"{name} takes a temperature from 0 to 1", code="unsupported", field="temperature")
         if stops := content.stops(call):
             body["stop_sequences"] = stops
-        return Question("/messages", body | tooling(call) | output(call, name))
+        return Question("/messages", body | tooling(call) | output(call, name) | thinking(call, model, body["max_tokens"]))
 
     def reader(self, model: str) -> Reader:
         """Return a reader."""
         return Blocks(model)
+
+    def embedding(self, call: Call, model: str) -> Question:  # noqa: ARG002
+        """Refuse: Anthropic makes no vectors."""
+        raise RequestError(f"{self.upstream.name} has no embeddings", code="unsupported", field="model")
+
+    def embedded(self, body: Any) -> tuple[list[list[float]], int]:
+        """Return nothing: nothing was asked for."""
+        raise TypeError(body)
 
     def listed(self, body: Any) -> list[Model]:
         """Return the models; all of them chat."""
@@ -74,7 +84,31 @@ class Anthropic:
         shape = self.upstream
         title = str(entry.get("display_name") or entry["id"])[:100]
         context = count(entry.get("max_input_tokens")) or shape.context
-        return Model(f"{shape.name}/{entry['id']}", title, context, shape.name, tools=shape.tools, images=shape.images)
+        able = {"tools": shape.tools, "images": shape.images, "prefill": bool(shape.prefill) and not newer(entry["id"])}
+        return Model(f"{shape.name}/{entry['id']}", title, context, shape.name, output=count(entry.get("max_tokens")), **able)
+
+    def model(self, name: str) -> Model:
+        """Return a model of which nothing but the name is known."""
+        return self._model({"id": name})
+
+
+def newer(model: str) -> bool:
+    """Say whether a model is of 4.6 or later: these go on from no beginning of an answer, and think as much as they like."""
+    found = VERSION_OF.search(model)
+    return found is not None and (int(found[1]), int(found[2] or 0)) >= (4, 6)
+
+
+def thinking(call: Call, model: str, most: int) -> dict[str, Any]:
+    """Return how much to think: in the caller's tokens, or in those that OpenAI's word stands for, beside the answer's."""
+    effort, budget = call.body.get("reasoning_effort"), call.body.get("reasoning_budget")
+    if effort in {None, "none"} and budget is None:
+        return {}
+    if newer(model):
+        return {"thinking": {"type": "adaptive"}}
+    if budget:
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+    tokens = content.BUDGETS[effort or "medium"]
+    return {"thinking": {"type": "enabled", "budget_tokens": tokens}, "max_tokens": most + tokens}
 
 
 def systems(call: Call) -> Iterator[str]:
@@ -112,6 +146,9 @@ def blocks_of(message: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
             raise RequestError(f"{where}.tool_call_id is missing", code="missing", field=f"{where}.tool_call_id")
         yield {"type": "tool_result", "tool_use_id": told, "content": content.plain(message["content"], f"{where}.content")}
         return
+    if message.get("reasoning_signature"):  # a thought goes back with the signature it came with, or not at all
+        thought = str(message.get("reasoning_content") or "")
+        yield {"type": "thinking", "thinking": thought, "signature": str(message["reasoning_signature"])}
     for place, part in enumerate(content.parts(message.get("content"))):
         if part["type"] == "text":
             yield {"type": "text", "text": part["text"]}
@@ -179,6 +216,8 @@ class Blocks(Reader):
                 if reason not in ENDS:
                     raise BrokenError(reason)
                 self.finish = ENDS[reason]
+                if reason == "stop_sequence" and isinstance(event["delta"].get("stop_sequence"), str):
+                    self.extra = {"stop_sequence": event["delta"]["stop_sequence"]}
         elif kind == "message_stop":
             self.over = True
 
@@ -195,6 +234,8 @@ class Blocks(Reader):
             yield self.chunk({"content": str(delta["text"])})
         elif delta["type"] == "thinking_delta":
             yield self.chunk({"reasoning_content": str(delta["thinking"])})
+        elif delta["type"] == "signature_delta":
+            yield self.chunk({"reasoning_signature": str(delta["signature"])})
         elif delta["type"] == "input_json_delta" and index in self._tools and delta["partial_json"]:
             piece = {"index": self._tools[index], "function": {"arguments": str(delta["partial_json"])}}
             yield self.chunk({"tool_calls": [piece]})

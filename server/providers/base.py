@@ -106,7 +106,7 @@ class Provider(Protocol):
         """Return what can be asked for now or shortly, the best first. Never waits."""
 
     def takes(self, model: str) -> bool:
-        """Say whether a model that is not listed is this provider's to judge."""
+        """Say whether the id is one of this provider's, listed or not. Asked for every request, so quick."""
 
     def report(self) -> dict[str, Any]:
         """Return name, kind, available, reason, the number of models and the breaker's state."""

@@ -121,6 +121,17 @@ def refuse(call: Call, provider: str, *names: str) -> None:
             raise RequestError(f"{provider} has no {name}", code="unsupported", field=name)
 
 
+BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 16384, "xhigh": 32768}
+"""Tokens for thinking that OpenAI's words stand for, with those who want a number (Gemini's own figures for its imitation)."""
+
+
+def effort(budget: int) -> str:
+    """Return OpenAI's word for a budget of thinking tokens; 0 is as much as the model likes."""
+    if not budget:
+        return "medium"
+    return "low" if budget <= 4096 else "medium" if budget <= 12288 else "high"
+
+
 def most(call: Call) -> int | None:
     """Return the wanted most tokens, by either name."""
     found: int | None = call.body.get("max_completion_tokens", call.body.get("max_tokens"))
@@ -131,3 +142,10 @@ def stops(call: Call) -> list[str]:
     """Return the stop texts."""
     found = call.body.get("stop")
     return [found] if isinstance(found, str) else list(found or ())
+
+
+def vector(given: Any) -> list[float]:
+    """Return a vector that a provider sent. Raises TypeError for anything else."""
+    if not isinstance(given, list) or not all(isinstance(number, int | float) for number in given):
+        raise TypeError
+    return given

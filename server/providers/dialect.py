@@ -36,10 +36,11 @@ DECODER = json.JSONDecoder(parse_constant=no_constant)
 
 @dataclass(frozen=True)
 class Question:
-    """What is sent: the path under the provider's base URL, and the JSON body."""
+    """What is sent: the path under the provider's base URL (or under `/beta` in the place of its `/v1`), and the JSON body."""
 
     path: str
     body: dict[str, Any]
+    beta: bool = False
 
 
 class Dialect(Protocol):
@@ -55,6 +56,15 @@ class Dialect(Protocol):
 
     def reader(self, model: str) -> Reader:
         """Return a reader for one answer, whose chunks name `model`."""
+
+    def embedding(self, call: Call, model: str) -> Question:
+        """Return a call for vectors. Raises RequestError where there are none."""
+
+    def embedded(self, body: Any) -> tuple[list[list[float]], int]:
+        """Return the vectors in order and the tokens they took, 0 where nobody says. Raises as `listed` does."""
+
+    def model(self, name: str) -> Model:
+        """Return a model of which nothing but the name is known."""
 
     def listed(self, body: Any) -> Sequence[Model]:
         """Return the chat models of the provider's own list. Raises KeyError, TypeError or ValueError for another shape."""

@@ -27,6 +27,7 @@ SEEDS = 2**31  # a signed 32-bit number
 NAMES = {
     "temperature": "temperature",
     "top_p": "topP",
+    "top_k": "topK",
     "presence_penalty": "presencePenalty",
     "frequency_penalty": "frequencyPenalty",
 }
@@ -61,6 +62,19 @@ class Gemini:
         """Return a reader."""
         return Candidates(model)
 
+    def embedding(self, call: Call, model: str) -> Question:
+        """Return the path and one request for each text."""
+        if not all(isinstance(text, str) for text in call.body["input"]):
+            raise RequestError(f"{self.upstream.name} takes texts, not token ids", code="unsupported", field="input")
+        size = {"outputDimensionality": call.body["dimensions"]} if "dimensions" in call.body else {}
+        asked = [{"model": f"models/{model}", "content": {"parts": [{"text": text}]}, **size} for text in call.body["input"]]
+        return Question(f"/models/{quote(model, safe='')}:batchEmbedContents", {"requests": asked})
+
+    def embedded(self, body: Any) -> tuple[list[list[float]], int]:
+        """Return the vectors."""
+        spent = count((body.get("usageMetadata") or {}).get("promptTokenCount"))
+        return [content.vector(entry["values"]) for entry in body["embeddings"]], spent
+
     def listed(self, body: Any) -> list[Model]:
         """Return the models that generate content."""
         entries = [entry for entry in body["models"] if "generateContent" in entry.get("supportedGenerationMethods", ())]
@@ -70,7 +84,13 @@ class Gemini:
         shape = self.upstream
         context = count(entry.get("inputTokenLimit")) or shape.context
         title = str(entry.get("displayName") or name)[:100]
-        return Model(f"{shape.name}/{name}", title, context, shape.name, tools=shape.tools, images=shape.images)
+        able = {"tools": shape.tools, "images": shape.images, "prefill": bool(shape.prefill)}
+        output = count(entry.get("outputTokenLimit"))
+        return Model(f"{shape.name}/{name}", title, context, shape.name, output=output, **able)
+
+    def model(self, name: str) -> Model:
+        """Return a model of which nothing but the name is known."""
+        return self._model({}, name)
 
 
 def systems(call: Call) -> Iterator[dict[str, str]]:
@@ -141,6 +161,10 @@ def config(call: Call) -> dict[str, Any]:
         found["seed"] = call.body["seed"] % SEEDS
     if stops := content.stops(call):
         found["stopSequences"] = stops
+    effort, budget = call.body.get("reasoning_effort"), call.body.get("reasoning_budget")
+    if effort is not None or budget is not None:
+        tokens = (budget or -1) if budget is not None else content.BUDGETS[effort or "medium"]  # -1: as much as it likes
+        found["thinkingConfig"] = {"thinkingBudget": tokens, "includeThoughts": tokens != 0}
     kind, schema = content.schema(call)
     if kind != "text":
         found["responseMimeType"] = "application/json"

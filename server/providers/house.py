@@ -77,9 +77,9 @@ class House:
         """Return the one model."""
         return [Model(self.id, self.title, self.context, self.name, prefill=True)]
 
-    def takes(self, model: str) -> bool:  # noqa: ARG002
-        """Say no: there is the one model."""
-        return False
+    def takes(self, model: str) -> bool:
+        """Say whether it is the one model."""
+        return model == self.id
 
     def usable(self, key: Secret | None) -> bool:  # noqa: ARG002
         """Say yes: no key is wanted."""
@@ -106,6 +106,8 @@ class House:
     @asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[Answer]:
         """Send `call`; see `Provider.open`."""
+        if "input" in call.body:
+            raise RequestError("the house model makes answers, not embeddings", code="unsupported", field="model")
         body = json.dumps(self.sampling | translate(call)).encode()
         self._active += 1
         reading = Reading()
@@ -258,6 +260,8 @@ def refusal(status: int, raw: bytes, attempts: int) -> HybrError:
 def translate(call: Call) -> dict[str, Any]:
     """Return the body for llama.cpp. Raises RequestError for what a small text model behind a plain template cannot do."""
     body = dict(call.body)
+    for name in ("reasoning_effort", "reasoning_budget"):
+        body.pop(name, None)  # it thinks as much as it can
     for name in ("tools", "tool_choice"):
         if body.pop(name, None) not in (None, [], "none", "auto"):
             raise RequestError("the house model cannot call tools", code="unsupported", field=name)

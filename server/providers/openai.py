@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from hybr.server.providers import content
 from hybr.server.providers.base import Model
-from hybr.server.providers.content import check_images
 from hybr.server.providers.dialect import WORD, BrokenError, Question, Reader, count
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CHAT = re.compile(r"(gpt-|chatgpt-|o\d).*")
 OTHER = re.compile(r".*(audio|realtime|image|tts|transcribe|search|embedding|moderation|instruct|codex|-pro\b|deep-research).*")
+NO_TOP_K = {"openai", "azure", "groq", "mistral", "deepseek"}
 FAILED = {"error", "insufficient_system_resource"}  # OpenRouter's and DeepSeek's words for an answer that broke off
 ENDS = {"eos": "stop", "model_length": "length"}  # what Together and Mistral call OpenAI's
 
@@ -43,20 +44,44 @@ class OpenAI:
     def question(self, call: Call, model: str) -> Question:
         """Return the body with this upstream's names."""
         shape = self.upstream
-        check_images(call, remote=shape.remote_images)
+        content.check_images(call, remote=shape.remote_images)
+        if shape.name in NO_TOP_K:
+            content.refuse(call, shape.name, "top_k")
         body = {**call.body, "model": model, "stream": True, "stream_options": {"include_usage": True}}
         most = [body.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in body]
         if most:
             body[shape.limit] = most[-1]
-        if shape.name != "openai":  # the role is OpenAI's own; others know its elder
-            body["messages"] = [elder(message) for message in body["messages"]]
+        if (budget := body.pop("reasoning_budget", None)) is not None:
+            body["reasoning_effort"] = content.effort(budget)
+        body["messages"] = [plainer(message, elder=shape.name != "openai") for message in body["messages"]]
+        beta = self.prefilled(body)
         for name in shape.drop:
             body.pop(name, None)
-        return Question("/chat/completions", {shape.rename.get(name, name): value for name, value in body.items()})
+        return Question("/chat/completions", {shape.rename.get(name, name): value for name, value in body.items()}, beta)
+
+    def prefilled(self, body: dict[str, Any]) -> bool:
+        """Have an assistant's turn that comes last gone on from, in this upstream's way; returns whether that is its beta's."""
+        last, way = body["messages"][-1], self.upstream.prefill
+        if last["role"] != "assistant" or last.get("tool_calls"):
+            return False
+        if way in {"prefix", "beta"}:
+            body["messages"][-1] = {**last, "prefix": True}
+        elif way == "continue":
+            body |= {"add_generation_prompt": False, "continue_final_message": True}
+        return way == "beta"
 
     def reader(self, model: str) -> Reader:
         """Return a reader."""
         return Chunks(model)
+
+    def embedding(self, call: Call, model: str) -> Question:
+        """Return the body. The vectors come as numbers, whatever the client wants of us."""
+        return Question("/embeddings", {**call.body, "model": model, "encoding_format": "float"})
+
+    def embedded(self, body: Any) -> tuple[list[list[float]], int]:
+        """Return the vectors."""
+        entries = sorted(body["data"], key=lambda entry: entry["index"])
+        return [content.vector(entry["embedding"]) for entry in entries], count((body.get("usage") or {}).get("prompt_tokens"))
 
     def listed(self, body: Any) -> list[Model]:
         """Return the models, with what OpenRouter and others add."""
@@ -75,15 +100,22 @@ class OpenAI:
             str(entry.get("name") or name)[:100],
             context or shape.context,
             shape.name,
+            prefill=bool(shape.prefill),
             tools=shape.tools or "tools" in able,
             images=shape.images or "image" in takes,
             created=count(entry.get("created")),
+            output=count((entry.get("top_provider") or {}).get("max_completion_tokens")),
         )
 
+    def model(self, name: str) -> Model:
+        """Return a model of which nothing but the name is known."""
+        return self._model({"id": name})
 
-def elder(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the message with `system` for `developer`."""
-    return {**message, "role": "system"} if message["role"] == "developer" else message
+
+def plainer(message: dict[str, Any], *, elder: bool) -> dict[str, Any]:
+    """Return the message without thoughts, which nobody takes back here, and with the `elder` name for `developer`."""
+    found = {name: value for name, value in message.items() if name not in {"reasoning_content", "reasoning_signature"}}
+    return {**found, "role": "system"} if elder and found["role"] == "developer" else found
 
 
 class Chunks(Reader):
@@ -124,8 +156,11 @@ def clean(delta: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if delta.get("role") == "assistant":
         found["role"] = "assistant"
-    if isinstance(delta.get("content"), str):
-        found["content"] = delta["content"]
+    said = delta.get("content")
+    if isinstance(said, str):
+        found["content"] = said
+    elif isinstance(said, list):  # Mistral's thinking models speak in parts
+        found |= spoken(said)
     if isinstance(delta.get("refusal"), str):
         found["refusal"] = delta["refusal"]
     thought = delta.get("reasoning_content") or delta.get("reasoning")  # DeepSeek's and vLLM's name, OpenRouter's and Groq's
@@ -134,6 +169,14 @@ def clean(delta: dict[str, Any]) -> dict[str, Any]:
     if delta.get("tool_calls"):
         found["tool_calls"] = [tool(piece, place) for place, piece in enumerate(delta["tool_calls"])]
     return found
+
+
+def spoken(parts: list[Any]) -> dict[str, Any]:
+    """Return the texts and thoughts of a content in parts."""
+    texts = "".join(str(part["text"]) for part in parts if part.get("type") == "text")
+    thoughts = [piece for part in parts if part.get("type") == "thinking" for piece in part["thinking"]]
+    found = {"content": texts, "reasoning_content": "".join(str(piece.get("text") or "") for piece in thoughts)}
+    return {name: value for name, value in found.items() if value}
 
 
 def tool(piece: dict[str, Any], place: int) -> dict[str, Any]:

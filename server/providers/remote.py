@@ -20,6 +20,7 @@ from yarl import URL
 
 from hybr.server import egress
 from hybr.server.errors import DeniedError, HybrError, NotFoundError, SlowUpstreamError, UpstreamError
+from hybr.server.money import estimate
 from hybr.server.providers.base import Answer, Call, Model
 from hybr.server.providers.breaker import Breaker
 from hybr.server.providers.dialect import Stream, spent
@@ -29,7 +30,7 @@ from hybr.server.providers.refusals import refusal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from hybr.server.providers.dialect import Dialect
+    from hybr.server.providers.dialect import Dialect, Question
     from hybr.server.secret import Secret
     from hybr.server.upstreams import Upstream
 
@@ -170,9 +171,7 @@ class Remote:
         question = self.dialect.question(call, model)
         stream = Stream(self.name, self.dialect.reader(f"{self.name}/{model}"))
         reading = Reading(stream, self.patience)
-        response = await self._send(
-            self._url(question.path, beta=question.beta), json.dumps(question.body).encode(), reading, call.key
-        )
+        response = await self._send(question, reading, call.key)
         try:
             self._check(response)
             first = await reading.first(response)
@@ -188,7 +187,7 @@ class Remote:
         question = self.dialect.embedding(call, model)
         reader = self.dialect.reader(f"{self.name}/{model}")
         reading = Reading(Stream(self.name, reader), self.patience)
-        response = await self._send(self._url(question.path), json.dumps(question.body).encode(), reading, call.key)
+        response = await self._send(question, reading, call.key)
         try:
             check_encoding(self.name, response)
             with reading.failures():
@@ -203,8 +202,7 @@ class Remote:
             raise UpstreamError(f"{self.name} sent another number of vectors", code="bad_answer", attempts=1)
         self._well(call)
         reader.finish = "stop"
-        if tokens:
-            reader.usage = spent(tokens, 0)
+        reader.usage = spent(tokens or sum(estimate.length(str(text)) for text in call.body["input"]), 0)
         yield Answer(one({"vectors": vectors}), reader, reading.attempts)
 
     def _well(self, call: Call) -> None:
@@ -212,7 +210,8 @@ class Remote:
         if call.key is None:
             self.problem, self.suspect = "", False
 
-    async def _send(self, url: URL, body: bytes, reading: Reading, own: Secret | None) -> aiohttp.ClientResponse:
+    async def _send(self, question: Question, reading: Reading, own: Secret | None) -> aiohttp.ClientResponse:
+        url, body = self._url(question.path, beta=question.beta), json.dumps(question.body).encode()
         headers = {**self._headers(own), "content-type": "application/json"}
         with reading.failures():
             async with asyncio.timeout_at(reading.deadline_first):
@@ -249,9 +248,7 @@ class Remote:
     def _url(self, path: str, *, beta: bool = False) -> URL:
         base = f"{self.upstream.base_url.removesuffix('/v1')}/beta" if beta else self.upstream.base_url
         query = f"{'&' if '?' in path else '?'}{self.upstream.query}" if self.upstream.query else ""
-        return URL(
-            f"{self.upstream.base_url}{path}{query}", encoded=True
-        )  # as written: yarl would take a quoted mark for a plain one
+        return URL(f"{base}{path}{query}", encoded=True)  # as written: yarl would take a quoted mark for a plain one
 
     def _note(self, error: HybrError) -> None:
         """Keep what went wrong for the operator: our own words only."""

@@ -30,7 +30,12 @@ async def test_plain(tmp_path: Path) -> None:
     """A plain answer has text, thoughts apart, finish reason and usage."""
     answer, asked = await chat(tmp_path)
     choice = answer.json()["choices"][0]
-    assert choice["message"] == {"role": "assistant", "content": "Paris é😀", "reasoning_content": "hm "}
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": "Paris é😀",
+        "reasoning_content": "hm ",
+        "reasoning_signature": "x",
+    }
     assert choice["finish_reason"] == "stop"
     details = {"prompt_tokens_details": {"cached_tokens": 4}}
     assert answer.json()["usage"] == {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, **details}

@@ -9,11 +9,11 @@ from fakes.wire import Asked, Script, answered, events, streamed
 KEY = "sk-ant-test-0123456789abcdefghijklmnop"
 FIELDS = {
     "model", "messages", "max_tokens", "system", "stream", "temperature", "top_p", "stop_sequences", "tools", "tool_choice",
-    "output_config",
+    "output_config", "top_k", "thinking",
 }  # fmt: skip
 BLOCKS = {
     "user": {"text", "image", "tool_result"},
-    "assistant": {"text", "tool_use"},
+    "assistant": {"text", "tool_use", "thinking"},
 }
 
 

@@ -11,7 +11,7 @@ KEY = "AIzaTest0123456789abcdefghijklmnopqrstu"
 FIELDS = {"contents", "systemInstruction", "generationConfig", "tools", "toolConfig"}
 SETTINGS = {
     "temperature", "topP", "maxOutputTokens", "stopSequences", "seed", "presencePenalty", "frequencyPenalty", "responseMimeType",
-    "responseJsonSchema",
+    "responseJsonSchema", "topK", "thinkingConfig",
 }  # fmt: skip
 PARTS = {"text", "inlineData", "functionCall", "functionResponse", "thoughtSignature"}
 

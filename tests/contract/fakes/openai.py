@@ -10,7 +10,7 @@ KEY = "sk-test-0123456789abcdefghijklmnop"
 FIELDS = {
     "model", "messages", "stream", "stream_options", "temperature", "top_p", "presence_penalty", "frequency_penalty",
     "max_completion_tokens", "max_tokens", "seed", "stop", "n", "logit_bias", "logprobs", "top_logprobs", "response_format",
-    "tools", "tool_choice",
+    "tools", "tool_choice", "reasoning_effort",
 }  # fmt: skip
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 4}}
 

@@ -49,8 +49,8 @@ class Scripted:
         return [Model("m", "M", 100, self.name)]
 
     def takes(self, model: str) -> bool:
-        """Take no other model."""
-        return False
+        """Take the one model."""
+        return model == "m"
 
     def usable(self, key: object) -> bool:
         """Be there for all."""
