@@ -86,6 +86,13 @@ class Preferences:
             stored = await save(connection, caller.of(request.scope).owner, version, chosen)
         return reply(stored)
 
+    async def forget(self, owner: str) -> None:
+        """Remove what an owner chose."""
+        from sqlalchemy import text
+
+        async with self.database.begin() as connection:
+            await connection.execute(text("DELETE FROM preferences WHERE owner = :owner"), {"owner": owner})
+
 
 def checked(body: Any) -> tuple[int, dict[str, Any]]:
     """Return version and preferences of a PUT. Raises RequestError that names the field."""

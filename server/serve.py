@@ -167,9 +167,10 @@ def assemble(settings: Settings) -> Parts:
     status = Status(relay)
     doors, keyring = Doors(database, settings.data, settings.auth), Keyring(database, Custody(settings.data))
     relay.sessions, relay.keyring = doors, keyring
-    office = Office(database, settings.data, settings.money, relay)
+    preferences = Preferences(database)
+    office = Office(database, settings, relay, doors, [preferences, keyring])
     return Parts(
-        site, models, house, relay, database, Preferences(database), boot, doors, keyring, settings.hosts, remotes, status, office
+        site, models, house, relay, database, preferences, boot, doors, keyring, settings.hosts, remotes, status, office
     )
 
 

@@ -53,6 +53,9 @@ class Settings:
     blob_bytes: int = setting(4 * MB, whole(1, 1024 * MB), "bytes that one blob of the page's sync may have")
     blob_quota: int = setting(256 * MB, whole(1, 1024 * 1024 * MB), "bytes that one person's blobs may have together")
     blob_count: int = setting(2000, whole(1, 1_000_000), "blobs that one person may have")
+    telemetry: bool = setting(True, SWITCH, "keep rows of how answers went, never of what they said")
+    telemetry_days: int = setting(30, whole(1, 3650), "days that telemetry's rows are kept")
+    metrics_token: Secret | None = setting(None, SECRET, "the bearer token that may read /metrics")  # noqa: RUF009
     home: Path = setting(paths.home, PATH, "the cache, which may be deleted at any time", toml=False)  # noqa: RUF009
     data: Path = setting(paths.data, PATH, "what cannot be made again: database, keys, hybr.toml", toml=False)  # noqa: RUF009
     upstreams: Upstreams = field(default_factory=Upstreams)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hybr.server.doors.doors import Doors
 
-PUBLIC = {"/healthz", "/readyz", "/favicon.ico", "/models/index.json"}
+PUBLIC = {"/healthz", "/readyz", "/favicon.ico", "/models/index.json", "/metrics"}  # the last asks for its own credential
 PUBLIC_UNDER = ("/assets/", "/local/assets/", "/models/")
 PAGES = {"/", "/local"}
 SESSION = "/api/session"  # its POST lets in, and so cannot ask

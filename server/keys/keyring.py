@@ -182,6 +182,14 @@ class Keyring:
         await self.refresh()
         return bool(done.rowcount)
 
+    async def forget(self, owner: str) -> None:
+        """Forget all keys of an owner, and the data key with them."""
+        async with self.database.begin() as connection:
+            for table in ("provider_keys", "data_keys"):
+                await run(connection, f"DELETE FROM {table} WHERE owner = :owner", owner=owner)  # noqa: S608
+            await changed(connection, TOPIC)
+        await self.refresh()
+
 
 def about_owner(owner: str) -> str:
     """Return what binds a wrapped data key to its owner."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import JSONResponse
 
@@ -62,39 +62,18 @@ class Usage:
     async def usage(self, request: Request) -> JSONResponse:
         """Answer `/api/usage`."""
         who = asker(request.scope)
-        asked = dict(request.query_params)
-        owner, first, last, group = self.read(asked, who)
+        asked = question(dict(request.query_params), who, self.meter.wall())
         await self.till.settle()  # so that a person sees the answer they just had
-        columns = GROUPS[group]
+        columns = GROUPS[asked.group]
         async with self.database.begin() as connection:
-            rows = await grouped(connection, owner, first, last, columns)
+            rows = await grouped(connection, asked, columns)
         shown = [dict(zip(columns, row, strict=False)) | figures_of(row[len(columns) :]) for row in rows]
         total = figures_of(
             [sum(column) for column in zip(*(row[len(columns) :] for row in rows), strict=True)] or [0] * len(FIGURES)
         )
-        told = {"from": first, "to": last, "group": group, "currency": "USD"}
+        told = {"from": asked.first, "to": asked.last, "group": asked.group, "currency": "USD"}
         limits = [{"scope": scope.partition(":")[0], **limits_of(one)} for scope, one in self.meter.policy.scopes(who)]
         return JSONResponse({**told, "data": shown, "total": total, "limits": limits})
-
-    def read(self, asked: Mapping[str, str], who: Caller) -> tuple[str, str, str, str]:
-        """Return whose rows, from and to which day, and how they are grouped. Raises RequestError and RefusedError."""
-        for name in asked:
-            if name not in QUESTION:
-                raise RequestError(
-                    f"there is no {name[:50]!r} here; there are {', '.join(QUESTION)}", code="unknown_field", field=name[:50]
-                )
-        today = dt.datetime.fromtimestamp(self.meter.wall(), dt.UTC).date()
-        last = day("to", asked.get("to"), today)
-        first = day("from", asked.get("from"), last.replace(day=1))
-        if not 0 <= (last - first).days < DAYS:
-            raise RequestError(f"from must be before to, by less than {DAYS} days", field="from")
-        group = asked.get("group", "day")
-        if group not in GROUPS:
-            raise RequestError(f"group must be one of {', '.join(GROUPS)}", field="group")
-        owner = asked.get("owner", who.owner)
-        if owner != who.owner and who.role != "admin":
-            raise RefusedError("only an administrator may see what others use", code="not_admin", field="owner")
-        return owner, first.isoformat(), last.isoformat(), group
 
     async def forget(self, owner: str) -> None:
         """Remove an owner's rows; budgets keep their bare sums, or forgetting would be a way around a limit."""
@@ -105,18 +84,44 @@ class Usage:
             await connection.execute(text("DELETE FROM ledger WHERE owner = :owner"), {"owner": owner})
 
 
-async def grouped(
-    connection: AsyncConnection, owner: str, first: str, last: str, columns: Sequence[str]
-) -> list[tuple[Any, ...]]:
+class Question(NamedTuple):
+    """Whose rows (`*` for everybody's), from which UTC day to which, and how they are grouped."""
+
+    owner: str
+    first: str
+    last: str
+    group: str
+
+
+def question(asked: Mapping[str, str], who: Caller, now: float) -> Question:
+    """Return what a query asks for. Raises RequestError and RefusedError."""
+    for name in asked:
+        if name not in QUESTION:
+            text = f"there is no {name[:50]!r} here; there are {', '.join(QUESTION)}"
+            raise RequestError(text, code="unknown_field", field=name[:50])
+    last = day("to", asked.get("to"), dt.datetime.fromtimestamp(now, dt.UTC).date())
+    first = day("from", asked.get("from"), last.replace(day=1))
+    if not 0 <= (last - first).days < DAYS:
+        raise RequestError(f"from must not be after to, nor {DAYS} days before it", field="from")
+    group = asked.get("group", "day")
+    if group not in GROUPS:
+        raise RequestError(f"group must be one of {', '.join(GROUPS)}", field="group")
+    owner = asked.get("owner", who.owner)
+    if owner != who.owner and who.role != "admin":
+        raise RefusedError("only an administrator may see what others use", code="not_admin", field="owner")
+    return Question(owner, first.isoformat(), last.isoformat(), group)
+
+
+async def grouped(connection: AsyncConnection, asked: Question, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return the columns and the figures' sums, in the columns' order."""
     from sqlalchemy import text
 
     names = ", ".join(columns)  # out of GROUPS, never out of a request
     sums = ", ".join(f"sum({name})" for name in FIGURES)
-    whose = "" if owner == "*" else "owner = :owner AND "
-    statement = f"SELECT {names}, {sums} FROM ledger WHERE {whose}day BETWEEN :first AND :last GROUP BY {names} ORDER BY {names}"  # noqa: S608
-    values = {"first": first, "last": last} | ({} if owner == "*" else {"owner": owner})
-    rows = (await connection.execute(text(statement), values)).all()
+    whose = "" if asked.owner == "*" else "owner = :owner AND "
+    where = f"{whose}day BETWEEN :first AND :last GROUP BY {names} ORDER BY {names}"
+    values = {"first": asked.first, "last": asked.last} | ({"owner": asked.owner} if whose else {})
+    rows = (await connection.execute(text(f"SELECT {names}, {sums} FROM ledger WHERE {where}"), values)).all()  # noqa: S608
     return [(*row[: len(columns)], *(int(figure) for figure in row[len(columns) :])) for row in rows]
 
 

@@ -1,0 +1,1 @@
+"""How answers went, never what they said: typed rows, written in batches, lost rather than waited for."""

@@ -1,0 +1,153 @@
+"""The bounded queue between whoever has a row and the store. Nobody waits for it; what does not fit is dropped and counted.
+
+Telemetry fails open: a store that is away costs telemetry, never an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections import Counter, deque
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from hybr.server.errors import HybrError
+from hybr.server.telemetry.buckets import bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from hybr.server.store.database import Database
+    from hybr.server.telemetry.row import Row
+
+log = logging.getLogger("hybr.telemetry")
+
+ROOM = 10_000  # rows held while the store is away
+EVERY = 2.0  # seconds that a row may wait for others
+AGAIN = 15.0  # seconds between tries when the store is away
+BATCH = 500  # rows a transaction
+KEPT = 30  # days that rows are kept; the sums by day are kept for SUMMED
+SUMMED = 400
+
+INSERT = (
+    "INSERT INTO telemetry (owner, at, day, source, event, provider, model, device, error, latency, ttft, prompt, completion, "
+    "rate, attempts) VALUES (:owner, :at, :day, :source, :event, :provider, :model, :device, :error, :latency, :ttft, :prompt, "
+    ":completion, :rate, :attempts)"
+)
+COUNT = (
+    "INSERT INTO telemetry_days (day, owner, provider, model, measure, bucket, n) VALUES "
+    "(:day, :owner, :provider, :model, :measure, :bucket, :n) ON CONFLICT (day, owner, provider, model, measure, bucket) "
+    "DO UPDATE SET n = telemetry_days.n + excluded.n"
+)
+Place = tuple[str, str, str, str, str, int]  # day, owner, provider, model, measure, bucket
+
+
+class Writer:
+    """See the module. `kept` is how many days rows stay; `dropped` how many were never stored."""
+
+    def __init__(self, database: Database, kept: int = KEPT, wall: Callable[[], float] = time.time) -> None:
+        self.database = database
+        self.kept = kept
+        self.wall = wall
+        self.dropped = 0
+        self._queue: deque[Row] = deque()
+        self._some = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._pruned = ""
+
+    def note(self, row: Row) -> None:
+        """Take a row. Never waits, never raises."""
+        if len(self._queue) >= ROOM:
+            self.dropped += 1
+            return
+        self._queue.append(row)
+        self._some.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for the store."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Begin to write in the background."""
+        self._task = asyncio.create_task(self._writing())
+
+    async def stop(self) -> None:
+        """Write what there is, if the store takes it, and end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self.flush()
+        except HybrError:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+
+    async def _writing(self) -> None:
+        while True:
+            await self._some.wait()
+            await asyncio.sleep(EVERY)
+            try:
+                await self.flush()
+            except HybrError as error:
+                log.warning("telemetry waits, and is dropped beyond %d rows: %s", ROOM, error.message)
+                await asyncio.sleep(AGAIN)
+
+    async def flush(self) -> None:
+        """Write all that waits. Raises UnavailableError; what was not written still waits."""
+        async with self._lock:
+            while self._queue:
+                rows = [self._queue[index] for index in range(min(BATCH, len(self._queue)))]
+                await self._store(rows)
+                for _ in rows:
+                    self._queue.popleft()
+            self._some.clear()
+
+    async def _store(self, rows: Sequence[Row]) -> None:
+        from sqlalchemy import text
+
+        async with self.database.begin() as connection:
+            await connection.execute(text(INSERT), [{**asdict(row), "day": day_of(row.at)} for row in rows])
+            names = ("day", "owner", "provider", "model", "measure", "bucket")
+            counted = sorted(tally(rows).items())
+            await connection.execute(text(COUNT), [{**dict(zip(names, place, strict=True)), "n": n} for place, n in counted])
+            if self._pruned != (today := day_of(self.wall())):
+                old = {"rows": day_of(self.wall() - self.kept * 86_400), "days": day_of(self.wall() - SUMMED * 86_400)}
+                await connection.execute(text("DELETE FROM telemetry WHERE day < :day"), {"day": old["rows"]})
+                await connection.execute(text("DELETE FROM telemetry_days WHERE day < :day"), {"day": old["days"]})
+                self._pruned = today
+
+    async def forget(self, owner: str) -> None:
+        """Remove all of an owner's rows and sums, waiting ones too. Raises UnavailableError."""
+        from sqlalchemy import text
+
+        async with self._lock:
+            self._queue = deque(row for row in self._queue if row.owner != owner)
+            async with self.database.begin() as connection:
+                for table in ("telemetry", "telemetry_days"):
+                    await connection.execute(text(f"DELETE FROM {table} WHERE owner = :owner"), {"owner": owner})  # noqa: S608
+
+
+def tally(rows: Iterable[Row]) -> Counter[Place]:
+    """Return what the rows add to the sums and histograms."""
+    found: Counter[Place] = Counter()
+    for row in rows:
+        place = (day_of(row.at), row.owner, row.provider, row.model)
+        found[(*place, f"event:{row.event}", 0)] += 1
+        if row.error != "none":
+            found[(*place, f"error:{row.error}", 0)] += 1
+        for name in ("prompt", "completion"):
+            if count := getattr(row, name):
+                found[(*place, name, 0)] += count
+        for name, value in (("latency", row.latency), ("ttft", row.ttft), ("rate", None if row.rate is None else row.rate * 10)):
+            if value is not None:
+                found[(*place, name, bucket(value))] += 1
+    return found
+
+
+def day_of(at: float) -> str:
+    """Return the UTC day of a POSIX time."""
+    return f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d}"
