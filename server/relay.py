@@ -81,12 +81,12 @@ class Relay:
     async def models(self, request: Request) -> JSONResponse:
         """Answer `/v1/models`: what can be asked for, the default first."""
         await self.keys_known()
-        return JSONResponse({"object": "list", "data": [self.wire(model) for model in self.offered(asker(request.scope))]})
+        return JSONResponse({"object": "list", "data": [self.wire(model) for model in self.offered(caller.of(request.scope))]})
 
     async def model(self, request: Request) -> JSONResponse:
         """Answer `/v1/models/{id}`."""
         name = request.path_params["id"]
-        for model in self.offered(asker(request.scope)):
+        for model in self.offered(caller.of(request.scope)):
             if model.id == name:
                 return JSONResponse(self.wire(model))
         raise NotFoundError(f"no model {name[:200]!r} here", code="model_not_found", field="model")
@@ -133,7 +133,7 @@ class Relay:
         """Answer a request that may be answered. Raises HybrError only while nothing has been sent."""
         check_type(scope)
         await self.keys_known()
-        who = asker(scope)
+        who = caller.of(scope)
         call, voice = surface.read(await read_body(receive), self.default(who))
         targets = self.targets(call, who)
         with await self.meter.book(who, call, targets[0].provider.name) as booking:
@@ -302,12 +302,6 @@ def spent(answer: Answer, booking: Booking) -> dict[str, Any] | None:
 def stopped() -> UnavailableError:
     """Return the error for an answer that the server's own end cut short."""
     return UnavailableError("the server is stopping", code="server_stopping")
-
-
-def asker(scope: Scope) -> Caller:
-    """Return who asks."""
-    found: Caller = scope.get("state", {}).get("caller", caller.PERSON)
-    return found
 
 
 def identity(scope: Scope) -> bytes:

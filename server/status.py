@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
-from hybr.server.relay import asker
+from hybr.server import caller
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,7 +27,7 @@ class Status:
 
     async def providers(self, request: Request) -> JSONResponse:
         """Answer GET."""
-        who = asker(request.scope)
+        who = caller.of(request.scope)
         told = [one for provider in self.relay.providers if (one := self.report(provider, who)) is not None]
         return JSONResponse({"object": "list", "data": [*told, *self.lacking({one["name"] for one in told})]})
 

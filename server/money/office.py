@@ -9,13 +9,13 @@ from starlette.routing import Route
 
 from hybr.mlc_build import catalogue
 from hybr.server.caller import PERSON
+from hybr.server.caller import of as asker
 from hybr.server.doors.credential import extract
 from hybr.server.metrics import Exposition, Metrics
 from hybr.server.money.booking import NANO
 from hybr.server.money.meter import Meter
 from hybr.server.money.till import Till
 from hybr.server.money.usage import Usage
-from hybr.server.relay import asker
 from hybr.server.telemetry.routes import Telemetry
 from hybr.server.telemetry.row import Row, kind_of, listed
 from hybr.server.telemetry.writer import Writer

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import JSONResponse
 
+from hybr.server.caller import of as asker
 from hybr.server.errors import RefusedError, RequestError
 from hybr.server.money.booking import NANO
 from hybr.server.money.ledger import FIGURES
-from hybr.server.relay import asker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

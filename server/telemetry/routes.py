@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hybr.server.body import check_type, decode, read_body
+from hybr.server.caller import of as asker
 from hybr.server.errors import RequestError
 from hybr.server.money.usage import GROUPS, question
-from hybr.server.relay import asker
 from hybr.server.telemetry.buckets import quantile
 from hybr.server.telemetry.row import from_page
 
