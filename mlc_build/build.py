@@ -36,14 +36,14 @@ HERE = Path(__file__).parent
 LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "software": "model-software.wasm"}
 
 CODE = {
-    "weights": ("quantise.py", "shards.py", "checkpoint.py", "tokenizer.py"),
-    "library": ("compile.py", "lower.py", "model", "kernels"),
+    "weights": ("quantise.py", "shards.py", "checkpoint.py", "tokenizer.py", "blocks.py"),
+    "library": ("compile.py", "lower.py", "model", "kernels", "quantise.py", "blocks.py"),
 }
 """What each kept step is made by."""
 
 # Usual seconds of each step on two slow cores, for the estimate of what remains.
 FETCH, RUNTIME, PUBLISH = 30.0, 60.0, 1.0
-WEIGHTS_PER_MILLION = {"q4f32_1": 0.1, "q0f32": 0.02}
+WEIGHTS_PER_MILLION = {"q4f32_1": 0.1, "q4e8f32_1": 0.05, "q0f32": 0.02}
 LIBRARY = 20.0
 
 BROTLI_QUALITY = 9

@@ -1,7 +1,7 @@
 """The models that can be built here, as data (`catalogue.json`) and as entries. Nothing but the standard library.
 
 Each model has one default quantisation, whose artifact bears the model's own id; the others add the quantisation to it:
-`smollm2-135m` is q4f32_1 and `smollm2-135m-q0f32` the float one.
+`smollm2-135m` is q4e8f32_1 and `smollm2-135m-q0f32` the float one.
 
 `template.drop_default_system` is a decision about content: the checkpoint's own template adds a system turn when the conversation
 has none, and ours does not (SmolLM2-135M answers capitals wrongly with that turn, rightly without).
@@ -29,7 +29,7 @@ class Entry:
         base: the model's id, without the quantisation.
         name: what a person reads.
         family: architecture, as the compiler names it.
-        quantisation: `q4f32_1` or `q0f32`.
+        quantisation: one of `quantise.FORMS`.
         source: where the weights come from (`kind` is `wheel` or `seeded`).
         licence: of the weights.
         origin: of the weights, for a person.

@@ -13,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from . import tiny
+from .blocks import Blocks
 from .errors import SourceError
 from .model.config import ModelConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from .catalogue import Entry
+    from .quantise import Tensor
 
 F32 = npt.NDArray[np.float32]
 CONTROL = 3
@@ -84,14 +86,14 @@ class Checkpoint:
         config: the model's numbers, with the catalogue's window.
         vocabulary: its tokens.
         template: its conversation template, in Jinja.
-        tensors: name and float32 array, read as they are iterated.
+        tensors: by Hugging Face's name, each read when it is wanted.
 
     """
 
     config: ModelConfig
     vocabulary: Vocabulary
     template: str
-    tensors: Iterable[tuple[str, F32]]
+    tensors: Mapping[str, Tensor | F32]
 
 
 def open_seeded() -> Checkpoint:
@@ -99,7 +101,7 @@ def open_seeded() -> Checkpoint:
     words = [*tiny.SPECIALS, *byte_alphabet()]
     specials = list(range(len(tiny.SPECIALS)))
     vocabulary = Vocabulary(words, [], specials, digits=False, words=False, bos=tiny.BOS, eos=tiny.EOS, pad=3, unknown=0)
-    return Checkpoint(tiny.CONFIG, vocabulary, CHATML, tiny.tensors().items())
+    return Checkpoint(tiny.CONFIG, vocabulary, CHATML, tiny.tensors())
 
 
 def open_gguf(path: Path, entry: Entry) -> Checkpoint:
@@ -115,35 +117,76 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
         raise SourceError(f"{path} is not a whole GGUF file ({error}); remove it and run the command again") from error
     fields = {name: field.contents() for name, field in reader.fields.items()}
     config = _config(fields, reader, entry)
-    return Checkpoint(config, _vocabulary(fields), str(_need(fields, "tokenizer.chat_template")), GgufTensors(reader, config))
+    tensors = {hugging_face_name(tensor.name): tensor for tensor in reader.tensors}
+    found = {name: GgufTensor(tensor, _order(name, config)) for name, tensor in tensors.items()}
+    return Checkpoint(config, _vocabulary(fields), str(_need(fields, "tokenizer.chat_template")), found)
 
 
-class GgufTensors:
-    """The tensors of a GGUF file, dequantised one at a time."""
+class GgufTensor:
+    """A tensor of a GGUF file, which is mapped into memory and read when asked."""
 
-    def __init__(self, reader: Any, config: ModelConfig) -> None:
-        self.reader = reader
-        self.config = config
+    def __init__(self, tensor: Any, order: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None) -> None:
+        self.tensor = tensor
+        self.order = order
+        self.shape = tuple(int(n) for n in reversed(tensor.shape))
 
-    def __iter__(self) -> Iterator[tuple[str, F32]]:
+    def read(self) -> F32:
+        """See quantise.Tensor."""
         from gguf.quants import dequantize
 
-        for tensor in self.reader.tensors:
-            name = hugging_face_name(tensor.name)
-            array = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-            array = array.reshape([int(n) for n in reversed(tensor.shape)])
-            if name.endswith("q_proj.weight"):
-                array = uninterleave(array, self.config.num_attention_heads)
-            elif name.endswith("k_proj.weight"):
-                array = uninterleave(array, self.config.num_key_value_heads)
-            yield name, array
+        array = np.ascontiguousarray(dequantize(self.tensor.data, self.tensor.tensor_type), dtype=np.float32).reshape(self.shape)
+        return array if self.order is None else self.order(array)
+
+    def blocks(self) -> Blocks | None:
+        """See quantise.Tensor: Q4_0, Q4_1 and Q8_0 are known."""
+        read = KNOWN_BLOCKS.get(self.tensor.tensor_type.name)
+        if read is None:
+            return None
+        found = read(np.ascontiguousarray(self.tensor.data))
+        return found if self.order is None else found.rows(self.order)
 
 
-def uninterleave(weight: F32, heads: int) -> F32:
+def _numbers(raw: npt.NDArray[np.uint8], size: int, halves: int) -> tuple[npt.NDArray[np.uint8], list[F32]]:
+    """Split rows of blocks into their codes, `(rows, blocks, bytes)`, and the halves before them, each `(rows, blocks)`."""
+    blocks = raw.reshape(len(raw), -1, size)
+    numbers = np.ascontiguousarray(blocks[:, :, : 2 * halves]).view("<f2").astype(np.float32)
+    return blocks[:, :, 2 * halves :], [np.ascontiguousarray(numbers[:, :, i]) for i in range(halves)]
+
+
+def _nibbles(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+    """Unpack: the low nibbles are a block's first half, the high ones its second."""
+    return np.concatenate([codes & 15, codes >> 4], axis=2).astype(np.int16).reshape(len(codes), -1)
+
+
+def _q4_0(raw: npt.NDArray[np.uint8]) -> Blocks:
+    codes, (scale,) = _numbers(raw, 18, 1)
+    return Blocks(4, _nibbles(codes), scale, -8 * scale)
+
+
+def _q4_1(raw: npt.NDArray[np.uint8]) -> Blocks:
+    codes, (scale, least) = _numbers(raw, 20, 2)
+    return Blocks(4, _nibbles(codes), scale, least)
+
+
+def _q8_0(raw: npt.NDArray[np.uint8]) -> Blocks:
+    codes, (scale,) = _numbers(raw, 34, 1)
+    return Blocks(8, codes.reshape(len(raw), -1).view(np.int8).astype(np.int16), scale, None)
+
+
+KNOWN_BLOCKS = {"Q4_0": _q4_0, "Q4_1": _q4_1, "Q8_0": _q8_0}
+"""GGUF's block types whose groups are ours, with their readers (ggml-common.h's block_q4_0, block_q4_1, block_q8_0)."""
+
+
+def uninterleave(weight: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
     """Bring a projection's rows from llama.cpp's order (rotary pairs adjacent) into Hugging Face's (halves of a head)."""
-    rows, columns = weight.shape
-    pairs = weight.reshape(heads, rows // heads // 2, 2, columns)
-    return pairs.swapaxes(1, 2).reshape(rows, columns)
+    pairs = weight.reshape(heads, len(weight) // heads // 2, 2, *weight.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(weight.shape)
+
+
+def _order(name: str, config: ModelConfig) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None:
+    """Return what brings a tensor's rows into Hugging Face's order, or None where they are."""
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
+    return None if heads is None else lambda rows: uninterleave(rows, heads)
 
 
 def hugging_face_name(name: str) -> str:

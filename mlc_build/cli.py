@@ -21,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
     actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="build a model of the catalogue for the page")
     build.add_argument("id", help="which one; `hybr models list` shows them")
-    build.add_argument("--quant", help="another quantisation than the model's default: q4f32_1 or q0f32")
+    build.add_argument("--quant", help="another quantisation than the model's default: q4f32_1, q4e8f32_1 or q0f32")
     build.add_argument("--profile", choices=[*PROFILES, "both"], default="both", help="libraries to compile (default both)")
     build.set_defaults(run=_guarded(build_model))
     actions.add_parser("list", help="show the catalogue and what is built").set_defaults(run=_guarded(list_models))

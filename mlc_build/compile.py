@@ -47,7 +47,7 @@ def compile_library(config: ModelConfig, quantisation: str, profile: Profile, ou
 
     Args:
         config: the model's numbers.
-        quantisation: `q4f32_1` or `q0f32`.
+        quantisation: one of `quantise.FORMS`.
         profile: `gpu` for real devices, `software` for adapters that run on the CPU.
         out: folder for the object; made when missing.
 

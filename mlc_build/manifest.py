@@ -1,6 +1,7 @@
 """manifest.json: what a built model consists of, and what the page must know before it downloads a byte.
 
     {"schema": 1, "id", "rev", "files": [{"path", "bytes", "sha256", "sri"}], "bytes", "vram_bytes", "features", "limits",
+     "repacked": true when the checkpoint's own 4- and 8-bit blocks went over as they were, "partly", or false,
      and the catalogue's fields: name, family, quantisation, context, licence, origin, test_only}
 
 `rev` is a hash over the files' names and contents, so the manifest holds nothing of when or where it was built.
@@ -46,6 +47,7 @@ def make(folder: Path, entry: Entry, config: ModelConfig) -> dict[str, Any]:
         **entry.public(),
         "bytes": everything - sum(libraries) + max(libraries, default=0),  # a page loads one of the libraries
         "vram_bytes": weights + cache_bytes(config) + scratch_bytes(config),
+        "repacked": _index(folder)["metadata"]["Repacked"],
         "features": [],
         "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
         "files": files,
@@ -99,6 +101,11 @@ def scratch_bytes(config: ModelConfig) -> int:
 
 def largest_buffer(folder: Path, config: ModelConfig) -> int:
     """Return the size of the largest single buffer: a parameter, or one layer's keys and values."""
-    index = json.loads((folder / "tensor-cache.json").read_bytes())
+    index = _index(folder)
     parameters = [int(record["nbytes"]) for shard in index["records"] for record in shard["records"]]
     return max([*parameters, cache_bytes(config) // config.num_hidden_layers])
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "tensor-cache.json").read_bytes())
+    return found

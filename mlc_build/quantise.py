@@ -1,48 +1,89 @@
-"""Float tensors of a checkpoint in, the library's parameters out.
+"""A checkpoint's tensors in, the library's parameters out.
 
-The checkpoint comes as `(name, float32 array)` in Hugging Face's Llama layout (`model.layers.0.self_attn.q_proj.weight`, shape
-`(out, in)`). The library's parameters are fewer and larger: query, key and value are one matrix, gate and up another, so that
-each block has four products instead of seven.
+The checkpoint comes as a mapping from Hugging Face's names (`model.layers.0.self_attn.q_proj.weight`, shape `(out, in)`) to
+tensors that are read when they are wanted, so the largest matrix is what a build holds, never the whole model. The library's
+parameters are fewer and larger: query, key and value are one matrix, gate and up another, so that each block has four products
+instead of seven.
 
-q4f32_1: along the input dimension 32 weights share one float32 scale; a weight is `(q - 7) * scale` with q in 0..15.
-Eight q make one uint32, the first in the lowest four bits. The scale is searched for the least squared error, not just taken from
-the largest magnitude, and it may be negative: the code range is -7..8, so its long side goes where the group's largest weight is.
+A quantisation names two forms of `mlc_build.blocks`, of the layers' matrices and of embedding and head:
+
+    q4f32_1    4 bits throughout
+    q4e8f32_1  4 bits with a least weight of their own, 8 bits for embedding and head, where rounding is heard most: a tied
+               embedding is what a small model knows its words by
+    q0f32      floats
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from .blocks import PER_WORD, Coded, Encoding, encode, repack
 from .errors import SourceError
 from .model.config import GROUP, ModelConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-QUANTISATIONS = ("q4f32_1", "q0f32")
+    from .blocks import Blocks
+
+FORMS: dict[str, tuple[Encoding, Encoding]] = {"q4f32_1": ("q4", "q4"), "q4e8f32_1": ("q4m", "q8"), "q0f32": ("float", "float")}
+QUANTISATIONS = tuple(FORMS)
+TABLES = frozenset({"model.embed_tokens", "lm_head"})
 
 F32 = npt.NDArray[np.float32]
-PACK = 8
-ZERO = 7
-TINY = 1e-30
-"""A group whose largest weight is below this is zero: its scale's inverse would overflow."""
-# Candidate ranges: the group's extreme weight is put at one of these codes (away from the zero code), then the best one is kept.
-STEPS = (-8.0, -7.5, -7.0, 7.0)
 
 
 class QuantiseError(SourceError):
     """A checkpoint's tensors do not make this model; the message names the tensor."""
 
 
+class Tensor(Protocol):
+    """One tensor of a checkpoint, not yet read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns, or the one length."""
+        ...
+
+    def read(self) -> F32:
+        """Return it as floats."""
+        ...
+
+    def blocks(self) -> Blocks | None:
+        """Return it as the checkpoint quantised it, or None when it did not, or not in blocks that are known here."""
+        ...
+
+
+class Whole:
+    """A tensor that is there as floats."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self.array = array
+        self.shape: tuple[int, ...] = array.shape
+
+    def read(self) -> F32:
+        """See Tensor."""
+        return self.array.astype(np.float32, copy=False)
+
+    def blocks(self) -> None:
+        """See Tensor."""
+
+
 class Parameter(NamedTuple):
-    """One array as the library wants it; `encoding` is the tensor cache's word for how it is stored."""
+    """One array as the library wants it; `encoding` is the tensor cache's word for how it is stored.
+
+    `origin` says what became of a checkpoint's quantised blocks: `repacked` code by code, or `rounded` once more; empty where
+    there were none.
+    """
 
     name: str
     array: npt.NDArray[np.float32] | npt.NDArray[np.uint32]
     encoding: str = "raw"
+    origin: str = ""
 
 
 class Spec(NamedTuple):
@@ -51,6 +92,12 @@ class Spec(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+
+def form(quantisation: str, matrix: str) -> Encoding:
+    """Return the form in which a quantisation keeps a matrix."""
+    layers, tables = FORMS[quantisation]
+    return tables if matrix in TABLES else layers
 
 
 def matrices(config: ModelConfig) -> dict[str, tuple[tuple[str, ...], int, int]]:
@@ -80,95 +127,86 @@ def norms(config: ModelConfig) -> list[str]:
 def specs(config: ModelConfig, quantisation: str) -> list[Spec]:
     """Return every parameter of the library, in the order of the shards."""
     _check(quantisation)
-    found = []
-    for name, (_, rows, columns) in matrices(config).items():
-        if quantisation == "q0f32":
-            found.append(Spec(f"{name}.weight", (rows, columns), "float32"))
-        else:
-            found.append(Spec(f"{name}.q_weight", (rows, columns // PACK), "uint32"))
-            found.append(Spec(f"{name}.q_scale", (rows, columns // GROUP), "float32"))
+    found = [
+        spec
+        for name, (_, rows, columns) in matrices(config).items()
+        for spec in layout(name, rows, columns, form(quantisation, name))
+    ]
     return found + [Spec(f"{name}.weight", (config.hidden_size,), "float32") for name in norms(config)]
 
 
-def quantise(tensors: Iterable[tuple[str, F32]], config: ModelConfig, quantisation: str) -> Iterator[Parameter]:
+def layout(name: str, rows: int, columns: int, encoding: Encoding) -> list[Spec]:
+    """Return the parameters that hold one matrix."""
+    if encoding == "float":
+        return [Spec(f"{name}.weight", (rows, columns), "float32")]
+    shared = ("q_pair", "uint32") if encoding == "q4m" else ("q_scale", "float32")
+    words = Spec(f"{name}.q_weight", (rows, columns // PER_WORD[encoding]), "uint32")
+    return [words, Spec(f"{name}.{shared[0]}", (rows, columns // GROUP), shared[1])]
+
+
+def quantise(tensors: Mapping[str, Tensor | npt.NDArray[Any]], config: ModelConfig, quantisation: str) -> Iterator[Parameter]:
     """Turn a checkpoint's tensors into the library's parameters, in the order of `specs`.
 
     Raises QuantiseError for a tensor that is missing, unknown, misshapen or not finite.
     """
     _check(quantisation)
-    have = dict(tensors)
+    have = {name: Whole(found) if isinstance(found, np.ndarray) else found for name, found in tensors.items()}
     _complain(have, config)
     for name, (parts, rows, columns) in matrices(config).items():
-        weight = np.concatenate([have.pop(f"{part}.weight") for part in parts]).astype(np.float32, copy=False)
-        if weight.shape != (rows, columns):
-            raise QuantiseError(f"tensor(s) {', '.join(parts)} make {weight.shape}; the configuration needs {(rows, columns)}")
-        if quantisation == "q0f32":
-            yield Parameter(f"{name}.weight", weight)
-        else:
-            codes, scale = encode(weight)
-            yield Parameter(f"{name}.q_weight", codes)
-            yield Parameter(f"{name}.q_scale", scale)
+        found = {f"{part}.weight": have[f"{part}.weight"] for part in parts}
+        shape = (sum(tensor.shape[0] for tensor in found.values()), *next(iter(found.values())).shape[1:])
+        if shape != (rows, columns):
+            raise QuantiseError(f"tensor(s) {', '.join(parts)} make {shape}; the configuration needs {(rows, columns)}")
+        yield from _matrix(layout(name, rows, columns, form(quantisation, name)), found, form(quantisation, name))
     for name in norms(config):
-        vector = have.pop(f"{name}.weight").astype(np.float32, copy=False).reshape(-1)
+        vector = _read(f"{name}.weight", have[f"{name}.weight"]).reshape(-1)
         if vector.shape != (config.hidden_size,):
             raise QuantiseError(f"tensor {name}.weight has {vector.shape}; the configuration needs ({config.hidden_size},)")
         yield Parameter(f"{name}.weight", vector)
 
 
-def encode(weight: F32) -> tuple[npt.NDArray[np.uint32], F32]:
-    """Quantise a matrix `(rows, columns)` to 4 bits.
-
-    Returns the codes, `(rows, columns / 8)` uint32, and the scales, `(rows, columns / 32)` float32. Rows are taken in slices,
-    so that the largest matrix needs a few hundred megabytes at most.
-    """
-    rows, columns = weight.shape
-    codes = np.empty((rows, columns // PACK), np.uint32)
-    scale = np.empty((rows, columns // GROUP), np.float32)
-    step = max(1, (1 << 22) // columns)
-    for start in range(0, rows, step):
-        part = weight[start : start + step]
-        codes[start : start + step], scale[start : start + step] = _encode(part)
-    return codes, scale
+def repacked(origins: Iterable[str]) -> bool | str:
+    """Return what a manifest says of a checkpoint's own blocks: True when all went over as they were, `partly`, or False."""
+    seen = Counter(origin for origin in origins if origin)
+    if seen["repacked"] and seen["rounded"]:
+        return "partly"
+    return bool(seen["repacked"])
 
 
-def _encode(weight: F32) -> tuple[npt.NDArray[np.uint32], F32]:
-    groups = weight.reshape(-1, GROUP)
-    extreme = np.take_along_axis(groups, np.abs(groups).argmax(1)[:, None], 1)
-    extreme[np.abs(extreme) < TINY] = 0
-    best = np.full(len(groups), np.inf, np.float32)
-    scale = np.zeros((len(groups), 1), np.float32)
-    code = np.zeros(groups.shape, np.float32)
-    for step in STEPS:
-        # -step codes away from zero lies the extreme weight: positive codes reach 8, negative ones 7.
-        trial = extreme * np.float32(-1 / step)
-        inverse = np.divide(np.float32(1), trial, out=np.zeros_like(trial), where=trial != 0)
-        q = np.clip(np.rint(groups * inverse), -ZERO, ZERO + 1)
-        # The least-squares scale for these codes; the codes themselves stay.
-        fitted = _fit(groups, q, trial)
-        residual = groups - q * fitted
-        error = np.einsum("ij,ij->i", residual, residual)
-        better = error < best
-        best[better], scale[better], code[better] = error[better], fitted[better], q[better]
-    shape = (weight.shape[0], -1, PACK)
-    nibbles = (code + ZERO).astype(np.uint32).reshape(shape)
-    shifts = np.arange(PACK, dtype=np.uint32) * np.uint32(4)
-    packed: npt.NDArray[np.uint32] = np.bitwise_or.reduce(nibbles << shifts, axis=2)
-    return packed, scale.reshape(weight.shape[0], -1)
+def _matrix(wanted: list[Spec], tensors: Mapping[str, Tensor], encoding: Encoding) -> Iterator[Parameter]:
+    if encoding == "float":
+        yield Parameter(wanted[0].name, np.concatenate([_read(part, tensor) for part, tensor in tensors.items()]))
+        return
+    coded, origins = zip(*(_code(part, tensor, encoding) for part, tensor in tensors.items()), strict=True)
+    # Parts of one matrix may come in different blocks; it counts as taken over when all were.
+    origin = next((word for word in ("rounded", "repacked") if word in origins), "")
+    arrays = (np.concatenate([c.words for c in coded]), np.concatenate([c.shared for c in coded]))
+    for spec, array in zip(wanted, arrays, strict=True):
+        yield Parameter(spec.name, array, origin=origin)
 
 
-def _fit(groups: F32, q: F32, trial: F32) -> F32:
-    power = np.einsum("ij,ij->i", q, q)[:, None]
-    product = np.einsum("ij,ij->i", groups, q)[:, None]
-    fitted: F32 = np.divide(product, power, out=trial.copy(), where=power > 0)
-    return fitted
+def _code(name: str, tensor: Tensor, encoding: Encoding) -> tuple[Coded, str]:
+    blocks = tensor.blocks()
+    if blocks is not None:
+        _finite(name, blocks.scale, blocks.least)
+        taken = repack(blocks, encoding)
+        if taken is not None:
+            return taken, "repacked"
+    try:
+        return encode(_read(name, tensor), encoding), "" if blocks is None else "rounded"
+    except OverflowError as error:
+        raise QuantiseError(f"tensor {name}: {error}") from error
 
 
-def decode(codes: npt.NDArray[np.uint32], scale: F32) -> F32:
-    """Undo `encode` exactly as the kernels do: `(q - 7) * scale` in float32."""
-    shifts = np.arange(PACK, dtype=np.uint32) * np.uint32(4)
-    nibbles = (codes[:, :, None] >> shifts) & np.uint32(15)
-    q = nibbles.reshape(codes.shape[0], -1).astype(np.float32) - np.float32(ZERO)
-    return q * np.repeat(scale, GROUP, axis=1)
+def _read(name: str, tensor: Tensor) -> F32:
+    found = tensor.read()
+    _finite(name, found)
+    return found
+
+
+def _finite(name: str, *arrays: F32 | None) -> None:
+    if not all(array is None or np.isfinite(array).all() for array in arrays):
+        raise QuantiseError(f"tensor {name} holds values that are not finite; the checkpoint is damaged")
 
 
 def _check(quantisation: str) -> None:
@@ -176,13 +214,10 @@ def _check(quantisation: str) -> None:
         raise QuantiseError(f"quantisation {quantisation!r} is not known; choose one of {', '.join(QUANTISATIONS)}")
 
 
-def _complain(have: dict[str, F32], config: ModelConfig) -> None:
+def _complain(have: Mapping[str, Tensor], config: ModelConfig) -> None:
     names = [part for parts, _, _ in matrices(config).values() for part in parts] + norms(config)
     wanted = {f"{name}.weight" for name in names}
     if missing := sorted(wanted - set(have)):
         raise QuantiseError(f"the checkpoint lacks {len(missing)} tensor(s), first {missing[0]}")
     if extra := sorted(set(have) - wanted):
         raise QuantiseError(f"the checkpoint has {len(extra)} tensor(s) this model does not use, first {extra[0]}")
-    for name, array in have.items():
-        if not np.isfinite(array).all():
-            raise QuantiseError(f"tensor {name} holds values that are not finite; the checkpoint is damaged")

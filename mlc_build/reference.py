@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import shards
-from .quantise import decode
+from .blocks import Coded, Encoding, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,12 +109,15 @@ class Reference:
 
 
 def dequantised(parameters: dict[str, npt.NDArray[Any]]) -> dict[str, F32]:
-    """Replace every `q_weight`/`q_scale` pair by the matrix it stands for."""
+    """Replace every matrix of codes by the one it stands for."""
     found: dict[str, F32] = {}
     for name, array in parameters.items():
-        if name.endswith(".q_weight"):
-            stem = name.removesuffix(".q_weight")
-            found[f"{stem}.weight"] = decode(array, parameters[f"{stem}.q_scale"])
-        elif not name.endswith(".q_scale"):
+        stem, _, kind = name.rpartition(".")
+        if kind == "q_weight":
+            pair = parameters.get(f"{stem}.q_pair")
+            shared = parameters[f"{stem}.q_scale"] if pair is None else pair
+            narrow: Encoding = "q4" if pair is None else "q4m"
+            found[f"{stem}.weight"] = decode(Coded(array, shared), "q8" if array.shape[1] == 8 * shared.shape[1] else narrow)
+        elif kind not in {"q_scale", "q_pair"}:
             found[name] = array
     return found

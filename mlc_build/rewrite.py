@@ -5,6 +5,8 @@ Tensors stay float32, so what llama.cpp computes from the file can be compared w
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,10 +34,17 @@ def write(checkpoint: Checkpoint, tensors: Mapping[str, F32], path: Path) -> Non
     _vocabulary(writer, checkpoint)
     for name, array in tensors.items():
         writer.add_tensor(gguf_name(name), _turned(name, array, checkpoint))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    except OSError as error:
+        if error.errno is None:  # numpy's word for a full disk: "8192 requested and 0 written"
+            raise OSError(errno.ENOSPC, str(error), str(path)) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # closing flushes, and a full disk would be told of twice
+            writer.close()
 
 
 def gguf_name(name: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import Damaged
+from .quantise import repacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,7 @@ def write(parameters: Iterable[Parameter], folder: Path) -> list[Path]:
     shards: list[dict[str, Any]] = []
     files: list[Path] = []
     bytes_total = count = 0
+    origins: list[str] = []
     pending: list[tuple[dict[str, Any], bytes]] = []
 
     def close() -> None:
@@ -56,11 +58,13 @@ def write(parameters: Iterable[Parameter], folder: Path) -> list[Path]:
         offset += len(data)
         bytes_total += len(data)
         count += int(parameter.array.size)
+        origins.append(parameter.origin)
     close()
     metadata = {
         "ParamSize": sum(len(shard["records"]) for shard in shards),
         "ParamBytes": bytes_total,
         "BitsPerParam": bytes_total * 8 / max(count, 1),
+        "Repacked": repacked(origins),
     }
     index = folder / INDEX
     index.write_text(json.dumps({"metadata": metadata, "records": shards}, indent=1) + "\n")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvm.script import tirx as T
+
+from .codes import FORMS, value
+
+if TYPE_CHECKING:
+    from hybr.mlc_build.blocks import Encoding
 
 WORKGROUP = 16
 SHARE = 16
@@ -13,8 +18,10 @@ SHARE = 16
 
 
 @cache
-def lookup() -> Any:
-    """Rows of a 4-bit table; a thread unpacks one word of eight weights."""
+def lookup(encoding: Encoding) -> Any:
+    """Rows of a coded table; a thread unpacks one word."""
+    form = FORMS[encoding]
+    per, parts = form.per, 32 // form.per
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle):
@@ -22,31 +29,23 @@ def lookup() -> Any:
         length, rows, words, groups, columns = T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
         token = T.match_buffer(a, (length,), "int32")
         codes = T.match_buffer(b, (rows, words), "uint32")
-        scale = T.match_buffer(c, (rows, groups), "float32")
+        shared = T.match_buffer(c, (rows, groups), form.shared)
         y = T.match_buffer(d, (length, columns), "float32")
         for block in T.thread_binding((length * words + WORKGROUP - 1) // WORKGROUP, thread="blockIdx.x"):
             for thread in T.thread_binding(WORKGROUP, thread="threadIdx.x"):
                 with T.sblock("lookup"):
                     T.reads()
                     T.writes()
-                    factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    factor = T.sblock_alloc_buffer((1,), form.shared, scope="local")
                     packed = T.sblock_alloc_buffer((1,), "uint32", scope="local")
                     index: T.let[T.int32] = block * WORKGROUP + thread
                     i: T.let[T.int32] = index // words
                     word: T.let[T.int32] = index % words
                     if index < length * words:
                         packed[0] = codes[token[i], word]
-                        factor[0] = scale[token[i], word // 4]
-                        for j in T.unroll(8):
-                            y[i, word * 8 + j] = (
-                                T.cast(
-                                    T.reinterpret(
-                                        "int32", T.bitwise_and(T.shift_right(packed[0], T.cast(4 * j, "uint32")), T.uint32(15))
-                                    ),
-                                    "float32",
-                                )
-                                - T.float32(7)
-                            ) * factor[0]
+                        factor[0] = shared[token[i], word // parts]
+                        for j in T.unroll(per):
+                            y[i, word * per + j] = value(form, packed[0], j, factor[0])
 
     return kernel
 

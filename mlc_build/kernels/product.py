@@ -7,9 +7,8 @@ outgrows the instruction cache loses what its larger tile won. One thread theref
 two tokens, activations come four to a load, a word of eight 4-bit weights is one load, and only eight columns are unrolled.
 For 3072 x 576: 18 ms with the general schedule, 3.3 with one row a thread, 0.7 as below.
 
-Unpacking without shifts (a shift costs as much as five additions there): masked in place, nibble j stands for q * 16^j, exact
-as a float, so the activations are divided by 16^j once instead. The top nibble would come out signed; flipping its sign bit
-makes it q - 8, and the correction by the zero point, 7 for the others, is -1 for it.
+Unpacking without shifts (a shift costs as much as five additions there): see `kernels/codes.py`. What the codes count from, and
+a group's least weight, are taken once for a group and token, with the sum of its activations.
 
 Rows, columns and tokens are read from the buffers' shapes: one shader serves every matrix of the model. Activations are taken as
 quads (`float32x4`), which the graph makes by a view.
@@ -18,9 +17,14 @@ quads (`float32x4`), which the graph makes by a view.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tvm.script import tirx as T
+
+from .codes import FORMS, TOP, Codes, least, mask, power, scale
+
+if TYPE_CHECKING:
+    from hybr.mlc_build.blocks import Encoding
 
 Kind = Literal["plain", "add", "gate"]
 
@@ -28,33 +32,25 @@ ROWS = 16
 HALF = 4
 """Rows a thread makes of a float matrix, where every weight is a load."""
 WORKGROUP = 4
-TOP = 1 << 31
 
 
-def power(j: Any) -> Any:
-    """Return 16^-j as a float, made of its bits so that it folds to a constant."""
-    return T.reinterpret("float32", T.shift_left(127 - 4 * j, 23))
-
-
-def mask(j: Any) -> Any:
-    """Return the bits of nibble j."""
-    return T.shift_left(T.uint32(15), T.cast(4 * j, "uint32"))
-
-
-def packed(tokens: int, span: int) -> Any:
-    """Return the inner part for 4-bit weights: `tokens` x 16 dot products are added to `total`."""
+def packed(tokens: int, span: int, form: Codes) -> Any:
+    """Return the inner part for coded weights: `tokens` x 16 dot products are added to `total`."""
+    per, bits, parts = form.per, form.bits, 32 // form.per
 
     @T.macro
-    def multiply(x, codes, scale, length, quads, rows, words, groups, results, token, row, total):
+    def multiply(x, codes, shared, length, quads, rows, words, groups, results, token, row, total):
         x1 = T.decl_buffer((length * quads,), "float32x4", data=x.data)
         codes1 = T.decl_buffer((rows * words,), "uint32", data=codes.data)
-        scale1 = T.decl_buffer((rows * groups,), "float32", data=scale.data)
-        raw = T.sblock_alloc_buffer((tokens * 8,), "float32", scope="local")
-        v = T.sblock_alloc_buffer((tokens * 8,), "float32", scope="local")
+        shared1 = T.decl_buffer((rows * groups,), form.shared, data=shared.data)
+        raw = T.sblock_alloc_buffer((tokens * per,), "float32", scope="local")
+        v = T.sblock_alloc_buffer((tokens * per,), "float32", scope="local")
         fix = T.sblock_alloc_buffer((tokens,), "float32", scope="local")
+        sums = T.sblock_alloc_buffer((tokens,), "float32", scope="local")
         part = T.sblock_alloc_buffer((tokens * ROWS,), "float32", scope="local")
         word = T.sblock_alloc_buffer((1,), "uint32", scope="local")
         weight = T.sblock_alloc_buffer((1,), "float32", scope="local")
+        lowest = T.sblock_alloc_buffer((1,), "float32", scope="local")
         at_x = T.sblock_alloc_buffer((tokens,), "int32", scope="local")
         at_code = T.sblock_alloc_buffer((ROWS,), "int32", scope="local")
         at_scale = T.sblock_alloc_buffer((ROWS,), "int32", scope="local")
@@ -69,23 +65,37 @@ def packed(tokens: int, span: int) -> Any:
                 part[i] = T.float32(0)
             for t in T.unroll(tokens):
                 fix[t] = T.float32(0)
-            for quarter in T.serial(4):
+                sums[t] = T.float32(0)
+            for step in T.serial(parts):
                 for t in T.unroll(tokens):
-                    for h in T.unroll(2):
-                        raw[T.ramp(t * 8 + h * 4, 1, 4)] = x1[at_x[t] + group * 8 + quarter * 2 + h]
-                    for j in T.unroll(8):
-                        v[t * 8 + j] = raw[t * 8 + j] * power(j)
-                        fix[t] = fix[t] + raw[t * 8 + j] * T.if_then_else(j == 7, T.float32(-1), T.float32(7))
+                    for h in T.unroll(per // 4):
+                        raw[T.ramp(t * per + h * 4, 1, 4)] = x1[at_x[t] + group * 8 + step * (per // 4) + h]
+                    for j in T.unroll(per):
+                        v[t * per + j] = raw[t * per + j] * power(j, bits)
+                        fix[t] = fix[t] + raw[t * per + j] * T.if_then_else(
+                            j == per - 1, T.float32(form.top), T.float32(form.zero)
+                        )
+                        if form.least:
+                            sums[t] = sums[t] + raw[t * per + j]
                 for r in T.unroll(ROWS):
-                    word[0] = T.bitwise_xor(codes1[at_code[r] + group * 4 + quarter], T.uint32(TOP))
-                    for j in T.unroll(8):
-                        weight[0] = T.cast(T.reinterpret("int32", T.bitwise_and(word[0], mask(j))), "float32")
+                    word[0] = T.bitwise_xor(codes1[at_code[r] + group * parts + step], T.uint32(TOP))
+                    for j in T.unroll(per):
+                        weight[0] = T.cast(T.reinterpret("int32", T.bitwise_and(word[0], mask(j, bits))), "float32")
                         for t in T.unroll(tokens):
-                            part[t * ROWS + r] = part[t * ROWS + r] + weight[0] * v[t * 8 + j]
+                            part[t * ROWS + r] = part[t * ROWS + r] + weight[0] * v[t * per + j]
             for r in T.unroll(ROWS):
-                weight[0] = scale1[at_scale[r] + group]
-                for t in T.unroll(tokens):
-                    total[t * ROWS + r] = total[t * ROWS + r] + (part[t * ROWS + r] - fix[t]) * weight[0]
+                if form.least:
+                    word[0] = shared1[at_scale[r] + group]
+                    weight[0] = scale(form, word[0])
+                    lowest[0] = least(form, word[0])
+                    for t in T.unroll(tokens):
+                        total[t * ROWS + r] = (
+                            total[t * ROWS + r] + (part[t * ROWS + r] - fix[t]) * weight[0] + sums[t] * lowest[0]
+                        )
+                else:
+                    weight[0] = shared1[at_scale[r] + group]
+                    for t in T.unroll(tokens):
+                        total[t * ROWS + r] = total[t * ROWS + r] + (part[t * ROWS + r] - fix[t]) * weight[0]
 
     return multiply
 
@@ -96,17 +106,19 @@ def source(row: Any, r: Any, span: int, results: Any) -> Any:
 
 
 @cache
-def product(tokens: int, kind: Kind) -> Any:
-    """Return a kernel for x `(1, n, columns)` as quads, 4-bit weights `(rows, columns / 8)` and scales `(rows, columns / 32)`.
+def product(tokens: int, kind: Kind, encoding: Encoding) -> Any:
+    """Return a kernel for x `(1, n, columns)` as quads, words of codes and what their groups share `(rows, columns / 32)`.
 
     Args:
         tokens: rows of x that one thread takes; a weight is unpacked once for all of them.
         kind: `plain`; `add`, which takes a tensor of the result's shape as fourth argument and adds it; `gate`, which makes half
             as many results, silu(a row of the first half) * the row of the second.
+        encoding: the form of the weights.
 
     """
+    form = FORMS[encoding]
     span = ROWS // 2 if kind == "gate" else ROWS
-    multiply, first = packed(tokens, span), start(residual=kind == "add")
+    multiply, first = packed(tokens, span, form), start(residual=kind == "add")
 
     @T.macro
     def run(a, b, c, y, add, length, quads, rows, words, groups, results):
@@ -135,10 +147,10 @@ def product(tokens: int, kind: Kind) -> Any:
         length, quads, rows, words, groups = T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
         x = T.match_buffer(a, (1, length, quads), "float32x4")
         codes = T.match_buffer(b, (rows, words), "uint32")
-        scale = T.match_buffer(c, (rows, groups), "float32")
+        shared = T.match_buffer(c, (rows, groups), form.shared)
         add = T.match_buffer(d, (1, length, rows), "float32")
         y = T.match_buffer(e, (1, length, rows), "float32")
-        run(x, codes, scale, y, add, length, quads, rows, words, groups, rows)
+        run(x, codes, shared, y, add, length, quads, rows, words, groups, rows)
 
     @T.prim_func(private=True, s_tir=True)
     def alone(a: T.handle, b: T.handle, c: T.handle, e: T.handle):
@@ -146,9 +158,9 @@ def product(tokens: int, kind: Kind) -> Any:
         length, quads, rows, words, groups, results = T.int32(), T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
         x = T.match_buffer(a, (1, length, quads), "float32x4")
         codes = T.match_buffer(b, (rows, words), "uint32")
-        scale = T.match_buffer(c, (rows, groups), "float32")
+        shared = T.match_buffer(c, (rows, groups), form.shared)
         y = T.match_buffer(e, (1, length, results), "float32")
-        run(x, codes, scale, y, y, length, quads, rows, words, groups, results)
+        run(x, codes, shared, y, y, length, quads, rows, words, groups, results)
 
     return added if kind == "add" else alone
 

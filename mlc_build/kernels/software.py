@@ -27,27 +27,26 @@ class Software(Stock):
 
     def embed(self, tokens: nn.Tensor, table: Matrix) -> nn.Tensor:
         """See Family."""
-        if not table.quantised:
-            return _call("copy", plain.copy(), [tokens, table.weight], (tokens.shape[0], table.columns))
-        return _call("lookup", plain.lookup(), [tokens, table.q_weight, table.q_scale], (tokens.shape[0], table.columns))
+        name, kernel = ("copy", plain.copy()) if table.encoding == "float" else ("lookup", plain.lookup(table.encoding))
+        return _call(name, kernel, [tokens, *table.held], (tokens.shape[0], table.columns))
 
     def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
         """See Family."""
         tile = 1 if x.shape[1] == 1 else TILE
-        weights = [matrix.q_weight, matrix.q_scale] if matrix.quantised else [quads(matrix.weight)]
-        args = [quads(x), *weights, *([] if residual is None else [residual])]
-        kind: Kind = "plain" if residual is None else "add"
-        make = product.product(tile, kind) if matrix.quantised else product.whole(tile, residual=residual is not None)
+        whole, more = matrix.encoding == "float", [] if residual is None else [residual]
+        args = [quads(x), *([quads(matrix.held[0])] if whole else matrix.held), *more]
+        kind: Kind = "add" if more else "plain"
+        make = product.whole(tile, residual=bool(more)) if whole else product.product(tile, kind, matrix.encoding)
         return _call(f"product_{kind}_{tile}", make, args, (1, x.shape[1], matrix.rows))
 
     def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
         """See Family."""
         tile = 1 if x.shape[1] == 1 else TILE
         shape = (1, x.shape[1], matrix.rows // 2)
-        if not matrix.quantised:
+        if matrix.encoding == "float":
             return _call("gate", plain.gate(), [self.linear(x, matrix)], shape)
-        args = [quads(x), matrix.q_weight, matrix.q_scale]
-        return _call(f"product_gate_{tile}", product.product(tile, "gate"), args, shape)
+        make = product.product(tile, "gate", matrix.encoding)
+        return _call(f"product_gate_{tile}", make, [quads(x), *matrix.held], shape)
 
     def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
         """See Family."""

@@ -9,6 +9,7 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn.llm import _decode_kernels, _prefill_kernels
 
 from . import attention, rotary
+from .codes import FORMS, value
 
 if TYPE_CHECKING:
     from tvm.target import Target
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from hybr.mlc_build.model.llama import Matrix, Norm
 
 
-def weight_at(codes: Any, scale: Any, row: Any, column: Any) -> Any:
-    """The value of a 4-bit weight, as an expression."""
-    shift = (column % 8 * 4).astype("uint32")
-    code = tirx.bitwise_and(tirx.shift_right(codes[row, column // 8], shift), tirx.const(15, "uint32"))
-    return (code.astype("int32") - 7).astype("float32") * scale[row, column // 32]
+def weight_at(matrix: Matrix, codes: Any, shared: Any, row: Any, column: Any) -> Any:
+    """The value of a coded weight, as an expression."""
+    form = FORMS[matrix.encoding]
+    return value(form, codes[row, column // form.per], column % form.per, shared[row, column // 32])
 
 
 class Stock:
@@ -33,12 +33,13 @@ class Stock:
     def embed(self, tokens: nn.Tensor, table: Matrix) -> nn.Tensor:
         """See Family."""
 
-        def quantised(ids: te.Tensor, codes: te.Tensor, scale: te.Tensor) -> te.Tensor:
-            return te.compute((ids.shape[0], table.columns), lambda i, j: weight_at(codes, scale, ids[i], j), name="embed")
+        def quantised(ids: te.Tensor, codes: te.Tensor, shared: te.Tensor) -> te.Tensor:
+            shape = (ids.shape[0], table.columns)
+            return te.compute(shape, lambda i, j: weight_at(table, codes, shared, ids[i], j), name="embed")
 
-        if not table.quantised:
-            return nn.op.take(table.weight, tokens, axis=0)
-        return nn.op.tensor_expr_op(quantised, "embed", [tokens, table.q_weight, table.q_scale])
+        if table.encoding == "float":
+            return nn.op.take(table.held[0], tokens, axis=0)
+        return nn.op.tensor_expr_op(quantised, "embed", [tokens, *table.held])
 
     def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
         """See Family."""
@@ -48,14 +49,11 @@ class Stock:
             shape = (1, x.shape[1], matrix.rows)
             return te.compute(shape, lambda b, i, j: te.sum(x[b, i, k] * weight[j, k], axis=k), name="linear")
 
-        def quantised(x: te.Tensor, codes: te.Tensor, scale: te.Tensor) -> te.Tensor:
+        def quantised(x: te.Tensor, codes: te.Tensor, shared: te.Tensor) -> te.Tensor:
             shape = (matrix.rows, matrix.columns)
-            return product(x, te.compute(shape, lambda j, k: weight_at(codes, scale, j, k), name="dequantise"))
+            return product(x, te.compute(shape, lambda j, k: weight_at(matrix, codes, shared, j, k), name="dequantise"))
 
-        if matrix.quantised:
-            out = nn.op.tensor_expr_op(quantised, "linear", [x, matrix.q_weight, matrix.q_scale])
-        else:
-            out = nn.op.tensor_expr_op(product, "linear", [x, matrix.weight])
+        out = nn.op.tensor_expr_op(product if matrix.encoding == "float" else quantised, "linear", [x, *matrix.held])
         return out if residual is None else out + residual
 
     def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
+from hybr.mlc_build.quantise import form, layout
+
 from .cache import create_cache
 
 if TYPE_CHECKING:
@@ -21,16 +23,18 @@ if TYPE_CHECKING:
 
 
 class Matrix(nn.Module):
-    """A weight matrix `(rows, columns)`, as floats or as 4-bit codes with their scales."""
+    """A weight matrix `(rows, columns)` in one of the forms of `mlc_build.blocks`."""
 
-    def __init__(self, rows: int, columns: int, quantisation: str) -> None:
+    def __init__(self, rows: int, columns: int, quantisation: str, *, table: bool = False) -> None:
         self.rows, self.columns = rows, columns
-        self.quantised = quantisation != "q0f32"
-        if self.quantised:
-            self.q_weight = nn.Parameter((rows, columns // 8), "uint32")
-            self.q_scale = nn.Parameter((rows, columns // 32), "float32")
-        else:
-            self.weight = nn.Parameter((rows, columns), "float32")
+        self.encoding = form(quantisation, "lm_head" if table else "")
+        for spec in layout("", rows, columns, self.encoding):
+            setattr(self, spec.name.removeprefix("."), nn.Parameter(spec.shape, spec.dtype))
+
+    @property
+    def held(self) -> list[nn.Parameter]:
+        """Return what the kernels take, in their order."""
+        return [getattr(self, spec.name.removeprefix(".")) for spec in layout("", self.rows, self.columns, self.encoding)]
 
 
 class Norm(nn.Module):
@@ -92,7 +96,7 @@ class Body(nn.Module):
     """Embedding, blocks and the last normalisation: the part of a checkpoint named `model`."""
 
     def __init__(self, config: ModelConfig, quantisation: str, kernels: Family) -> None:
-        self.embed_tokens = Matrix(config.vocab_size, config.hidden_size, quantisation)
+        self.embed_tokens = Matrix(config.vocab_size, config.hidden_size, quantisation, table=True)
         self.layers = nn.ModuleList([Layer(config, quantisation, kernels) for _ in range(config.num_hidden_layers)])
         self.norm = Norm(config.hidden_size, config.rms_norm_eps)
 
@@ -104,7 +108,7 @@ class Llama(nn.Module):
         self.config, self.kernels = config, kernels
         self.model = Body(config, quantisation, kernels)
         if not config.tie_word_embeddings:
-            self.lm_head = Matrix(config.vocab_size, config.hidden_size, quantisation)
+            self.lm_head = Matrix(config.vocab_size, config.hidden_size, quantisation, table=True)
 
     def embed(self, input_ids: nn.Tensor) -> nn.Tensor:
         """Tokens `(n,)` to vectors `(n, hidden)`."""

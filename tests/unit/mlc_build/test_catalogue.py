@@ -9,12 +9,15 @@ import pytest
 
 from hybr.mlc_build import catalogue
 from hybr.mlc_build.errors import UnknownModel, UnknownQuantisation
+from hybr.mlc_build.quantise import QUANTISATIONS
 
 
 def test_ids() -> None:
     """A model's default bears its id, the other quantisations their name beside it, and no id occurs twice."""
     ids = [entry.id for entry in catalogue.everything()]
-    assert ids == ["tiny", "tiny-q0f32", "smollm2-135m", "smollm2-135m-q0f32"]
+    assert ids == [
+        "tiny", "tiny-q4e8f32_1", "tiny-q0f32", "smollm2-135m", "smollm2-135m-q4f32_1", "smollm2-135m-q0f32",
+    ]  # fmt: skip
     assert [entry["id"] for entry in catalogue.entries()] == ["tiny", "smollm2-135m"]
 
 
@@ -25,7 +28,7 @@ def test_ids() -> None:
         ("tiny", "q4f32_1", "tiny"),
         ("tiny", "q0f32", "tiny-q0f32"),
         ("tiny-q0f32", None, "tiny-q0f32"),
-        ("smollm2-135m-q0f32", "q4f32_1", "smollm2-135m"),
+        ("smollm2-135m-q0f32", "q4e8f32_1", "smollm2-135m"),
     ],
 )
 def test_find(name: str, quantisation: str | None, found: str) -> None:
@@ -37,7 +40,7 @@ def test_unknown() -> None:
     """Unknown names are refused with the names there are."""
     with pytest.raises(UnknownModel, match=r"'gpt-9'.*smollm2-135m"):
         catalogue.find("gpt-9")
-    with pytest.raises(UnknownQuantisation, match=r"'q9'.*q4f32_1 or q0f32"):
+    with pytest.raises(UnknownQuantisation, match=r"'q9'.*q4f32_1 or q4e8f32_1 or q0f32"):
         catalogue.find("tiny", "q9")
 
 
@@ -47,7 +50,7 @@ def test_public_fields() -> None:
         public = entry.public()
         assert public["licence"]
         assert public["origin"]
-        assert public["quantisation"] in {"q4f32_1", "q0f32"}
+        assert public["quantisation"] in set(QUANTISATIONS)
 
 
 def test_light() -> None:

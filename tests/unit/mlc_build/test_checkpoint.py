@@ -73,10 +73,9 @@ def test_round_trip(tmp_path: Path) -> None:
     found = checkpoint.open_gguf(write_gguf(tmp_path / "a.gguf"), ENTRY)
     assert found.config.to_dict() == pytest.approx(tiny.CONFIG.to_dict())
     wanted = tiny.tensors()
-    tensors = dict(found.tensors)
-    assert set(tensors) == set(wanted)
+    assert set(found.tensors) == set(wanted)
     for name, array in wanted.items():
-        np.testing.assert_array_equal(tensors[name], array, name)
+        np.testing.assert_array_equal(found.tensors[name].read(), array, name)
     assert found.vocabulary.tokens == checkpoint.open_seeded().vocabulary.tokens
     assert (found.vocabulary.specials, found.vocabulary.eos, found.vocabulary.digits) == ([0, 1, 2, 3], 2, False)
     assert found.template == checkpoint.CHATML
@@ -103,7 +102,7 @@ def test_unknown_tensor(tmp_path: Path) -> None:
     extra = {"rope_freqs.weight": np.ones(16, np.float32)}
     path = write_gguf(tmp_path / "a.gguf", extra={"x." + name: array for name, array in extra.items()})
     with pytest.raises(SourceError, match=r"tensor x.rope_freqs.weight"):
-        dict(checkpoint.open_gguf(path, ENTRY).tensors)
+        checkpoint.open_gguf(path, ENTRY)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.99])
@@ -113,7 +112,7 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(keep if keep >= 4 or keep == 0 else len(data) * keep)])
     with pytest.raises(SourceError, match="not a whole GGUF file"):
-        dict(checkpoint.open_gguf(path, ENTRY).tensors)
+        checkpoint.open_gguf(path, ENTRY)
 
 
 @pytest.mark.models

@@ -28,7 +28,7 @@ def shelved(home: Path) -> Path:
     """A small build of `tiny` on the shelf."""
     made = home / "made"
     made.mkdir()
-    (made / "tensor-cache.json").write_text(json.dumps({"records": []}))
+    (made / "tensor-cache.json").write_text(json.dumps({"metadata": {"Repacked": False}, "records": []}))
     (made / "model.wasm").write_bytes(b"wasm")
     found = manifest.make(made, catalogue.find("tiny"), CONFIG)
     return store.put("tiny", made, found["rev"])
@@ -40,7 +40,7 @@ def test_list(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store.write("tiny-q0f32", "failed", error={"code": "disk-full", "message": "no space left"})
     assert run("list") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert list(lines) == ["tiny", "tiny-q0f32", "smollm2-135m", "smollm2-135m-q0f32"]
+    assert list(lines) == [entry.id for entry in catalogue.everything()]
     assert f"revision {shelved.name}" in lines["tiny"]
     assert lines["tiny-q0f32"].endswith("no space left")
     assert "40%, quantising" in lines["smollm2-135m"]
@@ -70,7 +70,7 @@ def test_rm(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "told"),
     [
         (("build", "gpt-9"), "no model 'gpt-9' in the catalogue; there are tiny"),
-        (("build", "tiny", "--quant", "q9"), "tiny is not built in 'q9'; choose q4f32_1 or q0f32"),
+        (("build", "tiny", "--quant", "q9"), "tiny is not built in 'q9'; choose q4f32_1 or q4e8f32_1 or q0f32"),
         (("verify", "tiny"), "run: hybr models build tiny"),
     ],
 )

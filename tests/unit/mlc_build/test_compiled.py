@@ -27,7 +27,7 @@ def ids(text: str) -> list[int]:
 @pytest.fixture(scope="module", params=quantise.QUANTISATIONS)
 def native(request: pytest.FixtureRequest) -> Native:
     """`tiny` in each quantisation, compiled for this machine."""
-    made = {p.name: p.array for p in quantise.quantise(tiny.tensors().items(), tiny.CONFIG, request.param)}
+    made = {p.name: p.array for p in quantise.quantise(tiny.tensors(), tiny.CONFIG, request.param)}
     return Native(tiny.CONFIG, request.param, made)
 
 
@@ -84,7 +84,7 @@ def test_untied_head_and_grouped_heads() -> None:
         shape = (rows, config.hidden_size)
         tensors[f"model.layers.0.self_attn.{part}_proj.weight"] = (source.standard_normal(shape) / 8).astype(np.float32)
     tensors |= {f"{name}.weight": np.ones(config.hidden_size, np.float32) for name in quantise.norms(config)}
-    made = {p.name: p.array for p in quantise.quantise(tensors.items(), config, "q4f32_1")}
+    made = {p.name: p.array for p in quantise.quantise(tensors, config, "q4f32_1")}
     prompt = [int(i) for i in source.integers(0, config.vocab_size, 40)]
     difference = Native(config, "q4f32_1", made).forward(prompt) - Reference(config, dequantised(made)).forward(prompt)[-1]
     assert np.abs(difference).max() < 2e-3

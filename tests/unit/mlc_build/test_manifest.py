@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     tmp_path.mkdir()
     records = [{"nbytes": 700}, {"nbytes": 300}]
     contents = {
-        "tensor-cache.json": json.dumps({"records": [{"records": records}]}).encode(),
+        "tensor-cache.json": json.dumps({"metadata": {"Repacked": "partly"}, "records": [{"records": records}]}).encode(),
         "params_shard_0.bin": bytes(1000),
         "model.wasm": b"wasm" * 100,
         "model-software.wasm": b"wasm" * 50,
@@ -51,7 +51,7 @@ def test_contents(folder: Path) -> None:
     assert manifest.cache_bytes(CONFIG) == 1 << 20
     assert found["vram_bytes"] == 1000 + (1 << 20) + manifest.scratch_bytes(CONFIG)
     assert found["limits"]["maxStorageBufferBindingSize"] == 1 << 19
-    assert (found["schema"], found["id"], found["features"]) == (1, "tiny", [])
+    assert (found["schema"], found["id"], found["features"], found["repacked"]) == (1, "tiny", [], "partly")
     assert json.loads((folder / "manifest.json").read_text()) == found
 
 

@@ -21,7 +21,7 @@ def reference() -> Reference:
     """`tiny` as quantised."""
     from hybr.mlc_build.quantise import quantise
 
-    made = {p.name: p.array for p in quantise(tiny.tensors().items(), tiny.CONFIG, "q4f32_1")}
+    made = {p.name: p.array for p in quantise(tiny.tensors(), tiny.CONFIG, "q4f32_1")}
     return Reference(tiny.CONFIG, dequantised(made))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def parameters() -> list[Parameter]:
     """`tiny` as quantised."""
-    return list(quantise(tiny.tensors().items(), tiny.CONFIG, "q4f32_1"))
+    return list(quantise(tiny.tensors(), tiny.CONFIG, "q4f32_1"))
 
 
 def test_round_trip(tmp_path: Path) -> None:
