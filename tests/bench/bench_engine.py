@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from engine_desk import Bench, Desk, Handler, Model
 from harness import Figure, bench
 from hybr_testing import Watch, launch
+from llamacpp import LlamaCpp
 from playwright.sync_api import sync_playwright
 
+from hybr.mlc_build import catalogue, sources
 from hybr.server.paths import home
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 COUNT = 20_000
 PROMPT = "What is the capital of France?"
+QUESTION = "Tell me a long story about a lighthouse keeper, the sea, a lost ship and the people of the village. " * 8
+OPTIONS = {"temperature": 0, "max_tokens": 64}
 
 
 @contextlib.contextmanager
@@ -87,3 +91,33 @@ def _rates(name: str, aim: float | None) -> Iterator[Figure]:
         yield Figure(f"engine.{name}.prefill", best["prefillTps"], "tokens/s", limit, aim, conditions)
         yield Figure(f"engine.{name}.decode", best["decodeTps"], "tokens/s", limit, aim, conditions)
         yield Figure(f"engine.{name}.ttft", best["ttftMs"] / 1000, "s", "none", None, conditions)
+
+
+@bench
+def engine_wasm() -> Iterator[Figure]:
+    """SmolLM2 in llama.cpp as WebAssembly, against llama.cpp itself on the same file with as many threads."""
+    source = catalogue.find("smollm2-135m").source
+    if not sources.present(source):
+        print("   smollm2-135m has not been fetched: skipped")
+        return
+    path = sources.location(source)
+    model = Model("smollm2-135m", {path.name: path.read_bytes()}, gguf=path.name)
+    with _page("/js/engine/engine.worker.js") as (page, desk):
+        entry = desk.add(model)
+        entry["gguf"] |= {"sampling": {"temperature": 0.2, "top_p": 0.9}, "plain": True}
+        loaded = page.call("load", {"model": {**entry, "context": 2048}, "runtime": "wasm"})
+        assert "failed" not in loaded, loaded
+        chats = [page.call("chat", _question(f"r{i}", i)) for i in range(3)]
+    best = max((chat["timings"] for chat in chats), key=lambda each: each["decodeTps"])
+    native = LlamaCpp(path, threads=loaded["threads"]).rates(QUESTION, 64)
+    conditions = f"{loaded['threads']} threads, Q4_1, {chats[0]['usage']['promptTokens']} tokens of prompt"
+    yield Figure("engine.wasm.load", loaded["loadS"], "s", "download", loaded["downloadS"], conditions)
+    yield Figure("engine.wasm.prefill", best["prefillTps"], "tokens/s", "llama.cpp, native", native[0], conditions)
+    yield Figure("engine.wasm.decode", best["decodeTps"], "tokens/s", "llama.cpp, native", native[1], conditions)
+    yield Figure("engine.wasm.ttft", best["ttftMs"] / 1000, "s", "none", None, conditions)
+
+
+def _question(request_id: str, turn: int) -> dict[str, Any]:
+    """A prompt that begins otherwise each time, so that none of it is in the cache."""
+    content = f"{turn}. {QUESTION}"
+    return {"requestId": request_id, "messages": [{"role": "user", "content": content}], "options": OPTIONS}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hybr_testing import attribute, events, kill_worker, load_model, until, wait_local
+import pytest
+from hybr_testing import RECORDER, Watch, attribute, events, kill_worker, load_model, until, wait_core, wait_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from hybr_testing import Served, Watch
-    from playwright.sync_api import Page
+    from hybr_testing import Served
+    from playwright.sync_api import Browser, Page
 
 MODEL = "smollm2-135m"
 ASK = "What is the capital of France?"
@@ -129,17 +130,131 @@ def test_reload_then_death_in_the_middle(visit_without_webgpu: Callable[..., tup
     wait_local(page)  # repaired in the background
 
 
-def test_tiny_is_not_offered(visit_without_webgpu: Callable[..., tuple[Page, Watch]], served: Served) -> None:
-    """A model without a GGUF does not fit, with the reason; one with it does, at the GGUF's size."""
-    served.wait_built("tiny")
+def test_one_list_for_both_runtimes(visit_without_webgpu: Callable[..., tuple[Page, Watch]], served: Served) -> None:
+    """Every model with a GGUF fits, at the GGUF's size, and the entry says which file that is."""
+    for model in ("tiny", MODEL):
+        served.wait_built(model)
     page, _ = visit_without_webgpu("/")
     models = page.evaluate("ModuleLoader.getModule('LocalLLM').then((L) => L.api.getAvailableModels())")
-    fits = {model["id"]: model["fits"] for model in models}
-    assert fits["tiny"]["fits"] is False
-    assert "WebGPU only" in fits["tiny"]["reason"]
-    assert fits[MODEL] == {"fits": True, "reason": ""}
-    (smollm,) = (model for model in models if model["id"] == MODEL)
-    assert smollm["bytes"] == smollm["gguf"]["bytes"]
+    for model in models:
+        if model["id"] in {"tiny", MODEL}:
+            assert model["fits"] == {"fits": True, "reason": ""}
+            assert model["bytes"] == model["gguf"]["bytes"]
+            assert len(model["gguf"]["sha256"]) == 64
+
+
+@pytest.fixture(scope="module")
+def tiny_wasm(served: Served, chromium_without_webgpu: Browser) -> Iterator[tuple[Page, Watch]]:
+    """A page without WebGPU and with `tiny` on the processor, shared by the tests that leave it ready."""
+    served.wait_built("tiny")
+    watch = Watch(served.url)
+    context = chromium_without_webgpu.new_context()
+    context.add_init_script(RECORDER)
+    watch.attach(context)
+    page = context.new_page()
+    page.goto(served.url + "/")
+    wait_core(page)
+    assert page.evaluate("ModuleLoader.getModule('LocalLLM').then((L) => L.api.init('tiny'))") is True
+    yield page, watch
+    context.close()
+    watch.check()
+
+
+def test_local_only_private_and_offline_hold(tiny_wasm: tuple[Page, Watch]) -> None:
+    """Each is answered in the browser with nothing asked of the server, the last with the network gone."""
+    page, watch = tiny_wasm
+    ask = [{"role": "user", "content": "hi"}]
+    set_mode = "(mode) => ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.setMode(mode))"
+    complete_any = (
+        """async ([messages, options]) => (await ModuleLoader.getModule('HybridLLMProvider')).api.complete(messages, options)"""
+    )
+    short = {"maxOutputTokens": 4}
+    for mode, options in (("local-only", short), ("local", {**short, "private": True}), ("local", short)):
+        assert page.evaluate(set_mode, mode) is True
+        assert page.evaluate(complete_any, [ask, options])["provider"] == "local"
+    page.context.set_offline(True)
+    try:
+        assert page.evaluate(complete_any, [ask, short])["provider"] == "local"
+    finally:
+        page.context.set_offline(False)
+    assert asked_server(watch) == []
+
+
+def test_stops_at_any_moment(tiny_wasm: tuple[Page, Watch]) -> None:
+    """Stopped at whatever moment, an answer ends as stopped, no chunk follows, and the next one begins at once."""
+    page, watch = tiny_wasm
+    outcome = page.evaluate(
+        """async (count) => {
+             const H = await ModuleLoader.getModule('HybridLLMProvider');
+             const ask = [{role: 'user', content: 'hi'}], ends = {};
+             for (let index = 0; index < count; index += 1) {
+               const stop = new AbortController();
+               setTimeout(() => stop.abort(), (index * 37) % 90);
+               let end = 'done';
+               try {
+                 for await (const chunk of H.api.stream(ask, {maxOutputTokens: 300, signal: stop.signal}))
+                   if (stop.signal.aborted) end = 'late';
+               } catch (error) { if (end !== 'late') end = error.name; }
+               ends[end] = (ends[end] || 0) + 1;
+             }
+             const after = await H.api.completeLocal(ask, {maxOutputTokens: 2});
+             return {ends, tokens: after.usage.completionTokens, active: (await H.api.getStatus()).active}; }""",
+        60,
+    )
+    assert set(outcome["ends"]) <= {"Aborted", "done"}, outcome
+    assert outcome["ends"]["Aborted"] > 30
+    assert (outcome["tokens"], outcome["active"]) == (2, 0)
+    assert asked_server(watch) == []
+
+
+def test_death_before_the_first_token(visit_without_webgpu: Callable[..., tuple[Page, Watch]], served: Served) -> None:
+    """The worker killed before it said anything: the server answers from the start, as a fallback, and the model comes back."""
+    served.wait_built("tiny")
+    page, _ = visit_without_webgpu("/")
+    assert page.evaluate("ModuleLoader.getModule('LocalLLM').then((L) => L.api.init('tiny'))") is True
+    assert page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.setMode('local'))") is True
+    page.evaluate("""async () => { // the engine hears of the question only after it is dead
+        const H = await ModuleLoader.getModule('HybridLLMProvider');
+        window.__answer = H.api.complete([{role: 'user', content: 'x'.repeat(900)}], {maxOutputTokens: 8}); }""")
+    kill_worker(page, "engine")
+    answer = page.evaluate("window.__answer")
+    assert answer["provider"] == "cloud"
+    assert len(events(page, "hybrid-llm:fallback")) == 1
+    wait_local(page)
+    assert attribute(page, "local-status", "data-runtime") == "wasm"
+
+
+def test_a_download_is_cancelled_and_taken_up(visit_without_webgpu: Callable[..., tuple[Page, Watch]], served: Served) -> None:
+    """Cancelled while the file travels: unloaded; the next load goes on from the pieces that are here, and is ready."""
+    served.wait_built(MODEL)
+    page, watch = visit_without_webgpu("/")
+    until(lambda: page.get_by_test_id("model-option").count() > 0, timeout=120, what="the models")
+    page.locator(f"[data-testid=model-option][data-model='{MODEL}']").first.click()
+    page.get_by_test_id("load-model").first.click()
+    pieces = "caches.open('hybr/pieces').then((cache) => cache.keys()).then((keys) => keys.length)"
+    until(lambda: page.evaluate(pieces) > 0, timeout=60, what="a piece", every=0.01)
+    page.evaluate("ModuleLoader.getModule('LocalLLM').then((L) => L.api.cancelLoad())")
+    wait_local(page, "unloaded")
+    load_model(page, MODEL)
+    gguf = [url for url in watch.requests if url.endswith(".gguf")]
+    assert len(gguf) == 2
+    assert page.evaluate(pieces) == 0
+
+
+def test_the_person_chooses_in_the_panel(visit: Callable[..., tuple[Page, Watch]]) -> None:
+    """The control shows what is in force and why; choosing the processor takes effect at once and is there after a reload."""
+    page, _ = visit("/")
+    until(lambda: attribute(page, "local-status", "data-webgpu") == "yes", timeout=120, what="the preflight")
+    control = page.get_by_test_id("runtime")
+    assert (control.input_value(), control.get_attribute("data-why")) == ("auto", "webgpu")
+    control.select_option("wasm")
+    until(lambda: attribute(page, "local-status", "data-runtime") == "wasm", timeout=30, what="runtime wasm")
+    until(lambda: control.get_attribute("data-why") == "wished", timeout=30, what="the reason")
+    page.reload()
+    until(lambda: attribute(page, "local-status", "data-runtime") == "wasm", timeout=120, what="runtime wasm")
+    assert page.get_by_test_id("runtime").input_value() == "wasm"
+    page.get_by_test_id("runtime").select_option("auto")
+    until(lambda: attribute(page, "local-status", "data-runtime") == "webgpu", timeout=30, what="runtime webgpu")
 
 
 def test_the_preference_forces_it(visit: Callable[..., tuple[Page, Watch]]) -> None:

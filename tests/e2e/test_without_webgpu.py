@@ -12,7 +12,7 @@ from hybr_testing import attribute, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hybr_testing import Watch
+    from hybr_testing import Served, Watch
     from playwright.sync_api import Page
 
 
@@ -33,15 +33,15 @@ def test_the_page_says_why_and_the_cloud_answers(visit_without_webgpu: Callable[
     assert reply.get_attribute("data-provider") == "cloud"
 
 
-def test_local_is_refused_with_the_reason(visit_without_webgpu: Callable[..., tuple[Page, Watch]]) -> None:
-    """With no model loaded `setMode('local')` is False; `init` of a model for WebGPU only explains; neither throws."""
+def test_local_comes_with_the_model(visit_without_webgpu: Callable[..., tuple[Page, Watch]], served: Served) -> None:
+    """With no model loaded `setMode('local')` is False; a model loads on the processor, and then the mode is in force."""
+    served.wait_built("tiny")
     page, _ = visit_without_webgpu("/")
     outcome = page.evaluate(
         """async () => { const H = await ModuleLoader.getModule('HybridLLMProvider');
              const L = await ModuleLoader.getModule('LocalLLM');
-             return {set: await H.api.setMode('local'), mode: await H.api.getMode(), init: await L.api.init('tiny')}; }"""
+             const before = [await H.api.setMode('local'), await H.api.getMode()];
+             return {before, init: await L.api.init('tiny'), after: [await H.api.setMode('local'), await H.api.getMode()]}; }"""
     )
-    assert outcome["set"] is False
-    assert outcome["mode"] == "cloud"
-    assert outcome["init"]["success"] is False
-    assert "WebGPU" in str(outcome["init"]["error"])
+    assert outcome == {"before": [False, "cloud"], "init": True, "after": [True, "local"]}
+    assert attribute(page, "local-status", "data-state") == "ready"

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 class LlamaCpp:
     """A model run by llama.cpp in this process, asked over loopback."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, *, threads: int | None = None) -> None:
         chosen = xllamacpp.CommonParams()
         chosen.model.path = str(weights)
         chosen.n_ctx, chosen.n_parallel = 512, 1
+        if threads:
+            chosen.cpuparams.n_threads = chosen.cpuparams_batch.n_threads = threads
         chosen.hostnames, chosen.port = ["127.0.0.1"], 0
         chosen.warmup, chosen.ui, chosen.offline, chosen.verbosity = False, False, True, -1
         self._server = xllamacpp.Server(chosen)
@@ -33,6 +35,21 @@ class LlamaCpp:
         wanted = {"prompt": tokens, "n_predict": 1, "n_probs": count, "temperature": 0, "cache_prompt": False}
         ranked = self._ask("/completion", wanted)["completion_probabilities"][0]["top_logprobs"]
         return [(item["id"], item["logprob"]) for item in ranked]
+
+    def rates(self, text: str, count: int) -> tuple[float, float]:
+        """Return tokens per second of reading `text` and of making `count` tokens after it: the best of three."""
+        best = (0.0, 0.0)
+        for turn in range(3):
+            wanted = {
+                "prompt": f"{turn}. {text}",
+                "n_predict": count,
+                "temperature": 0,
+                "cache_prompt": False,
+                "ignore_eos": True,
+            }
+            timings = self._ask("/completion", wanted)["timings"]
+            best = max(best[0], timings["prompt_per_second"]), max(best[1], timings["predicted_per_second"])
+        return best
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         address = self._server.listening_address + path
