@@ -43,7 +43,7 @@ async def test_plain(tmp_path: Path) -> None:
     answer, asked = await chat(tmp_path)
     body = answer.json()
     assert body["choices"] == [{"index": 0, "message": {"role": "assistant", "content": "Paris é😀"}, "finish_reason": "stop"}]
-    assert body["usage"] == openai.USAGE
+    assert body["usage"] == openai.BILLED
     assert (body["model"], body["object"]) == (MODEL, "chat.completion")
     assert answer.headers["x-hybr-provider"] == "openai"
     assert asked[0].headers["authorization"] == f"Bearer {openai.KEY}"
@@ -56,7 +56,7 @@ async def test_streamed(tmp_path: Path, usage: bool) -> None:
     found = chunks(answer.text)
     assert said(found) == "Paris é😀"
     assert [chunk["choices"][0]["finish_reason"] for chunk in found if chunk["choices"]][-1] == "stop"
-    assert [chunk["usage"] for chunk in found if "usage" in chunk] == ([openai.USAGE] if usage else [])
+    assert [chunk["usage"] for chunk in found if "usage" in chunk] == ([openai.BILLED] if usage else [])
     assert not {"obfuscation", "service_tier"} & set().union(*found)
 
 
@@ -120,17 +120,67 @@ async def test_imitators(tmp_path: Path) -> None:
 
 
 async def test_azure(tmp_path: Path) -> None:
-    """Azure wants its key in a header of its own."""
+    """Azure is configuration: its key in a header of its own, the deployment in the path, the API's version behind it."""
     key = openai.KEY
 
     def script(asked: Asked) -> Script:
         good = asked.headers.get("api-key") == key and "authorization" not in asked.headers
         return streamed(events(*openai.told("Hi"))) if good else openai.error(401, "no")
 
-    async with wired(script) as wire, asking(parts_of(tmp_path, "azure", wire.address, key, auth="api-key")) as client:
-        answer = await client.post("/v1/chat/completions", json=question(model="azure/my-deployment"))
+    async with wired(script) as wire:
+        address = f"{wire.address}/openai/deployments/mine"
+        fields: Any = {"header": "api-key", "query": "api-version=2024-10-21", "models": ["mine"], "base_url": address}
+        async with asking(parts_of(tmp_path, "azure", "", key, **fields)) as client:
+            answer = await client.post("/v1/chat/completions", json=question(model="azure/mine"))
     assert answer.status_code == 200
-    assert wire.asked[0].target == "/v1/chat/completions"
+    assert wire.asked[0].target == "/openai/deployments/mine/chat/completions?api-version=2024-10-21"
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "last"),
+    [
+        ("mistral", "/v1/chat/completions", {"prefix": True}),
+        ("deepseek", "/beta/chat/completions", {"prefix": True}),
+        ("vllm", "/v1/chat/completions", {}),
+        ("llamacpp", "/v1/chat/completions", {}),
+        ("openrouter", "/api/v1/chat/completions", {}),
+    ],
+)
+async def test_prefill(tmp_path: Path, name: str, target: str, last: dict[str, Any]) -> None:
+    """A beginning of the answer is gone on from in each imitator's own way, and the list of models says that it is."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Wel"}]
+
+    def script(_: Asked) -> Script:
+        return streamed(events(*openai.told("come")))
+
+    async with wired(script) as wire, asking(parts_of(tmp_path, name, wire.address, openai.KEY, models=["m"])) as client:
+        answer = await client.post("/v1/chat/completions", json=question(model=f"{name}/m", messages=turns))
+        listed = (await client.get("/v1/models")).json()["data"][0]
+    asked = wire.asked[0]
+    assert answer.status_code == 200
+    assert (asked.target, asked.body["messages"][-1]) == (target, {**turns[-1], **last})
+    assert (asked.body.get("continue_final_message"), asked.body.get("add_generation_prompt")) == (
+        (True, False) if name == "vllm" else (None, None)
+    )
+    assert listed["capabilities"]["prefill"] is True
+
+
+async def test_effort(tmp_path: Path) -> None:
+    """How much to think reaches OpenAI in its word; what it cannot be told is refused by name."""
+    answer, asked = await chat(tmp_path, reasoning_effort="high")
+    assert (answer.status_code, asked[0].body["reasoning_effort"]) == (200, "high")
+    for fields, field in (({"reasoning_effort": "much"}, "reasoning_effort"), ({"top_k": 5}, "top_k")):
+        answer, asked = await chat(tmp_path, **fields)
+        assert (answer.status_code, answer.json()["error"]["field"], asked) == (400, field, [])
+
+
+async def test_thoughts_in_parts(tmp_path: Path) -> None:
+    """Mistral's thinking models speak in parts: thoughts and text come apart under the usual names."""
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Hi"}]
+    said = [openai.chunk({"content": parts}), openai.chunk({}, "stop")]
+    answer, _ = await chat(tmp_path, lambda _: streamed(events(*said)), "mistral", model="mistral/magistral", max_tokens=None)
+    message = answer.json()["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("Hi", "hm")
 
 
 async def test_reasoning(tmp_path: Path) -> None:
@@ -157,6 +207,9 @@ async def test_models_as_listed(tmp_path: Path) -> None:
             listed = (await client.get("/v1/models")).json()["data"]
     assert [entry["id"] for entry in listed] == [MODEL, "openai/gpt-4.1", "smollm2-135m"]
     assert listed[0]["capabilities"] == {"prefill": False, "tools": True, "images": True}
+    assert (listed[0]["context_length"], listed[0]["max_output_tokens"]) == (400_000, 128_000)
+    assert listed[0]["input_modalities"] == ["text", "image"]
+    assert listed[0]["pricing"]["input"] == 0.25
 
 
 async def test_default_goes_to_the_cloud(tmp_path: Path) -> None:

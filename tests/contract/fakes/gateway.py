@@ -21,10 +21,21 @@ QUICK = Patience(connect=2, first=2, idle=2, total=20, listing=2)
 
 
 def parts_of(
-    folder: Path, name: str, address: str, key: str | None, patience: Patience = QUICK, *, auth: Mode = "off", **fields: Any
+    folder: Path,
+    name: str,
+    address: str,
+    key: str | None,
+    patience: Patience = QUICK,
+    *,
+    auth: Mode = "off",
+    header: str = "",
+    **fields: Any,
 ) -> Parts:
-    """Return parts whose one remote provider is `name`, reached at `address`; it is asked once unless `retries` are given."""
-    fields = {"retries": 0, **fields}
+    """Return parts whose one remote provider is `name`, reached at `address`; it is asked once unless `retries` are given.
+
+    `auth` is our own door's mode, `header` where the provider wants its key.
+    """
+    fields = {"retries": 0, **({"auth": header} if header else {}), **fields}
     base = PRESETS.get(name, {}).get("base_url", "https://x/v1")
     path = "/" + base.split("/", 3)[3]
     upstream = make(name, {"base_url": address + path, **fields}, Secret(key) if key else None)
