@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from hybr.server import accounts
+from hybr.server import accounts, app
 from hybr.server.caller import LOCAL
 from hybr.server.doors.store import create_token
 
@@ -29,6 +30,18 @@ async def token(parts: Parts, owner: str = LOCAL, role: Role = "user", expires: 
     """Make an API token and return its public id and its text."""
     async with parts.database.begin() as connection:
         return await create_token(connection, owner, "test", role, expires)
+
+
+def routes(parts: Parts) -> list[tuple[str, str]]:
+    """Return every method and path that the application has, with `openai` and `x` for what stands in braces."""
+    application: Any = app.create(parts, f"http://127.0.0.1:{parts.doors.port}")
+    while not hasattr(application, "routes"):
+        application = application.app
+    found = []
+    for route in application.routes:
+        path = re.sub(r"\{\w+(:path)?\}", "x", route.path.replace("{provider}", "openai"))
+        found += [(method, path) for method in sorted(route.methods - {"HEAD"})]
+    return found
 
 
 @contextlib.asynccontextmanager
