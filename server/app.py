@@ -83,6 +83,7 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/api/providers", parts.status.providers, methods=["GET"]),
         Route("/api/preferences", parts.preferences.read, methods=["GET"]),
         Route("/api/preferences", parts.preferences.write, methods=["PUT"]),
+        *parts.blobs.routes(),
         *parts.office.routes(),
     ]
     handlers: dict[Any, Any] = {HybrError: envelope, HTTPException: http_error, FileNotFoundError: gone, Exception: crash}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import uvicorn
 
+    from hybr.server.blobs import Blobs
     from hybr.server.boot import Boot
     from hybr.server.doors.doors import Doors
     from hybr.server.keys.keyring import Keyring
@@ -100,6 +101,7 @@ class Parts:
     relay: Relay
     database: Database
     preferences: Preferences
+    blobs: Blobs
     boot: Boot
     doors: Doors
     keyring: Keyring
@@ -136,6 +138,7 @@ HOUSE_TOKENS = 512
 def assemble(settings: Settings) -> Parts:
     """Make the parts and wire them; nothing runs yet."""
     from hybr.mlc_build import catalogue
+    from hybr.server.blobs import Blobs
     from hybr.server.boot import Boot
     from hybr.server.doors.doors import Doors
     from hybr.server.keys.keyring import Keyring
@@ -148,6 +151,7 @@ def assemble(settings: Settings) -> Parts:
     from hybr.server.relay import Relay
     from hybr.server.site import Site
     from hybr.server.status import Status
+    from hybr.server.store.blobs import Quota
     from hybr.server.store.database import Database
 
     chosen = catalogue.find(HOUSE)
@@ -168,9 +172,10 @@ def assemble(settings: Settings) -> Parts:
     doors, keyring = Doors(database, settings.data, settings.auth), Keyring(database, Custody(settings.data))
     relay.sessions, relay.keyring = doors, keyring
     preferences = Preferences(database)
-    office = Office(database, settings, relay, doors, [preferences, keyring])
+    blobs = Blobs(database, Quota(settings.blob_bytes, settings.blob_quota, settings.blob_count))
+    office = Office(database, settings, relay, doors, [preferences, blobs, keyring])
     return Parts(
-        site, models, house, relay, database, preferences, boot, doors, keyring, settings.hosts, remotes, status, office
+        site, models, house, relay, database, preferences, blobs, boot, doors, keyring, settings.hosts, remotes, status, office
     )
 
 

@@ -17,7 +17,7 @@ from hybr.server.config import Settings
 from hybr.server.serve import Parts, assemble, bind, draining
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     import aiohttp
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 REV = "0123456789abcdef"
 
 
-def parts_in(folder: Path, auth: Mode = "off", **house: Any) -> Parts:
-    """Return parts over an empty cache and data folder; `house` overrides the house model's fields."""
-    parts = assemble(Settings(home=folder / "home", data=folder / "data", build=False, warm=False, auth=auth))
+def parts_in(folder: Path, auth: Mode = "off", told: Mapping[str, Any] | None = None, **house: Any) -> Parts:
+    """Return parts over an empty cache and data folder; `told` are further settings, `house` overrides the house model's fields."""
+    settings = Settings(home=folder / "home", data=folder / "data", build=False, warm=False, auth=auth, **(told or {}))
+    parts = assemble(settings)
     for name, value in house.items():
         setattr(parts.house, name, value)
     return parts

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from hybr.server.secret import Secret
+
 GOOD = {
     "mode": "local-only",
     "model": "smollm2-135m",
@@ -30,21 +32,21 @@ async def put(client: httpx.AsyncClient, version: Any, preferences: Any) -> http
     return await client.put("/api/preferences", json={"version": version, "preferences": preferences})
 
 
-async def test_kept_across_restarts(tmp_path: Path) -> None:
+async def test_kept_across_restarts(tmp_path: Path, database_url: Secret | None) -> None:
     """What was acknowledged is there after the server was stopped and started again."""
-    async with asking(parts_in(tmp_path)) as client:
+    async with asking(parts_in(tmp_path, told={"database": database_url})) as client:
         assert (await client.get("/api/preferences")).json() == {"version": 0, "preferences": {}}
         assert (await put(client, 0, GOOD)).json() == {"version": 1, "preferences": GOOD}
-    async with asking(parts_in(tmp_path)) as client:
+    async with asking(parts_in(tmp_path, told={"database": database_url})) as client:
         answer = await client.get("/api/preferences")
     assert answer.json() == {"version": 1, "preferences": GOOD}
     assert answer.headers["etag"] == '"1"'
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_two_tabs(tmp_path: Path) -> None:
+async def test_two_tabs(tmp_path: Path, database_url: Secret | None) -> None:
     """Of two writes from the same version one is stored, and the other is told so."""
-    async with asking(parts_in(tmp_path)) as client:
+    async with asking(parts_in(tmp_path, told={"database": database_url})) as client:
         answers = await asyncio.gather(*(put(client, 0, {"mode": mode}) for mode in ("local", "cloud", "auto")))
         stored = (await client.get("/api/preferences")).json()
     won = [answer for answer in answers if answer.status_code == 200]
@@ -54,9 +56,18 @@ async def test_two_tabs(tmp_path: Path) -> None:
     assert {answer.json()["error"]["code"] for answer in lost} == {"version_conflict"}
 
 
-async def test_a_write_replaces(tmp_path: Path) -> None:
+async def test_versions_start_from_what_is_there(tmp_path: Path, database_url: Secret | None) -> None:
+    """A write from a version that never was is a conflict too, on an empty store and on another."""
+    async with asking(parts_in(tmp_path, told={"database": database_url})) as client:
+        assert (await put(client, 5, {})).status_code == 409
+        assert (await put(client, 0, {})).status_code == 200
+        for version in (0, 2, 5):
+            assert (await put(client, version, {})).status_code == 409
+
+
+async def test_a_write_replaces(tmp_path: Path, database_url: Secret | None) -> None:
     """A key that is left out is forgotten."""
-    async with asking(parts_in(tmp_path)) as client:
+    async with asking(parts_in(tmp_path, told={"database": database_url})) as client:
         await put(client, 0, GOOD)
         assert (await put(client, 1, {"mode": "auto"})).json() == {"version": 2, "preferences": {"mode": "auto"}}
 
