@@ -13,6 +13,7 @@ FIELDS = {
     "tools", "tool_choice", "reasoning_effort",
 }  # fmt: skip
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 4}}
+BILLED = {**USAGE, "cost": 7.35e-6}  # gpt-5-mini: five tokens at 0.25, four cached at 0.025, three of answer at 2 USD a million
 
 
 def error(status: int, message: str, kind: str = "invalid_request_error", code: str | None = None) -> Script:
