@@ -12,10 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from hybr.server.access import Access
 from hybr.server.doors.door import Door
 from hybr.server.doors.routes import Sessions
 from hybr.server.errors import HybrError, NotFoundError, RequestError
 from hybr.server.keys.routes import Keys
+from hybr.server.openapi.page import described, docs
 from hybr.server.security import Guard
 from hybr.server.surfaces.chat import Chat
 from hybr.server.surfaces.embeddings import Embeddings
@@ -52,10 +54,6 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         finally:
             await parts.stop()
 
-    async def health(request: Request) -> Response:  # noqa: ARG001
-        report = parts.boot.health()
-        return JSONResponse(report, status_code=200 if report["status"] == "ok" else 503)
-
     parts.doors.port = urlsplit(address).port or 0
     sessions = Sessions(parts.doors)
     keys = Keys(parts.keyring, {remote.name: remote.upstream for remote in parts.remotes})
@@ -65,7 +63,8 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/api/session", sessions.end, methods=["DELETE"]),
         Route("/", parts.site.index, methods=["GET"]),
         Route("/favicon.ico", no_icon, methods=["GET"]),
-        Route("/healthz", health, methods=["GET"]),
+        Route("/healthz", parts.probes.health, methods=["GET"]),
+        Route("/readyz", parts.probes.ready, methods=["GET"]),
         Route("/local", parts.site.local, methods=["GET"]),
         Route("/local/assets/{path:path}", Raw(parts.site.local_assets), methods=["GET"]),
         Route("/assets/{path:path}", Raw(parts.site.assets), methods=["GET"]),
@@ -83,12 +82,14 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/api/providers", parts.status.providers, methods=["GET"]),
         Route("/api/preferences", parts.preferences.read, methods=["GET"]),
         Route("/api/preferences", parts.preferences.write, methods=["PUT"]),
+        Route("/openapi.json", described, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
         *parts.blobs.routes(),
         *parts.office.routes(),
     ]
     handlers: dict[Any, Any] = {HybrError: envelope, HTTPException: http_error, FileNotFoundError: gone, Exception: crash}
     application = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
-    return Guard(Door(application, parts.doors), parts.hosts, parts.doors.port)
+    return Access(Guard(Door(application, parts.doors), parts.hosts, parts.doors.port), routes, parts.log_requests)
 
 
 async def no_icon(request: Request) -> Response:  # noqa: ARG001

@@ -137,6 +137,7 @@ class Relay:
         call, voice = surface.read(await read_body(receive), self.default(who))
         targets = self.targets(call, who)
         with await self.meter.book(who, call, targets[0].provider.name) as booking:
+            scope["state"]["booking"] = booking  # for the log's line
             head = [(b"x-hybr-request", request), *booking.standing]
             exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
             exchange.work = asyncio.create_task(self.relay(exchange, targets, call, booking))

@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hybr.server import logs
 from hybr.server.config import Settings, load
 from hybr.server.config.sources import add_flags
 from hybr.server.errors import PortTakenError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hybr.server.models import Models
     from hybr.server.money.office import Office
     from hybr.server.preferences import Preferences
+    from hybr.server.probes import Probes
     from hybr.server.providers.house import House
     from hybr.server.providers.remote import Remote
     from hybr.server.relay import Relay
@@ -59,6 +61,7 @@ def listen(settings: Settings) -> int:
     from hybr.server import app
 
     address = f"http://{settings.host}:{listener.getsockname()[1]}"
+    logs.configure(settings)
     parts = assemble(settings)
     config = uvicorn.Config(
         app.create(parts, address),
@@ -66,7 +69,7 @@ def listen(settings: Settings) -> int:
         http="httptools",
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,  # uvicorn's 5 s closes on a browser just as it sends the next question
@@ -74,15 +77,17 @@ def listen(settings: Settings) -> int:
         timeout_graceful_shutdown=settings.drain + 2,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        draining(uvicorn.Server(config), parts.relay, settings.drain).run(sockets=[listener])
+        draining(uvicorn.Server(config), parts.relay, settings.drain, parts.probes).run(sockets=[listener])
     return 0
 
 
-def draining(server: uvicorn.Server, relay: Relay, seconds: float) -> uvicorn.Server:
+def draining(server: uvicorn.Server, relay: Relay, seconds: float, probes: Probes | None = None) -> uvicorn.Server:
     """Return `server`, which at its end gives running answers `seconds` and then has the relay tell their clients."""
     shutdown = server.shutdown
 
     async def drain(sockets: list[socket.socket] | None = None) -> None:
+        if probes:
+            probes.draining = True
         timer = asyncio.get_running_loop().call_later(seconds, relay.interrupt)
         await shutdown(sockets)
         timer.cancel()
@@ -100,6 +105,7 @@ class Parts:
     house: House
     relay: Relay
     database: Database
+    probes: Probes
     preferences: Preferences
     blobs: Blobs
     boot: Boot
@@ -109,6 +115,7 @@ class Parts:
     remotes: list[Remote]
     status: Status
     office: Office
+    log_requests: str = "errors"
 
     def start(self, address: str) -> None:
         """Begin to prepare what is missing."""
@@ -146,6 +153,7 @@ def assemble(settings: Settings) -> Parts:
     from hybr.server.models import Models
     from hybr.server.money.office import Office
     from hybr.server.preferences import Preferences
+    from hybr.server.probes import Probes
     from hybr.server.providers import registry
     from hybr.server.providers.house import House
     from hybr.server.relay import Relay
@@ -175,7 +183,22 @@ def assemble(settings: Settings) -> Parts:
     blobs = Blobs(database, Quota(settings.blob_bytes, settings.blob_quota, settings.blob_count))
     office = Office(database, settings, relay, doors, [preferences, blobs, keyring])
     return Parts(
-        site, models, house, relay, database, preferences, blobs, boot, doors, keyring, settings.hosts, remotes, status, office
+        site,
+        models,
+        house,
+        relay,
+        database,
+        Probes(boot, database),
+        preferences,
+        blobs,
+        boot,
+        doors,
+        keyring,
+        settings.hosts,
+        remotes,
+        status,
+        office,
+        settings.log_requests,
     )
 
 

@@ -73,6 +73,7 @@ async def migrate(engine: AsyncEngine, steps: Sequence[Step]) -> list[int]:
             missing = [step for step in steps if step.number not in await known(connection, steps)]
             for step in missing:
                 await apply(connection, step, kind)
+    await engine.dispose()  # the patience with it
     return [step.number for step in missing]
 
 
@@ -88,7 +89,7 @@ async def pending(engine: AsyncEngine, steps: Sequence[Step]) -> list[int]:
 
 
 async def patient(connection: AsyncConnection) -> None:
-    """Wait longer for a lock than an answer would: another server may be migrating."""
+    """Let this connection wait longer for a lock than an answer would: another server may be migrating."""
     if connection.dialect.name == "sqlite":
         await (await connection.get_raw_connection()).driver_connection.execute(f"PRAGMA busy_timeout = {int(WAIT * 1000)}")  # type: ignore[union-attr]
 

@@ -162,6 +162,15 @@ asyncio.run(main())
 """
 
 
+async def test_patience_ends_with_the_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a migration waits long for another's lock: an answer right after it gives up as soon as any."""
+    monkeypatch.setattr("hybr.server.store.engine.BUSY", 0.05)
+    database = Database(tmp_path / "data")
+    async with database.begin() as connection:
+        assert (await connection.exec_driver_sql("PRAGMA busy_timeout")).scalar() == 50
+    await database.close()
+
+
 async def test_processes_at_once_42(tmp_path: Path, database_url: Secret | None) -> None:
     """Servers that start together on one empty database all end with the whole schema, each step applied once."""
     words = [sys.executable, "-c", PROGRAM, str(tmp_path / "data"), database_url.reveal() if database_url else ""]
