@@ -43,9 +43,9 @@ class Entry:
     errors: int = 0
 
     @classmethod
-    def of(cls, booking: Booking, day: str) -> Entry:
+    def of(cls, booking: Booking, day: str, model: str) -> Entry:
         """Return all that is to be said of a booking now."""
-        provider, model, failed = booking.provider or "none", booking.model or booking.requested, booking.kind is not None
+        provider, failed = booking.provider or "none", booking.kind is not None
         spent = booking.spent
         if spent is None:
             return cls(day, booking.caller.owner, provider, model, requests=1, errors=int(failed))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ACCOUNTS = 10_000  # remembered; the idle ones go first
 ROUNDS = 8  # times a request waits for money before it is told to come back
+OTHER = "other"
 TIED = 2.0  # seconds after which money that is only reserved may be free again
 
 
@@ -70,13 +71,17 @@ class Hold:
 
 @dataclass
 class Meter:
-    """See the module. `watchers` hear of each booking's end, `refusals` the name of each limit that refused."""
+    """See the module. `watchers` hear of each booking's end, `refusals` the name of each limit that refused.
+
+    `known` says whether a model's name is one that the server itself has.
+    """
 
     policy: Policy
     prices: Prices
     till: Till
     watchers: list[Callable[[Booking], None]] = field(default_factory=list)
     refusals: list[Callable[[str], None]] = field(default_factory=list)
+    known: Callable[[str], bool] = lambda _: True
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     running: int = 0
@@ -215,12 +220,21 @@ class Meter:
     def record(self, booking: Booking) -> None:
         """Book the difference to what was booked for this answer before."""
         hold = held(booking)
-        entry = Entry.of(booking, hold.entry.day if hold.entry else self.today().name)
+        day = hold.entry.day if hold.entry else self.today().name
+        entry = Entry.of(booking, day, self.named(booking, day))
         change = entry if hold.entry is None else entry.less(hold.entry)
         if not change.nothing():
             self.till.book(change, change.cost, hold.purses)
         hold.entry = entry
         self._release(hold)
+
+    def named(self, booking: Booking, day: str) -> str:
+        """Return the model's name for the ledger: one that has a price or that somebody lists.
+
+        Any other is what a caller wrote, and the store takes no text of theirs.
+        """
+        model = booking.model or booking.requested
+        return model if self.prices.find(model, day) is not None or self.known(model) else f"{booking.provider}/{OTHER}"
 
     def end(self, booking: Booking) -> None:
         """Give back and count; see `Booking`."""

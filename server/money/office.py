@@ -50,7 +50,8 @@ class Office:
         self.usage = Usage(database, self.till, self.meter, relay)
         self.writer = Writer(database, settings.telemetry_days)
         self.telemetry = Telemetry(self.writer, self.known)
-        self.metrics = Metrics(lambda model: model in self.known())
+        self.meter.known = lambda model: model in self.known()
+        self.metrics = Metrics(self.meter.known)
         alone = settings.auth != "accounts"
         self.exposition = Exposition(self.metrics, self.gauges, self.breakers, self.is_admin, settings.metrics_token, alone=alone)
         self.stores = [*stores, self.usage, self.writer]

@@ -108,11 +108,11 @@ async def test_what_was_just_answered_is_there(tmp_path: Path) -> None:
     today = dt.datetime.now(dt.UTC).date()
     assert (found["from"], found["to"], found["currency"]) == (today.replace(day=1).isoformat(), today.isoformat(), "USD")
     rows = {row["model"]: row for row in found["data"]}
-    assert set(rows) == {"openai/gpt-5-mini", "openai/unheard-of"}
+    assert set(rows) == {"openai/gpt-5-mini", "openai/other"}
     good = rows["openai/gpt-5-mini"]
     assert (good["provider"], good["requests"], good["prompt_tokens"], good["cached_tokens"]) == ("openai", 2, 18, 8)
     assert (good["cost_nano"], good["cost"], good["errors"]) == (14_700, 14.7e-6, 0)
-    assert (rows["openai/unheard-of"]["errors"], rows["openai/unheard-of"]["cost_nano"]) == (1, 0)
+    assert (rows["openai/other"]["errors"], rows["openai/other"]["cost_nano"]) == (1, 0)
     assert found["total"]["requests"] == 3
     assert found["limits"][0]["spend_day"] is None
 
