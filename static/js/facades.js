@@ -12,7 +12,8 @@ const HYBRID = 'HybridLLMProvider';
 const LOCAL = 'LocalLLM';
 const PLAIN = [
   'setMode', 'getMode', 'isLocalAvailable', 'abort', 'getStatus', 'getAutoSwitchConfig', 'setAutoSwitchConfig', 'getUsageStats',
-  'getEgressPolicy', 'setEgressPolicy', 'getEgressLog', 'answerEgress',
+  'getEgressPolicy', 'setEgressPolicy', 'getEgressLog', 'answerEgress', 'getRecovery', 'setRecovery', 'listPersonas', 'savePersona',
+  'setPersona', 'deletePersona', 'estimate', 'getBudget', 'setBudget', 'setRateLimits', 'report', 'tools', 'callTool',
 ];
 const REQUESTS = ['complete', 'completeLocal', 'completeCloud', 'generateWithModel'];
 const LOCAL_METHODS = [
@@ -57,6 +58,10 @@ export function hybridFacade(rpc, cloud) {
   api.stream = (messages, given) => {
     const { options, signal } = split(given);
     return rpc.stream(HYBRID, 'stream', [messages, options], signal);
+  };
+  api.resume = (messages, prefix, given, on = 'local') => {
+    const { options, signal } = split(given);
+    return rpc.stream(HYBRID, 'resume', [messages, prefix, options, on], signal);
   };
   return {
     api,

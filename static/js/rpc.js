@@ -213,7 +213,7 @@ class Stream {
   /** @param {WireChunk} chunk */
   #take(chunk) {
     if (this.#over || this.#stopping) return;
-    this.#text += chunk.delta;
+    this.#text = chunk.restart ? chunk.delta : this.#text + chunk.delta;
     this.#chunks.push({ ...chunk, text: this.#text });
     this.#wake();
   }

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hybr.webapp.hybrid.types import Provider, Usage
 
 DEPTH = 20  # how many fallbacks, handovers and switches are remembered (blueprint)
@@ -56,13 +58,14 @@ class Totals:
 
 @dataclass(slots=True)
 class Account:
-    """The books of one page session."""
+    """The books of one page session. `heard` is told of each booking."""
 
     models: dict[tuple[Provider, str], Totals] = field(default_factory=dict)
     fallbacks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DEPTH))
     handovers: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DEPTH))
     fallback_count: int = 0
     handover_count: int = 0
+    heard: Callable[[Provider, str, Totals], object] = lambda *_: None
 
     def book(
         self,
@@ -76,20 +79,20 @@ class Account:
         cost: float | None,
     ) -> None:
         """Book one attempt: what it used, how long it took and how it ended. `cost` None: nobody stated it."""
-        self.models.setdefault((provider, model), Totals()).add(
-            Totals(
-                requests=1,
-                errors=int(outcome == "error"),
-                stopped=int(outcome == "stopped"),
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                total_time=ms,
-                ttft_sum=ttft_ms or 0.0,
-                ttft_count=int(ttft_ms is not None),
-                cost=cost or 0.0,
-                unpriced=int(cost is None),
-            ),
+        one = Totals(
+            requests=1,
+            errors=int(outcome == "error"),
+            stopped=int(outcome == "stopped"),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_time=ms,
+            ttft_sum=ttft_ms or 0.0,
+            ttft_count=int(ttft_ms is not None),
+            cost=cost or 0.0,
+            unpriced=int(cost is None),
         )
+        self.models.setdefault((provider, model), Totals()).add(one)
+        self.heard(provider, model, one)
 
     def changed(self, kind: Literal["fallback", "handover"], detail: dict[str, Any]) -> None:
         """Remember a change of provider, newest first."""

@@ -4,16 +4,18 @@ Rules come first, in this order; the first that speaks decides:
     nothing to choose   only one side can answer now
     offline             the browser has no network
     modality            images or tools that only one side understands
+    schema              likewise
     context             a prompt that only one side's window holds
     budget              the budget is spent: no more paid answers
     time                the local model would take longer than `max_wait_s`, by what this device has shown
 Otherwise a score: weights for speed, cost, privacy and quality, each side's measure of each between 0 and 1; `priority` breaks
-ties.
+ties. Among several models of the cloud the same score decides, after those that cannot do it are left out; `upstreams` breaks
+ties. A private request has no choice, and no decision is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,21 +28,26 @@ ANSWER_TOKENS = 200  # expected where the caller set no limit
 HALF_SPEED_S = 10.0  # an answer that takes so long scores half for speed
 HALF_COST = 0.01  # dollars; likewise for cost
 TIE = 0.02
+SPELT = {"images": "images", "tools": "tools", "schema": "a JSON schema"}
 
 
 @dataclass(frozen=True)
 class AutoConfig:
-    """What a person may tune. Weights are relative; `quality` is 0 to 1 by side or by model."""
+    """What a person may tune. Weights are relative; `quality` is 0 to 1 by side or by model; `budget` in dollars a session.
+
+    `upstreams` are names of models or of their owners, the one preferred among equals first.
+    """
 
     weights: dict[str, float] = field(default_factory=lambda: {"speed": 1.0, "cost": 0.5, "privacy": 0.5, "quality": 1.0})
     priority: tuple[Provider, ...] = ("local", "cloud")
+    upstreams: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=lambda: {"local": 0.5, "cloud": 0.7})
     max_wait_s: float = 30.0
     budget: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As `configure` takes it."""
-        return {**asdict(self), "priority": list(self.priority)}
+        return {**asdict(self), "priority": list(self.priority), "upstreams": list(self.upstreams)}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,13 @@ class Side:
     context: int = 0
     images: bool = False
     tools: bool = False
+    schema: bool = True
+    owner: str = ""
+
+    def able(self, wants: Wants) -> bool:
+        """Whether it can do it at all, and its window holds it."""
+        can = all(getattr(self, what) or not getattr(wants, what) for what in ("images", "tools", "schema"))
+        return can and not (self.context and wants.tokens > self.context)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,7 @@ class Wants:
     tokens: int = 0
     images: bool = False
     tools: bool = False
+    schema: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,10 @@ def _checked(name: str, value: Any, known: Any) -> Any:
         if not isinstance(value, list | tuple) or sorted(value) != ["cloud", "local"]:
             raise OptionError("auto.priority must list 'local' and 'cloud' in the order you prefer.", field="auto.priority")
         return tuple(value)
+    if name == "upstreams":
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) and one for one in value):
+            raise OptionError("auto.upstreams must list names of models or of their owners.", field="auto.upstreams")
+        return tuple(value)
     if name in {"weights", "quality"}:
         if not isinstance(value, Mapping) or not all(_number(one) for one in value.values()):
             raise OptionError(f"auto.{name} must be an object of numbers, none below 0.", field=f"auto.{name}")
@@ -110,26 +129,46 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
-def decide(local: Side, cloud: Side, wants: Wants, config: AutoConfig, *, offline: bool = False, spent: float = 0.0) -> Decision:
-    """Who goes first."""
-    return _rules(local, cloud, wants, config, offline=offline, spent=spent) or _score(local, cloud, config)
+def decide(
+    local: Side, cloud: Side, wants: Wants, config: AutoConfig, *, offline: bool = False, spent: float = 0.0, broke: bool = False
+) -> Decision:
+    """Who goes first. `spent` in this session; `broke`: the person's own budget for a month or a session is spent."""
+    return _rules(local, cloud, wants, config, offline=offline, spent=spent, broke=broke) or _score(local, cloud, config)
 
 
-def _rules(local: Side, cloud: Side, wants: Wants, config: AutoConfig, *, offline: bool, spent: float) -> Decision | None:
+def among(models: Sequence[Side], wants: Wants, config: AutoConfig) -> Side | None:
+    """The best of the cloud's models for a request: of those that can, the one that scores best; None when there is none."""
+    able = [side for side in models if side.able(wants)] or list(models)
+    if not able:
+        return None
+    best = max(_value(side, "cloud", config) for side in able)
+    near = [side for side in able if best - _value(side, "cloud", config) <= TIE]
+    return min(near, key=lambda side: _rank(side, config.upstreams))
+
+
+def _rank(side: Side, preferred: tuple[str, ...]) -> int:
+    return next((place for place, name in enumerate(preferred) if name in {side.model, side.owner}), len(preferred))
+
+
+def _rules(
+    local: Side, cloud: Side, wants: Wants, config: AutoConfig, *, offline: bool, spent: float, broke: bool
+) -> Decision | None:
     if not local.ready:
         return Decision("cloud", "no local model is ready")
     if offline:
         return Decision("local", "the browser is offline")
     if not cloud.ready:
         return Decision("local", "the cloud cannot be asked now")
-    for what in ("images", "tools"):
+    for what in ("images", "tools", "schema"):
         if getattr(wants, what) and getattr(local, what) != getattr(cloud, what):
             able: Provider = "local" if getattr(local, what) else "cloud"
-            return Decision(able, f"only the {able} model takes {what}")
+            return Decision(able, f"only the {able} model takes {SPELT[what]}")
     if local.context and wants.tokens > local.context:
         return Decision("cloud", f"about {wants.tokens} tokens are more than the local model's window of {local.context}")
     if cloud.context and wants.tokens > cloud.context:
         return Decision("local", f"about {wants.tokens} tokens are more than the cloud model's window of {cloud.context}")
+    if broke:
+        return Decision("local", "the budget is spent")
     if config.budget is not None and spent >= config.budget and cloud.cost > 0:
         return Decision("local", f"the budget of ${config.budget:.2f} is spent")
     if local.seconds is not None and local.seconds > config.max_wait_s and (cloud.seconds or 0.0) < local.seconds:

@@ -13,13 +13,20 @@ if TYPE_CHECKING:
 
     from hybr.webapp.hybrid.account import Account
     from hybr.webapp.hybrid.events import EventBus
+    from hybr.webapp.hybrid.types import Provider
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """See the module. `now` in seconds since 1970."""
+    """See the module. `now` in seconds since 1970.
+
+    `quote(model, prompt tokens, completion tokens)` is what the cloud would take for it, in dollars, as far as prices are known;
+    `asked(provider)` is told of each attempt.
+    """
 
     events: EventBus
     account: Account
     now: Callable[[], float] = time.time
     attention: Attention = field(default_factory=Attention)
+    quote: Callable[[str | None, int, int], float | None] = lambda *_: None
+    asked: Callable[[Provider], object] = lambda _: None

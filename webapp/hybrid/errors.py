@@ -8,7 +8,6 @@
     +-- Aborted                a person's or a program's stop; carries the text and the usage so far
     +-- TimedOut               the request's own `timeout_ms` ran out; carries the text so far
     +-- RefusedError           a policy forbade the only way left (a private request with no local model)
-    |   +-- BudgetExceeded     the budget is spent, and only a provider that costs money was left
     +-- UnsupportedError       no model that may be asked can do what was wanted (images, tools, a schema)
     +-- ProviderError          a provider failed
         +-- LocalError         the model in the browser
@@ -16,6 +15,7 @@
         |   +-- EngineDiedError         its worker is gone
         +-- CloudError         the model behind the server
             +-- CloudUnavailableError   no client, browser offline, gateway not reachable
+            +-- BudgetExceeded          the person's budget is spent, and it costs money
             +-- GatewayError            the gateway answered with an error envelope or a broken stream
 
 `kind` says what a failure means for trust in the provider: only `health` counts against it.
@@ -115,12 +115,6 @@ class RefusedError(HybridError):
     kind: Kind = "policy"
 
 
-class BudgetExceeded(RefusedError):
-    """The person's budget is spent."""
-
-    code = "budget_exceeded"
-
-
 class UnsupportedError(HybridError):
     """No model that may be asked can do what was wanted; `what` names it."""
 
@@ -189,6 +183,12 @@ class CloudUnavailableError(CloudError):
     """The cloud side cannot be asked at all."""
 
     code = "cloud_unavailable"
+
+
+class BudgetExceeded(CloudError):
+    """The person's budget is spent."""
+
+    code = "budget_exceeded"
 
 
 class GatewayError(CloudError):

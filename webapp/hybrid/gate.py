@@ -115,6 +115,9 @@ class Gate:
         timer = asyncio.get_running_loop().call_later(ASK_S, self.answer, call.request_id, False)
         try:
             return await answer
+        except asyncio.CancelledError:  # nobody waits for the answer any more: the question is taken back
+            self._refused(call, "the request is over")
+            raise
         finally:
             timer.cancel()
             del self._waiting[call.request_id]

@@ -54,7 +54,7 @@ class Health:
         """The breaker of the cloud, or of the local model that is loaded."""
         key = (provider, (self._local.model or "") if provider == "local" else "")
         if key not in self._breakers:
-            self._breakers[key] = Breaker(_clock)
+            self._breakers[key] = Breaker(clock)
         return self._breakers[key]
 
     def open(self, provider: Provider) -> bool:
@@ -83,9 +83,11 @@ class Health:
         message = f"The {side} failed several times in a row and is left in peace for another {wait:.0f} s."
         return kind(message, code="breaker_open", kind="capability", retryable=True)
 
-    def mean_seconds(self, provider: Provider, answer_tokens: int) -> float | None:
+    def mean_seconds(self, provider: Provider, answer_tokens: int, model: str = "") -> float | None:
         """How long an answer of that length takes there, by this session's mean; None until one was had."""
-        totals = self._account.provider(provider)
+        totals = self._account.models.get((provider, model)) if model else self._account.provider(provider)
+        if totals is None:
+            return None
         if not totals.completion_tokens or not totals.ttft_count:
             return None
         ttft = totals.ttft_sum / totals.ttft_count / 1000
@@ -158,7 +160,7 @@ class Health:
             self._announced = True
 
 
-def _clock() -> float:
+def clock() -> float:
     """The loop's clock; outside a loop the one that loops are made of."""
     try:
         return asyncio.get_running_loop().time()

@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.webapp.hybrid.account import DEPTH
+from hybr.webapp.hybrid.types import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.types import Mode
 
 log = logging.getLogger(__name__)
-
-MODES: tuple[Mode, ...] = ("local", "cloud", "auto", "local-only", "cloud-only")
 
 
 class Remembers(Protocol):

@@ -6,27 +6,31 @@
     auto                  whoever `auto.decide` finds better, then the other
     cloud-only            the cloud or nobody
 
-A breaker that is open moves its side out of the first place where there is another, and never bars the only way.
+A model that cannot do what is wanted (images, tools, a schema) is passed over for one that can. A breaker that is open moves its
+side out of the first place where there is another, and never bars the only way.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hybr.webapp.hybrid import auto
+from hybr.webapp.hybrid import abilities, auto
 from hybr.webapp.hybrid.auto import AutoConfig
 from hybr.webapp.hybrid.errors import CloudUnavailableError, LocalUnavailableError, RefusedError, UnknownModelError
+from hybr.webapp.hybrid.hedge import Bound
 from hybr.webapp.hybrid.leg import Leg
-from hybr.webapp.hybrid.profile import estimate_tokens, has_images
+from hybr.webapp.hybrid.profile import estimate_tokens
+from hybr.webapp.hybrid.scale import Scale
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.auto import Decision
     from hybr.webapp.hybrid.gate import Gate
     from hybr.webapp.hybrid.health import Health
+    from hybr.webapp.hybrid.ledger import Budget
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Modes, Remembers
-    from hybr.webapp.hybrid.types import Message, Options, Provider
+    from hybr.webapp.hybrid.types import Message, Mode, Options, Provider
     from hybr.webapp.runtimes.base import CloudRuntime
 
 NO_CLOUD = "Cloud API client not available: call HybridLLMProvider.init(cloud_client), or open the page from `hybr serve`."
@@ -46,70 +50,121 @@ class Planner:
         self._preferences = preferences
         self.config = AutoConfig()
         self.decision: Decision | None = None
+        self.budget: Budget | None = None
+        self.scale = Scale(local, health, lambda model: self.cloud.price(model) if self.cloud else None)
 
     async def legs(self, asked: Options, only: Side, messages: tuple[Message, ...] = ()) -> list[Leg]:
         """The legs in order. Raises RefusedError, CallerError, or the LocalUnavailableError that leaves nobody to ask."""
-        sides = await self._sides(asked.model) if asked.model else BOTH
+        legs = await self._by_mode(asked, only, messages)
+        legs = self._able(legs, asked, messages)
+        first, *rest = legs
+        if asked.hedge and rest and first.provider == "local" and first.chat and rest[0].chat:
+            bound = Bound.of(self._local.profile, self._local.measured, estimate_tokens(messages))
+            return [replace(first, bound=bound), *rest]
+        return legs
+
+    async def _by_mode(self, asked: Options, only: Side, messages: tuple[Message, ...]) -> list[Leg]:
+        sides = await self.sides(asked.model) if asked.model else BOTH
         if only and only not in sides:
             raise UnknownModelError(f"The {only} side has no model {asked.model!r}.", field="options.model")
-        mode = self._modes.mode
+        mode = self._mode(asked)
         if mode == "local-only" or self._gate.policy_for(asked) == "never":
             return [await self._closed(asked, only, sides, messages)]
         if only == "local":
             return [self._only_local(asked.model, messages)]
         if only == "cloud" or (mode == "cloud-only" and "cloud" in sides):
-            return [self._cloud_leg(asked.model)]
-        if self._should_wait(sides):
+            return [self._cloud_leg(asked, messages)]
+        if self._should_wait(mode, sides):
             await self._local.settled()
         if mode == "auto" and sides == BOTH:
             return self._automatic(asked, messages)
-        if self._local_first(asked.model, sides):
-            return self._rescued(self._local_leg(asked.model, messages), asked.model if "cloud" in sides else None)
-        first = replace(self._cloud_leg(asked.model), stands_in=self._stands_in(sides))
+        if self._local_first(asked, sides):
+            there = asked if "cloud" in sides else replace(asked, model=None)
+            return self._rescued(self._local_leg(asked.model, messages), there, messages)
+        first = replace(self._cloud_leg(asked, messages), stands_in=self._stands_in(asked, sides))
         return self._local_rescue(first, messages)
+
+    def _able(self, legs: list[Leg], asked: Options, messages: tuple[Message, ...]) -> list[Leg]:
+        """The legs whose model can do what is wanted. One that cannot is passed over, and says so. Raises UnsupportedError."""
+        wanted = abilities.wanted(asked, messages)
+        lack = [wanted - self._abilities(leg) if leg.chat else frozenset() for leg in legs]
+        if not any(lack):
+            return legs
+        if all(missing or leg.chat is None for leg, missing in zip(legs, lack, strict=True)):
+            names = [str(leg.model or "the cloud's model") for leg, missing in zip(legs, lack, strict=True) if missing]
+            raise abilities.refusal(lack[0] or lack[-1], " and ".join(names), self._who_could(wanted))
+        if not lack[0]:
+            return legs[:1]
+        return [Leg(legs[0].provider, None, legs[0].model, error=abilities.lacking(legs[0].model, lack[0])), *legs[1:]]
+
+    def _abilities(self, leg: Leg) -> frozenset[str]:
+        if leg.provider == "local":
+            return abilities.local(self._local.entry(leg.model))
+        models = self.cloud.models() if self.cloud else []
+        entry = next((one for one in models if leg.model in {None, one.get("id")}), None)
+        return abilities.cloud(entry)
+
+    def _who_could(self, wanted: frozenset[str]) -> list[str]:
+        """The models that could do it, wherever they are, those that are known to."""
+        here = [str(one["id"]) for one in self._local.get_available_models() if wanted <= abilities.local(one)]
+        there = [str(one.get("id")) for one in (self.cloud.models() if self.cloud else ()) if wanted <= abilities.cloud(one)]
+        return [*here, *there]
 
     def _automatic(self, asked: Options, messages: tuple[Message, ...]) -> list[Leg]:
         decision = self.decide(asked, messages)
         if decision.first == "local" and self._ready_with(asked.model):
-            first, *rest = self._rescued(self._local_leg(asked.model, messages), asked.model)
+            first, *rest = self._rescued(self._local_leg(asked.model, messages), asked, messages)
         else:
-            first, *rest = self._local_rescue(self._cloud_leg(asked.model), messages)
+            first, *rest = self._local_rescue(self._cloud_leg(asked, messages), messages)
         return [replace(first, reason=f"{first.provider}: {decision.reason}"), *rest]
+
+    def weigh(self, asked: Options, messages: tuple[Message, ...]) -> tuple[auto.Side, auto.Side]:
+        """What the local and the cloud side would be for a request."""
+        wants, answer = self.scale.wants(asked, messages), asked.max_output_tokens or auto.ANSWER_TOKENS
+        there, cloud = self.scale.cloud(self._named(asked), wants, answer, self.config), self.cloud
+        ready = cloud is not None and cloud.available() and not self._health.open("cloud")
+        return self.scale.local(wants, answer), replace(there, ready=ready)
 
     def decide(self, asked: Options, messages: tuple[Message, ...]) -> Decision:
         """Auto mode's choice for a request; kept in `decision` for the status."""
-        cloud, entry = self.cloud, (self.cloud.models() or [{}])[0] if self.cloud else {}
-        answer = asked.max_output_tokens or auto.ANSWER_TOKENS
-        prompt = estimate_tokens(messages)
-        model = self._local.model or ""
-        abilities = entry.get("capabilities") or {}
+        here, there = self.weigh(asked, messages)
+        cloud, broke = self.cloud, not self.budget_allows(there.model or None)
         self.decision = auto.decide(
-            auto.Side(
-                model,
-                ready=bool(model) and not self._health.open("local"),
-                seconds=self._local.profile.predict_s(self._local.measured, prompt, answer),
-                context=self._local.context(),
-                images=self._local.sees(),
-            ),
-            auto.Side(
-                str(entry.get("id") or ""),
-                ready=cloud is not None and cloud.available() and not self._health.open("cloud"),
-                seconds=self._health.mean_seconds("cloud", answer),
-                cost=self._health.mean_cost(),
-                context=int(entry.get("context_length") or 0),
-                images=bool(abilities.get("images")),
-                tools=bool(abilities.get("tools")),
-            ),
-            auto.Wants(prompt + answer, has_images(messages), bool(asked.tools)),
+            here,
+            there,
+            self.scale.wants(asked, messages),
             self.config,
+            broke=broke,
             offline=cloud is not None and cloud.offline(),
             spent=self._health.spent(),
         )
         return self.decision
 
+    def _named(self, asked: Options) -> list[dict[str, Any]]:
+        """The cloud's models among which there is a choice for this request."""
+        models = [one for one in (self.cloud.models() if self.cloud else []) if abilities.answers(one)]
+        name = asked.model or self._preferences.get("cloud_model")
+        return [one for one in models if one.get("id") == name] or ([] if asked.model else models)
+
+    def _choice(self, asked: Options, messages: tuple[Message, ...]) -> str | None:
+        """The cloud's model for a request; None where the server's default will do.
+
+        Auto mode takes the one that scores best. The others take the default, but for a request that only another one can do.
+        """
+        models = self._named(asked)
+        if asked.model or not models:
+            return asked.model
+        wants, answer = self.scale.wants(asked, messages), asked.max_output_tokens or auto.ANSWER_TOKENS
+        first = str(models[0].get("id") or "") or None
+        default = self.cloud is not None and models[0] is self.cloud.models()[0]
+        if self._mode(asked) == "auto" or not self.scale.cloud(models[:1], wants, answer, self.config).able(wants):
+            first = self.scale.cloud(models, wants, answer, self.config).model or first
+            default = default and models[0].get("id") == first
+        return None if default else first
+
     async def _closed(self, asked: Options, only: Side, sides: frozenset[Provider], messages: tuple[Message, ...]) -> Leg:
         """The local leg of a request that may not leave the browser."""
-        why = "The mode is local-only" if self._modes.mode == "local-only" else "The egress policy is 'never'"
+        why = "The mode is local-only" if self._mode(asked) == "local-only" else "The egress policy is 'never'"
         why = "This request is private" if asked.private else why
         if only == "cloud" or "local" not in sides:
             raise RefusedError(f"{why}, so the cloud may not be asked: use a local model.")
@@ -123,27 +178,31 @@ class Planner:
             raise self._not_loaded(model)
         return self._local_leg(model, messages)
 
-    def _should_wait(self, sides: frozenset[Provider]) -> bool:
+    def _mode(self, asked: Options) -> Mode:
+        """The mode that holds for a request: its own or the page's; what is closed stays closed."""
+        return self._modes.mode if self._modes.mode == "local-only" or asked.mode is None else asked.mode
+
+    def _should_wait(self, mode: Mode, sides: frozenset[Provider]) -> bool:
         """Whether the person chose to wait for the model they prefer, and it is loading."""
-        wish = self._modes.preferred == "local" and self._preferences.get("while_loading") == "wait"
+        wish = "local" in {self._modes.preferred, mode} and self._preferences.get("while_loading") == "wait"
         return wish and "local" in sides and self._local.is_loading()
 
-    def _stands_in(self, sides: frozenset[Provider]) -> bool:
+    def _stands_in(self, asked: Options, sides: frozenset[Provider]) -> bool:
         """Whether the cloud is asked only because the model the person prefers is still loading."""
-        return self._modes.preferred == "local" and sides == BOTH and self._local.is_loading()
+        return (asked.mode or self._modes.preferred) == "local" and sides == BOTH and self._local.is_loading()
 
-    def _local_first(self, model: str | None, sides: frozenset[Provider]) -> bool:
+    def _local_first(self, asked: Options, sides: frozenset[Provider]) -> bool:
         if len(sides) == 1:
             return "local" in sides
-        wanted = self._modes.mode == "local" and self._ready_with(model)
-        return wanted or (self._modes.preferred == "local" and self._health.owed())
+        wanted = self._mode(asked) == "local" and self._ready_with(asked.model)
+        return wanted or ((asked.mode or self._modes.preferred) == "local" and self._health.owed())
 
-    def _rescued(self, first: Leg, model: str | None) -> list[Leg]:
+    def _rescued(self, first: Leg, asked: Options, messages: tuple[Message, ...]) -> list[Leg]:
         if self.cloud is None or self.cloud.offline():
             return [first]
         if self._health.open("local"):
             first = Leg("local", None, first.model, error=self._health.refusal("local"))
-        return [first, self._cloud_leg(model)]
+        return [first, self._cloud_leg(asked, messages)]
 
     def _local_rescue(self, first: Leg, messages: tuple[Message, ...]) -> list[Leg]:
         if not self._local.is_ready() or self._health.open("local"):
@@ -171,10 +230,17 @@ class Planner:
             )
         return Leg("local", None, model, error=self._health.failure() if self._health.owed() else self._not_loaded(model))
 
-    def _cloud_leg(self, model: str | None) -> Leg:
+    def budget_allows(self, model: str | None) -> bool:
+        """Whether the budget allows to ask a model of the cloud: it does while it is not spent, and what costs nothing always."""
+        free = self.cloud is not None and (price := self.cloud.price(model)) is not None and not any(price.values())
+        return free or self.budget is None or self.budget.exceeded() is None
+
+    def _cloud_leg(self, asked: Options, messages: tuple[Message, ...]) -> Leg:
         if self.cloud is None:
-            return Leg("cloud", None, model, error=CloudUnavailableError(NO_CLOUD))
-        cloud = self.cloud
+            return Leg("cloud", None, asked.model, error=CloudUnavailableError(NO_CLOUD))
+        cloud, model = self.cloud, self._choice(asked, messages)
+        if not self.budget_allows(model) and self.budget:
+            return Leg("cloud", None, model, error=self.budget.error())
         return Leg("cloud", lambda call, emit: self._gate.chat(cloud, call, emit), model, prefill=cloud.prefills(model))
 
     def _not_loaded(self, model: str | None) -> LocalUnavailableError:
@@ -183,7 +249,7 @@ class Planner:
         message = f"{model} is not the local model that is loaded ({self._local.model}): LocalLLM.api.init({model!r}) first."
         return LocalUnavailableError(message, code="local_not_loaded", kind="capability")
 
-    async def _sides(self, model: str) -> frozenset[Provider]:
+    async def sides(self, model: str) -> frozenset[Provider]:
         """Which sides have `model`. Raises UnknownModelError when neither has."""
         sides: set[Provider] = {"local"} if await self._local.lists(model) else set()
         known = False if self.cloud is None else await self._ask_cloud(model)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +17,29 @@ from hybr.webapp.hybrid.account import Account
 from hybr.webapp.hybrid.auto import configure
 from hybr.webapp.hybrid.desk import Desk
 from hybr.webapp.hybrid.errors import MessageError, OptionError
+from hybr.webapp.hybrid.estimate import dollars
 from hybr.webapp.hybrid.gate import Gate
-from hybr.webapp.hybrid.health import Health
-from hybr.webapp.hybrid.modes import MODES, Modes
+from hybr.webapp.hybrid.health import Health, clock
+from hybr.webapp.hybrid.modes import Modes
+from hybr.webapp.hybrid.money import Money
+from hybr.webapp.hybrid.personas import Personas
 from hybr.webapp.hybrid.plan import NO_CLOUD, Planner
 from hybr.webapp.hybrid.recovery import Recovery
 from hybr.webapp.hybrid.run import Run
 from hybr.webapp.hybrid.stream import ChunkStream
+from hybr.webapp.hybrid.types import MODES
 from hybr.webapp.hybrid.walk import Asked
 from hybr.webapp.runtimes.client import as_runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hybr.webapp.hybrid.events import EventBus
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Remembers
     from hybr.webapp.hybrid.plan import Side
     from hybr.webapp.hybrid.types import Completion, Mode, Provider
-    from hybr.webapp.runtimes.base import CloudRuntime
+    from hybr.webapp.runtimes.base import CloudRuntime, Storage
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +53,26 @@ class HybridLLMProvider:
         gateway: CloudRuntime | None,
         events: EventBus,
         preferences: Remembers,
-        **desk: Any,
+        *,
+        storage: Storage | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._local = local
         self._gateway = gateway
         self._events = events
         self._account = Account()
-        self._desk = Desk(events, self._account, **desk)
+        self._money = Money(self._account, events, preferences, storage, now=now, clock=clock)
+        self._desk = Desk(events, self._account, now, quote=self._quote, asked=self._money.window.asked)
         self._modes = Modes(events, preferences, local, self._desk.now)
         self._runs: dict[str, Run] = {}
         self._health = Health(local, events, self._account, self._runs)
         self._gate = Gate(events, preferences, self._desk.now)
         self._planner = Planner(local, self._modes, self._health, self._gate, preferences)
         self._planner.cloud = gateway
+        self._planner.budget = self._money.budget
         self._preferences = preferences
         self._recovery = Recovery(preferences)
+        self._personas = Personas(preferences)
         if stored := preferences.get("auto"):
             self._restore_auto(stored)
         self._ids = itertools.count(1)
@@ -162,7 +174,8 @@ class HybridLLMProvider:
     def _run(
         self, messages: object, options: object, only: Side, *, streaming: bool, prefix: str = "", by: Provider = "local"
     ) -> Run:
-        checked, asked = validate.messages(messages), self._recovery.resolve(validate.options(options))
+        checked, asked = self._personas.apply(validate.messages(messages), validate.options(options))
+        asked = self._recovery.resolve(asked)
         if not asked.request_id:
             asked = replace(asked, request_id=f"request-{next(self._ids)}")
         if asked.request_id in self._runs:
@@ -172,7 +185,7 @@ class HybridLLMProvider:
             )
         request = Asked(checked, asked, streaming, prefix, by)
         run = Run(self._desk, request, lambda: self._planner.legs(asked, only, checked))
-        run.on_leg(self._health.outcome)
+        run.on_leg(self._leg_ended)
         self._runs[run.id] = run
         run.on_end = lambda _: self._runs.pop(run.id, None)
         return run
@@ -190,6 +203,59 @@ class HybridLLMProvider:
     def set_recovery(self, change: object) -> dict[str, Any]:
         """Change some of them, and keep them. Raises OptionError."""
         return self._recovery.change(change)
+
+    # -- personas
+
+    def list_personas(self) -> dict[str, Any]:
+        """`{current, personas}`: the name of the current one or None, and all by name."""
+        return {"current": self._personas.current, "personas": self._personas.all()}
+
+    def save_persona(self, name: object, persona: object) -> dict[str, Any]:
+        """Keep `{mode, model, private, egress, system, options}` (all may be left out) under a name. Raises OptionError."""
+        return self._personas.save(name, persona)
+
+    def delete_persona(self, name: str) -> bool:
+        """Forget a persona; False if there was none of that name."""
+        return self._personas.delete(name)
+
+    def set_persona(self, name: str | None = None) -> bool:
+        """Make a persona the current one, and its mode the mode in force; None for no persona. Raises OptionError.
+
+        False when its mode cannot be in force yet: the persona is the current one all the same.
+        """
+        persona = self._personas.choose(name)
+        return self.set_mode(persona["mode"]) if persona and persona["mode"] else True
+
+    # -- money
+
+    def estimate(self, messages: object, options: object = None) -> dict[str, Any]:
+        """Tokens, seconds and dollars that a request would take on each side. Raises CallerError."""
+        checked, asked = self._personas.apply(validate.messages(messages), validate.options(options))
+        return self._money.estimate(self._planner, asked, checked)
+
+    def get_budget(self) -> dict[str, Any]:
+        """By period (`month`, `session`): `{limit, spent, state}`, in dollars."""
+        return self._money.budget.to_dict()
+
+    def set_budget(self, change: object) -> dict[str, Any]:
+        """Set `month` or `session`, in dollars; None for no budget. Raises OptionError."""
+        return self._money.budget.change(change)
+
+    def set_rate_limits(self, change: object) -> dict[str, Any]:
+        """Set after how many requests a minute to `local` or `cloud` there is a warning. Raises OptionError."""
+        return dict(self._money.window.change(change))
+
+    def report(self) -> str:
+        """What was asked and spent, as a person reads it."""
+        return self._money.report()
+
+    def _quote(self, model: str | None, prompt_tokens: int, completion_tokens: int) -> float | None:
+        cloud = self._planner.cloud
+        return dollars(cloud.price(model) if cloud else None, prompt_tokens, completion_tokens)
+
+    def _leg_ended(self, provider: Provider, error: Exception | None) -> None:
+        self._health.outcome(provider, error)
+        self._money.ended(provider, error)
 
     # -- what leaves the browser
 
@@ -231,7 +297,11 @@ class HybridLLMProvider:
 
     def get_usage_stats(self) -> dict[str, Any]:
         """`{local, cloud: {requests, tokens, errors, total_time, ...}, models, fallbacks, handovers, switch_history, ...}`."""
-        return {**self._account.to_dict(), "switch_history": list(self._modes.history)}
+        return {**self._account.to_dict(), **self._money.to_dict(), "switch_history": list(self._modes.history)}
+
+    async def sides_of(self, model: str) -> frozenset[Provider]:
+        """Which sides have a model. Raises UnknownModelError when neither has."""
+        return await self._planner.sides(model)
 
     def get_auto_switch_config(self) -> dict[str, Any]:
         """What switches by itself: auto mode's weights, priority, qualities, wait and budget, and its latest decision."""

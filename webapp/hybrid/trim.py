@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 RESERVE = 64  # tokens left for an answer where the caller set no limit
 MOST = 0.5  # of the window, that a caller's limit may reserve
 TRIES = 4
-_HAVE = re.compile(r"(?:number of prompt tokens|prompt has|n_prompt_tokens)\D{0,12}(\d+)", re.IGNORECASE)
-_WINDOW = re.compile(r"(?:context window(?: size)?|context length|window holds|n_ctx)\D{0,12}(\d+)", re.IGNORECASE)
+# WebLLM, our house, OpenAI, Anthropic, llama.cpp
+_HAVE = re.compile(r"(?:of prompt tokens|conversation is|resulted in|too long:|n_prompt_tokens)\D{0,12}(\d+)", re.IGNORECASE)
+_WINDOW = re.compile(r"(?:window size|window|context length|tokens >|n_ctx)\D{0,12}(\d+)", re.IGNORECASE)
 
 
 def numbers(error: ProviderError, messages: tuple[Message, ...], context: int) -> tuple[int, int]:

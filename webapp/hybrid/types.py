@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 Provider = Literal["local", "cloud"]
 Mode = Literal["local", "cloud", "auto", "local-only", "cloud-only"]
+MODES: tuple[Mode, ...] = ("local", "cloud", "auto", "local-only", "cloud-only")
 Message = dict[str, Any]
 Cause = Literal["mode", "fallback", "handover", "restart", "hedge", "resume"]
 
@@ -67,11 +68,12 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a request may ask for, checked (`validate.options`). None means "the model's own default", or the person's preference.
+    """What a request may ask for, checked (`validate.options`). None means the model's own default, or the person's preference.
 
     `handover`: what becomes of an answer whose model fails in the middle. `hedge`: whether the cloud may start beside a slow
     local model. `trim`: whether the oldest turns may be left out of a conversation that is too long. `journal`: the engine's name
-    for a generation that it kept, for `resume`.
+    for a generation that it kept, for `resume`. `mode` routes this request in another mode than the page's, of which
+    local-only stays closed.
     """
 
     temperature: float | None = None
@@ -91,6 +93,7 @@ class Options:
     hedge: bool | None = None
     trim: bool | None = None
     persona: str | None = None
+    mode: Mode | None = None
     journal: str | None = None
 
     def sampling(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hybr.webapp.hybrid.errors import MessageError, OptionError
-from hybr.webapp.hybrid.types import Options
+from hybr.webapp.hybrid.types import MODES, Options
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.types import Message
@@ -216,6 +216,12 @@ def _policy(value: object, field: str) -> str:
     return str(value)
 
 
+def _mode(value: object, field: str) -> str:
+    if value not in MODES:
+        raise _wrong(field, value, f"one of {', '.join(MODES)}")
+    return str(value)
+
+
 def side(value: object) -> Literal["local", "cloud"]:
     """On which side an answer is to be resumed. Raises OptionError."""
     if value not in {"local", "cloud"}:
@@ -258,5 +264,6 @@ CHECKS: dict[str, Any] = {
     "hedge": _flag,
     "trim": _flag,
     "persona": _text,
+    "mode": _mode,
     "journal": _text,
 }

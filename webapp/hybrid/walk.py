@@ -21,6 +21,7 @@ from hybr.webapp.hybrid.errors import LocalError, ProviderError
 from hybr.webapp.hybrid.handover import Joiner, continuation
 from hybr.webapp.hybrid.leg import NO_USAGE, Attempt
 from hybr.webapp.hybrid.patience import Watchdog
+from hybr.webapp.hybrid.profile import estimate_tokens
 from hybr.webapp.hybrid.types import Call, Part
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class Walk:
 
         A caller's mistake, found by the first, is final: it is the same for both.
         """
-        failures: list[tuple[bool, BaseException]] = []
+        failures: list[tuple[bool, bool, BaseException]] = []  # sorted: who led, then who was first
         waiting = set(racers)
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -195,14 +196,14 @@ class Walk:
                 if error := task.exception():
                     if attempt.detail is None and not isinstance(error, ProviderError):
                         raise error
-                    failures.append((attempt is self._lead, error))
+                    failures.append((attempt is not self._lead, attempt.detail is not None, error))
                     self._blame(racers, error)
                     continue
                 self._take_lead(attempt)
                 return attempt, task.result()
-            if self._lead is not None and any(led for led, _ in failures):
+            if not all(behind for behind, _, _ in failures):
                 break
-        raise min(failures, key=lambda failure: not failure[0])[1]
+        raise min(failures, key=lambda failure: failure[:2])[2]
 
     @staticmethod
     def _blame(racers: dict[asyncio.Task[Final], Attempt], error: BaseException) -> None:
@@ -285,6 +286,7 @@ class Walk:
         leg = attempt.leg
         if leg.chat is None:
             raise leg.error or ProviderError(f"The {leg.provider} side cannot be asked.")
+        self._desk.asked(leg.provider)
         try:
             final = await self._fitted(attempt, call)
         except Exception as error:
@@ -413,6 +415,8 @@ class Walk:
         leg, answer = attempt.leg, self.answer
         if cost is None and (leg.provider == "local" or (outcome == "error" and not attempt.deltas)):
             cost = 0.0  # nothing was paid for what ran here, nor for a refusal
+        elif cost is None and outcome != "done":  # cut off before it could say: by the price list, as far as there is one
+            cost = self._desk.quote(leg.model, estimate_tokens(self._asked.messages), attempt.deltas)
         ttft = None if attempt.first is None else (attempt.first - attempt.started) * 1000
         ms = (self._loop.time() - attempt.started) * 1000
         name = model or leg.model or "default"

@@ -76,7 +76,7 @@ class App:
         )
         local.force((config.get("query") or {}).get("runtime"))
         gateway = Gateway(transport)
-        hybrid = HybridLLMProvider(local, gateway, events, preferences)
+        hybrid = HybridLLMProvider(local, gateway, events, preferences, storage=storage)
         preferences.quiet = lambda: hybrid.get_mode() == "local-only"
         self.chat = Chat(hybrid, self, Journal(self.post))
         place = Place("local" if config.get("place") == "local" else "main", hybrid, preferences, self._move)
@@ -139,9 +139,10 @@ class App:
             self.post({"kind": "rpc-chunk", "id": call_id, "chunk": chunk_to_wire(chunk)})
             return
         delta, provider, segment = encode(chunk.delta), chunk.provider, chunk.segment
+        anew = ',"restart":true' if chunk.restart else ""
         self._host.post(
             f'{{"kind":"rpc-chunk","id":{encode(call_id)},"chunk":{{"delta":{delta},"done":false,"provider":"{provider}",'
-            f'"segment":{segment}}}}}',
+            f'"segment":{segment}{anew}}}}}',
         )
 
     def _move(self, to: Where) -> None:
@@ -151,9 +152,10 @@ class App:
     def _forward(self, name: str, detail: dict[str, Any]) -> None:
         if name == "hybrid-llm:stream-chunk":  # once per token
             delta, request_id = encode(detail["delta"]), encode(detail["request_id"])
+            anew = ',"restart":true' if "restart" in detail else ""
             self._host.post(
                 f'{{"kind":"event","name":"{name}","detail":{{"delta":{delta},"provider":"{detail["provider"]}",'
-                f'"requestId":{request_id}}}}}',
+                f'"requestId":{request_id}{anew}}}}}',
             )
         elif name not in INTERNAL:
             self.post({"kind": "event", "name": name, "detail": convert.camel(detail)})

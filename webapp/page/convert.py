@@ -58,3 +58,18 @@ def option_names(text: str) -> str:
 def options(value: Any) -> Any:
     """A caller's options: their names converted, their values (schemas, tools) left as they are."""
     return {snake_name(name): item for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def persona(value: Any) -> Any:
+    """A persona from JavaScript: only its options' names are converted."""
+    return {**value, "options": options(value["options"])} if isinstance(value, dict) and "options" in value else value
+
+
+def persona_to_wire(value: dict[str, Any]) -> dict[str, Any]:
+    """A persona for JavaScript; what its options hold (schemas, tools) is left as it is."""
+    return {**value, "options": {camel_name(name): item for name, item in value["options"].items()}}
+
+
+def personas_to_wire(value: dict[str, Any]) -> dict[str, Any]:
+    """All personas, by the names that the person gave them."""
+    return {**value, "personas": {name: persona_to_wire(one) for name, one in value["personas"].items()}}

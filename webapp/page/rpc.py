@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.webapp.hybrid.errors import CallerError, HybridError
+from hybr.webapp.hybrid.tools import TOOLS, Tools
 from hybr.webapp.page import convert
 
 if TYPE_CHECKING:
@@ -36,7 +37,17 @@ PLAIN = (
     "get_status",
     "get_auto_switch_config",
     "get_usage_stats",
+    "get_recovery",
+    "set_recovery",
+    "set_persona",
+    "delete_persona",
+    "get_budget",
+    "set_budget",
+    "set_rate_limits",
+    "report",
 )
+AS_THEY_ARE = frozenset({"getAvailableModels", "tools", "listPersonas", "savePersona"})  # names in them are others'
+STREAMS = {"stream": 2, "resume": 4}  # how many arguments; the options are the second and the third
 LOCAL = ("init", "switch_model", "unload", "cancel_load", "delete", "is_ready", "get_status", "get_runtime_info", "set_runtime")
 
 
@@ -70,6 +81,7 @@ class Rpc:
         self._place = place
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._requests: dict[str, str] = {}
+        self._tools = Tools(hybrid, local)
         self._methods = self._table()
 
     def _table(self) -> dict[tuple[str, str], Callable[..., Any]]:
@@ -83,6 +95,13 @@ class Rpc:
             ("HybridLLMProvider", "setAutoSwitchConfig"): lambda change=None: hybrid.set_auto_switch_config(
                 convert.options(change)
             ),
+            ("HybridLLMProvider", "estimate"): lambda asked=None, options=None: hybrid.estimate(asked, convert.options(options)),
+            ("HybridLLMProvider", "listPersonas"): lambda: convert.personas_to_wire(hybrid.list_personas()),
+            ("HybridLLMProvider", "savePersona"): lambda name=None, persona=None: convert.persona_to_wire(
+                hybrid.save_persona(name, convert.persona(persona))
+            ),
+            ("HybridLLMProvider", "tools"): lambda: list(TOOLS),
+            ("HybridLLMProvider", "callTool"): self._tool,
             ("LocalLLM", "getAvailableModels"): self._models,
         }
         for name in PLAIN:
@@ -127,8 +146,8 @@ class Rpc:
             self._shell.post({"kind": "rpc-result", "id": call_id, "value": value})
 
     async def _call(self, call_id: str, module: str, method: str, args: list[Any]) -> Any:
-        if module == "HybridLLMProvider" and (method == "stream" or convert.snake_name(method) in REQUESTS):
-            return await self._request(call_id, method, *[*args, None, None][:2])
+        if module == "HybridLLMProvider" and (method in STREAMS or convert.snake_name(method) in REQUESTS):
+            return await self._request(call_id, method, *[*args, *[None] * 4][: STREAMS.get(method, 2)])
         known = self._methods.get((module, method))
         if known is None:
             raise CallerError(f"{module} has no method {method}.", field="method", code="unknown_method")
@@ -138,15 +157,28 @@ class Rpc:
             raise CallerError(f"{module}.{method}: {error}.", field="args") from None
         value = known(*args)
         value = await value if inspect.isawaitable(value) else value
-        return value if method == "getAvailableModels" else convert.camel(value)
+        return value if method in AS_THEY_ARE else convert.camel(value)
 
-    async def _request(self, call_id: str, method: str, asked: object, given: object) -> Any:
-        options = convert.options(given)
+    async def _tool(self, name: object = None, arguments: object = None) -> dict[str, Any]:
+        """A tool's answer. The names inside of a caller's options, and of auto's settings, are ours in JavaScript's spelling."""
+        given = arguments
+        if isinstance(given, dict):
+            given = {key: convert.options(value) if key in {"options", "auto"} else value for key, value in given.items()}
+        return await self._tools.call(name, given)
+
+    async def _request(self, call_id: str, method: str, asked: object, *more: object) -> Any:
+        options = convert.options(more[1] if method == "resume" else more[0])
         request_id = options.get("request_id") if isinstance(options, dict) else None
         if isinstance(request_id, str):
             self._requests[call_id] = request_id
-        if method == "stream":
-            async for chunk in self._hybrid.stream(asked, options):
+        if method in STREAMS:
+            hybrid = self._hybrid
+            whole = (
+                hybrid.stream(asked, options)
+                if method == "stream"
+                else hybrid.resume(asked, more[0], options, more[2] or "local")
+            )
+            async for chunk in whole:
                 self._shell.chunk(call_id, chunk)
             return None
         completion: Completion = await getattr(self._hybrid, convert.snake_name(method))(asked, options)
@@ -179,6 +211,8 @@ def error_to_wire(error: HybridError) -> dict[str, Any]:
     wire = {**error.to_dict(), "phase": error.phase, "text": error.text, "retryable": error.retryable}
     if isinstance(error, CallerError):
         wire |= {key: convert.option_names(wire[key]) for key in ("message", "field") if isinstance(wire.get(key), str)}
+    if error.parts:
+        wire["parts"] = [part.to_dict() for part in error.parts]
     if usage := getattr(error, "usage", None):
         wire["usage"] = usage.to_dict()
     return dict(convert.camel(wire))

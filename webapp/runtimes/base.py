@@ -42,6 +42,10 @@ class CloudRuntime(Protocol):
         """Whether the model goes on from an assistant's turn that comes last."""
         ...
 
+    def price(self, model: str | None) -> dict[str, float] | None:
+        """`{input, output}` in dollars a million tokens, of a model or of its default one; None where that is not known."""
+        ...
+
     async def chat(self, call: Call, emit: Emit) -> Final:
         """Answer `call`. Raises CloudError, CallerError, and whatever cancellation brings."""
         ...
@@ -57,8 +61,20 @@ class LocalRuntime(Protocol):
         """Call `handler(error)` when the loaded model is gone without having been asked to go."""
         ...
 
+    def on_state(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Call `handler(status)` when another tab has done something about the model."""
+        ...
+
     def restart(self) -> None:
         """Begin anew after a death; calls made meanwhile wait."""
+        ...
+
+    async def status(self) -> dict[str, Any]:
+        """The engine's state, which other tabs may share: `{state, model, loading, profile, gpu, threads}`."""
+        ...
+
+    async def make_way(self, model_id: str) -> None:
+        """Free whatever is loaded or loading, unless it is this model."""
         ...
 
     async def load(self, entry: dict[str, Any], on_progress: OnEvent) -> dict[str, Any]:
@@ -99,6 +115,10 @@ class EngineBridge(Protocol):
 
     def on_death(self, handler: Callable[[EngineCallError], None]) -> None:
         """Call `handler(failure)` when the worker is gone, or the model in it (a lost device)."""
+        ...
+
+    def on_state(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Call `handler(status)` when another tab has done something about the model."""
         ...
 
     def restart(self) -> None:

@@ -55,6 +55,10 @@ class ClientRuntime:
         """Not known of it, so no."""
         return False
 
+    def price(self, model: str | None) -> dict[str, float] | None:  # noqa: ARG002
+        """Not known of it."""
+        return None
+
     async def chat(self, call: Call, emit: Emit) -> Final:
         """Answer `call`. Raises CloudError for whatever the client raises."""
         options = {**call.options.sampling(), "request_id": call.request_id}

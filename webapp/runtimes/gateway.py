@@ -1,7 +1,8 @@
 """The server's gateway as a cloud runtime: `/v1/chat/completions` streamed, `/v1/models`, `/healthz`.
 
-The gateway alone repeats upstream calls. This side repeats only when no answer came at all, before a byte of the request can
-have been worked on twice to the person's cost; a stream that breaks off is an error for the orchestrator, which has the text.
+The gateway alone repeats upstream calls. This side repeats only when the gateway itself was not reached (no answer at
+all, or one of a proxy before it that has no envelope; its `Retry-After` is kept, up to WAIT_MAX_S), before a byte of the request
+can have been worked on twice to the person's cost; a stream that breaks off is an error for the orchestrator, which has the text.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
+import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.errors import CallerError, CloudUnavailableError, GatewayError, HybridError
@@ -25,19 +29,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHAT, MODELS, HEALTH = "/v1/chat/completions", "/v1/models", "/healthz"
+CHAT, MODELS, HEALTH, PRICES = "/v1/chat/completions", "/v1/models", "/healthz", "/api/prices"
 RETRIES = 2
 BACKOFF_S = 0.25
+OK = 200
+WAIT_MAX_S = 10.0  # nobody looks longer at an empty answer
+PROXY_CODES = frozenset({"http_502", "http_503", "http_504"})  # no envelope: something before the gateway has answered
+CONTEXT_CODES = frozenset({"context_length_exceeded", "context_overflow"})
 CALLER_STATUS = frozenset({400, 404, 405, 413, 415, 422})
 
 
 class Gateway:
-    """See the module. `jitter` gives a factor of about 1 for each wait."""
+    """See the module. `jitter` gives a factor of about 1 for each wait; `now` is the wall clock (s)."""
 
-    def __init__(self, transport: Transport, *, jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5)) -> None:  # noqa: S311
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5),  # noqa: S311
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._transport = transport
+        self._now = now
         self._jitter = jitter
         self._models: list[dict[str, Any]] = []
+        self._prices: dict[str, Any] = {}
         self._online = True
         self._healthy: bool | None = None
         self.reason = ""
@@ -73,6 +89,7 @@ class Gateway:
             self._mark(response.status == 200, f"The server answered {response.status}.")
         if self._healthy:
             await self._load_models()
+            await self._load_prices()
         return self.available()
 
     async def knows(self, model: str) -> bool | None:
@@ -85,6 +102,27 @@ class Gateway:
         """Whether the model goes on from an assistant's turn that comes last, as `/v1/models` says of it."""
         chosen = [entry for entry in self._models if model is None or entry.get("id") == model]
         return bool(chosen and (chosen[0].get("capabilities") or {}).get("prefill"))
+
+    def price(self, model: str | None) -> dict[str, float] | None:
+        """`{input, output}` in dollars a million tokens, of a model or of the default one; None where that is not known."""
+        name = model or str((self._models or [{}])[0].get("id") or "")
+        entry: dict[str, Any] = next((one for one in self._models if one.get("id") == name), {})
+        if entry.get("owned_by") == "house":
+            return {"input": 0.0, "output": 0.0}
+        found = self._prices.get(name) or self._prices.get(f"{entry.get('owned_by')}/{name}")
+        return found if isinstance(found, dict) and _priced(found) else None
+
+    async def _load_prices(self) -> None:
+        """Once a page is enough: they are for estimates; what an answer costs comes with it."""
+        if self._prices:
+            return
+        try:
+            body = await read_json(await self._transport.request("GET", PRICES))
+        except (UnreachableError, ValueError) as error:
+            log.info("no price list: %s", error)
+            return
+        if isinstance(body, dict) and isinstance(body.get("models"), dict) and body.get("currency") == "USD":
+            self._prices = body["models"]
 
     async def _load_models(self) -> None:
         try:
@@ -107,8 +145,6 @@ class Gateway:
         body = json.dumps(_body(call), ensure_ascii=False).encode()
         response = await self._send(body)
         try:
-            if response.status != 200:
-                raise await _refusal(response)
             answer = Answer(call, response.headers.get("x-hybr-provider", ""), len(body))
             await _read(response, answer, emit)
             return answer.final()
@@ -118,16 +154,23 @@ class Gateway:
     async def _send(self, body: bytes) -> Response:
         if not self._online:
             raise CloudUnavailableError("The browser is offline, so the cloud cannot be asked.", code="offline", retryable=True)
+        asked_to_wait = 0.0
         for attempt in range(RETRIES + 1):
             if attempt:
-                await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1) * self._jitter())
+                await asyncio.sleep(max(BACKOFF_S * 2 ** (attempt - 1) * self._jitter(), asked_to_wait))
             try:
                 response = await self._transport.request("POST", CHAT, body)
             except UnreachableError as error:
                 reason = str(error)
                 continue
             self._mark(healthy=True, reason="")
-            return response
+            if response.status == OK:
+                return response
+            refusal = await _refusal(response, self._now())
+            wait = refusal.retry_after or 0.0 if isinstance(refusal, GatewayError) else math.inf
+            if refusal.code not in PROXY_CODES or attempt == RETRIES or wait > WAIT_MAX_S:
+                raise refusal
+            asked_to_wait = wait
         self._mark(healthy=False, reason=f"The server cannot be reached ({reason}).")
         message = f"The server cannot be reached ({reason}). Is `hybr serve` still running?"
         raise CloudUnavailableError(message, code="gateway_unreachable", retryable=True)
@@ -234,12 +277,26 @@ def _broken(message: str) -> GatewayError:
     return GatewayError(message, code="stream_broken", phase="decode", retryable=True)
 
 
-async def _refusal(response: Response) -> HybridError:
+async def _refusal(response: Response, now: float) -> HybridError:
     try:
         body = await read_json(response)
     except (ValueError, UnreachableError):
         body = None
-    return _error(body, response.status)
+    error = _error(body, response.status)
+    if isinstance(error, GatewayError) and error.retry_after is None:
+        error.retry_after = seconds(response.headers.get("retry-after", ""), now)
+    return error
+
+
+def seconds(retry_after: str, now: float) -> float | None:
+    """Seconds to wait by a Retry-After header in either of its forms (RFC 9110, 10.2.3); None where it says nothing."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
+    except ValueError:
+        return None
 
 
 def _error(body: object, status: int) -> HybridError:
@@ -248,13 +305,21 @@ def _error(body: object, status: int) -> HybridError:
     said: dict[str, Any] = inner if isinstance(inner, dict) else {}
     message = str(said.get("message") or f"The server answered {status} without saying why.")
     code = str(said.get("code") or f"http_{status}")
+    if code in CONTEXT_CODES:
+        return GatewayError(message, code="context_overflow", phase="prefill", kind="capability")
     if status in CALLER_STATUS:
         return CallerError(message, field=str(said.get("field") or ""), code=code)
-    capability = status in {401, 402, 403} or code in {"context_overflow", "content_filter"}
+    capability = status in {401, 402, 403} or code == "content_filter"
     error = GatewayError(message, code=code, kind="capability" if capability else "health", retryable=bool(said.get("retryable")))
     error.status = status
     error.attempts = int(said.get("attempts") or 0)
+    if isinstance(wait := said.get("retry_after"), int | float) and wait >= 0:
+        error.retry_after = float(wait)
     return error
+
+
+def _priced(price: dict[str, Any]) -> bool:
+    return all(isinstance(price.get(name), int | float) and price[name] >= 0 for name in ("input", "output"))
 
 
 def _reason(body: object) -> str:

@@ -37,6 +37,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
 
+    def jump(self, seconds: float) -> None:
+        """The clock goes on and nothing runs, as while a machine sleeps."""
+        self._virtual.now += seconds
+
     def time(self) -> float:
         """Virtual seconds since the loop began."""
         return self._virtual.now

@@ -15,6 +15,8 @@ from lab.engine import ScriptedEngine
 from lab.upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hybr.webapp.hybrid.types import Chunk
 
 ASK = [{"role": "user", "content": "What is the capital of France?"}]
@@ -46,11 +48,17 @@ class Desk:
     """All of it. `seen` are the events in order, as (name, detail)."""
 
     def __init__(
-        self, *, cloud: bool = True, storage: MemoryStorage | None = None, preflight: dict[str, Any] | None = None
+        self,
+        *,
+        cloud: bool = True,
+        storage: MemoryStorage | None = None,
+        preflight: dict[str, Any] | None = None,
+        models: list[dict[str, Any]] | None = None,
+        now: Callable[[], float] = lambda: 1000.0,
     ) -> None:
         self.engine = ScriptedEngine()
         self.upstream = ScriptedUpstream()
-        self.upstream.files["/models/index.json"] = {"schema": 1, "models": [entry("tiny"), entry("smollm2-135m")]}
+        self.upstream.files["/models/index.json"] = {"schema": 1, "models": models or [entry("tiny"), entry("smollm2-135m")]}
         self.events = EventBus()
         self.seen: list[tuple[str, dict[str, Any]]] = []
         self.events.tap(lambda name, detail: self.seen.append((name, detail)))
@@ -59,7 +67,7 @@ class Desk:
         self.local = LocalLLM(WebLLM(self.engine), Catalogue(self.upstream), self.events, self.preferences)
         self.gateway = Gateway(self.upstream, jitter=lambda: 1.0)
         self.hybrid = HybridLLMProvider(
-            self.local, self.gateway if cloud else None, self.events, self.preferences, now=lambda: 1000.0
+            self.local, self.gateway if cloud else None, self.events, self.preferences, storage=self.storage, now=now
         )
         self.hybrid.init()
         self.local.preflight(preflight or YES)
@@ -76,11 +84,11 @@ class Desk:
         return self
 
     async def read(self, stream: Any) -> list[Chunk]:
-        """All chunks, each checked against the contract of a stream: deltas add up to the text, one is the last."""
+        """All chunks, each checked against the contract of a stream: deltas since a restart are the text, one is the last."""
         chunks: list[Chunk] = []
         text = ""
         async for chunk in stream:
-            text += chunk.delta
+            text = chunk.delta if chunk.restart else text + chunk.delta
             assert chunk.text == text
             assert not any(earlier.done for earlier in chunks)
             chunks.append(chunk)

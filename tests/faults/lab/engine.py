@@ -6,6 +6,7 @@ A script is a list of steps for one chat: a text is a delta (each takes `pace` s
     Die(reason)                    the worker is gone: every pending call is rejected, and nobody is left to answer
     Lost()                         the device is lost: the worker lives, the model does not
     Stall()                        nothing more, for ever
+    Silent()                       the worker is dead and nobody is told: it answers nothing any more, not even a ping
     End(reason)                    the answer ends with this finish reason
 It generates one answer at a time, as the real one does; `held` and `waiting` tell whether anything was left behind.
 """
@@ -58,13 +59,18 @@ class Stall:
 
 
 @dataclass(frozen=True)
+class Silent:
+    """The worker answers nothing any more."""
+
+
+@dataclass(frozen=True)
 class End:
     """The finish reason."""
 
     reason: str = "stop"
 
 
-Step = str | Sleep | Fail | Die | Lost | Stall | End
+Step = str | Sleep | Fail | Die | Lost | Stall | Silent | End
 Script = list[Step] | Callable[[dict[str, Any]], list[Step]]  # or made from the call's arguments
 ANSWER: list[Step] = ["The ", "capital ", "of ", "France ", "is ", "Paris", "."]
 
@@ -83,12 +89,14 @@ class ScriptedEngine:
         self.chats: list[dict[str, Any]] = []
         self.ops: list[str] = []
         self.restarts = 0
+        self._silent = False
         self._gate = asyncio.Lock()
         self._alive = asyncio.Event()
         self._alive.set()
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._aborted: dict[str, asyncio.Event] = {}
         self._handler: Callable[[EngineCallError], None] = lambda _: None
+        self.tell_state: Callable[[dict[str, Any]], None] = lambda _: None
         self._next = 0
         self._works: set[asyncio.Task[Any]] = set()
         self._loading: asyncio.Event | None = None
@@ -115,10 +123,15 @@ class ScriptedEngine:
         """Who is told."""
         self._handler = handler
 
+    def on_state(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Who is told what another tab does: `tell_state` plays that tab."""
+        self.tell_state = handler
+
     def restart(self) -> None:
         """A new worker, after a while."""
         self.restarts += 1
         self._alive.clear()
+        self._silent = False
         self.model = None
         for work in self._works:
             work.cancel()
@@ -169,6 +182,8 @@ class ScriptedEngine:
 
     async def _do(self, op: str, args: dict[str, Any], tell: OnEvent) -> dict[str, Any]:
         await asyncio.sleep(0.001)  # the hop between the threads
+        if self._silent:
+            await asyncio.sleep(1e9)
         if op == "chat":
             return await self._chat(args, tell)
         if op in {"load", "unload", "cancel-load"} and self._loading is not None:
@@ -177,6 +192,8 @@ class ScriptedEngine:
             return await self._load(args["model"], tell)
         if op == "abort":
             return {"aborted": self._abort(args["request_id"])}
+        if op == "status":
+            return {"state": "ready" if self.model else "empty", "model": self.model}
         if op == "unload":
             self.model = None
             for event in self._aborted.values():
@@ -258,6 +275,9 @@ class ScriptedEngine:
             await self._pause(3600, stop)
         elif isinstance(step, Stall):
             await self._pause(1e9, stop)
+        elif isinstance(step, Silent):
+            self._silent = True
+            await asyncio.sleep(1e9)
 
     @staticmethod
     async def _pause(seconds: float, stop: asyncio.Event | None) -> None:

@@ -36,6 +36,7 @@ class Refuse:
     retryable: bool = True
     attempts: int = 2
     body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,9 @@ class ScriptedUpstream:
                 "attempts": step.attempts,
             }
         }
-        return Answer(self, step.status, {}, _once(step.body if step.body is not None else json.dumps(envelope).encode()))
+        return Answer(
+            self, step.status, step.headers, _once(step.body if step.body is not None else json.dumps(envelope).encode())
+        )
 
     async def _stream(self, script: list[Step]) -> AsyncIterator[bytes]:
         if not script or not isinstance(script[-1], Cut | Tail | bytes):

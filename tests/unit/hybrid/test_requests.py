@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lab.clock import virtual
-from lab.desk import ASK, Desk
+from lab.desk import ASK, Desk, entry
 from lab.engine import Die, End, Fail, Lost, Sleep, Stall
 from lab.upstream import Cut, Refuse, Tail, Unreachable
 
@@ -262,7 +262,7 @@ async def test_d21_images_reach_both_sides() -> None:
     """D21: parts of a message go along as they are."""
     parts = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
     ask = [{"role": "user", "content": parts}]
-    desk = await Desk().ready()
+    desk = await Desk(models=[entry("tiny", vision=True)]).ready()
     await desk.hybrid.complete(ask)
     await desk.hybrid.complete_cloud(ask)
     assert desk.engine.chats[0]["messages"][0]["content"] == parts
@@ -361,7 +361,7 @@ async def test_a_document_that_nobody_has_seen_begins_anew() -> None:
     """LiteLLM's bug, not ours: tools and formats go along, and a whole answer is the second model's alone, so marked."""
     tool = {"type": "function", "function": {"name": "f"}}
     for options in ({"response_format": {"type": "json_object"}}, {"tools": [tool]}):
-        desk = await Desk().ready()
+        desk = await Desk(models=[entry("tiny", tools=True)]).ready()
         desk.engine.scripts.append(['{"a": ', Fail("OperationError", "x")])
         desk.upstream.scripts.append(['{"b": 1}'])
         done = await desk.hybrid.complete(ASK, options)

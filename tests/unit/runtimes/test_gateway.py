@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from lab.clock import virtual
@@ -20,10 +21,10 @@ from hybr.webapp.runtimes.gateway import Gateway
 class Asked:
     """A gateway over a scripted upstream, and one question."""
 
-    def __init__(self, *steps: object, cut: int = 0) -> None:
+    def __init__(self, *steps: object, cut: int = 0, **gateway: Any) -> None:
         self.upstream = ScriptedUpstream(cut=cut)
         self.upstream.scripts.append(list(steps))  # type: ignore[arg-type]
-        self.gateway = Gateway(self.upstream, jitter=lambda: 1.0)
+        self.gateway = Gateway(self.upstream, jitter=lambda: 1.0, **gateway)
         self.deltas: list[str] = []
 
     async def ask(self, options: Options | None = None, model: str | None = None) -> Final:
@@ -141,10 +142,9 @@ def test_streams_that_break(step: object, said: str) -> None:
     [
         (Refuse(503), GatewayError, "no_model", "health"),
         (Refuse(500, body=b"<html>"), GatewayError, "http_500", "health"),
-        (Refuse(502, body=b"{}"), GatewayError, "http_502", "health"),
         (Refuse(429, "rate_limited"), GatewayError, "rate_limited", "health"),
         (Refuse(401, "bad_key"), GatewayError, "bad_key", "capability"),
-        (Refuse(502, "context_overflow"), GatewayError, "context_overflow", "capability"),
+        (Refuse(400, "context_length_exceeded"), GatewayError, "context_overflow", "capability"),
         (Refuse(400, "invalid_value"), CallerError, "invalid_value", "caller"),
         (Refuse(413, "body_too_large"), CallerError, "body_too_large", "caller"),
     ],
@@ -178,6 +178,57 @@ async def test_only_an_unreachable_gateway_is_asked_again() -> None:
     await asked.fails(GatewayError)
     assert len(asked.upstream.asked) == before + 1
     assert asked.gateway.available() is True
+
+
+@virtual
+async def test_a_proxy_in_the_gateways_place() -> None:
+    """A 502 without our envelope was never at the gateway: it is repeated, at last raised, and its Retry-After is kept."""
+    for wait, seconds in [("3", 3.0), ("Thu, 01 Jan 1970 00:16:45 GMT", 5.0), ("", 0.25), ("soon", 0.25)]:
+        asked = Asked(Refuse(502, body=b"<html>", headers={"retry-after": wait}), now=lambda: 1000.0)
+        start = asyncio.get_running_loop().time()
+        assert (await asked.ask()).finish_reason == "stop"
+        assert asyncio.get_running_loop().time() - start == pytest.approx(seconds, abs=0.15)
+        assert len(asked.upstream.asked) == 2
+    asked = Asked(Refuse(503, body=b"{}"))
+    asked.upstream.scripts.extend([[Refuse(503, body=b"{}")]] * 2)
+    error = await asked.fails(GatewayError)
+    assert (error.code, error.kind, len(asked.upstream.asked)) == ("http_503", "health", 3)
+    asked = Asked(Refuse(503, body=b"{}", headers={"retry-after": "600"}))
+    error = await asked.fails(GatewayError)
+    assert (error.retry_after, len(asked.upstream.asked)) == (600.0, 1)
+    assert asked.upstream.open == 0
+
+
+@virtual
+async def test_how_long_to_wait_is_said() -> None:
+    """The envelope's `retry_after` goes before the header's; both reach the error."""
+    body = b'{"error": {"code": "rate_limited", "message": "slow down", "retry_after": 7}}'
+    error = await Asked(Refuse(429, body=body, headers={"retry-after": "9"})).fails(GatewayError)
+    assert error.retry_after == 7.0
+    error = await Asked(Refuse(429, headers={"retry-after": "9"})).fails(GatewayError)
+    assert error.retry_after == 9.0
+
+
+@virtual
+async def test_prices() -> None:
+    """The list is read once; the house costs nothing; a model is found by name, or by owner and name; nonsense is no price."""
+    upstream = ScriptedUpstream()
+    upstream.files["/v1/models"] = {"data": [{"id": "h", "owned_by": "house"}, {"id": "m", "owned_by": "box"}, {"id": "box/n"}]}
+    gateway = Gateway(upstream)
+    assert gateway.price(None) is None
+    upstream.files["/api/prices"] = {"currency": "EUR", "models": {"box/m": {"input": 1, "output": 1}}}
+    await gateway.check()
+    assert (gateway.price("h"), gateway.price("m")) == ({"input": 0.0, "output": 0.0}, None)
+    upstream.files["/api/prices"] = b"<html>"
+    await gateway.check()
+    models = {"box/m": {"input": 1, "output": 2}, "box/n": {"input": 3, "output": 4}, "bad": {"input": -1}, "worse": 3}
+    upstream.files["/api/prices"] = {"currency": "USD", "models": models}
+    await gateway.check()
+    await gateway.check()
+    assert (gateway.price("m"), gateway.price("box/n")) == (models["box/m"], models["box/n"])
+    assert [gateway.price(name) for name in ("bad", "worse", "?")] == [None] * 3
+    assert gateway.price(None) == {"input": 0.0, "output": 0.0}
+    assert upstream.asked.count("GET /api/prices") == 3
 
 
 @virtual
