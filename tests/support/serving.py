@@ -15,6 +15,7 @@ from hybr.mlc_build import maker
 from hybr.server import app
 from hybr.server.config import Settings
 from hybr.server.serve import Parts, assemble, bind, draining
+from hybr.server.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -58,6 +59,7 @@ async def listening(parts: Parts) -> AsyncIterator[str]:
     address = f"http://127.0.0.1:{socket.getsockname()[1]}"
     config = uvicorn.Config(
         app.create(parts, address),
+        http=Wire,
         log_level="warning",
         ws="none",
         lifespan="on",

@@ -1,0 +1,142 @@
+"""HTTP/1.1 as uvicorn reads it, with the bounds that uvicorn does not set.
+
+uvicorn waits for ever for headers, takes a header line of any length, follows an absolute-form target's path, overlooks an
+Upgrade, and answers nonsense in plain text. Here headers have a size and a time, what two readers could read differently is a
+400, every refusal is our JSON envelope, and a connection whose request body never ends is closed once it has been answered.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NoReturn
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from hybr.server.body import SlowBodyError
+from hybr.server.errors import RequestError
+from hybr.server.security import FIXED, HEADER_BYTES, HeadersTooLargeError
+
+if TYPE_CHECKING:
+    import asyncio
+
+HEAD_SECONDS = 10.0  # from a request's first byte, or a connection's beginning, to the end of its headers
+LINGER = 2.0  # seconds for which a refused client is still read, so that it sees why instead of a reset
+HEADERS = 128  # lines
+
+
+class Wire(HttpToolsProtocol):
+    """One connection."""
+
+    head = 0  # bytes of the headers so far, of what is read now
+    lines = 0
+    reading = True  # whether headers are awaited or under way
+    whole = True  # whether the last request's body has come to its end
+    refused = False
+    refusal: RequestError | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first headers."""
+        super().connection_made(transport)
+        self.wait(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self.wait(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read; what comes after a refusal is thrown away."""
+        if self.refused:
+            return
+        if self.reading:
+            self.head += len(data)
+        super().data_received(data)
+        if self.reading and not self.refused:
+            if self.head > HEADER_BYTES:
+                self.refuse(too_large())
+            elif self.timer is None:  # set here, for headers that come in one piece need none
+                self.wait(HEAD_SECONDS)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self.reading, self.whole, self.lines = True, False, 0
+        self.head = max(self.head, 1)
+        self.wait(None)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header."""
+        self.lines += 1
+        if self.lines > HEADERS:
+            self.fail(too_large())
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Take the headers as a whole. What asks for another host or another protocol is nothing that we do."""
+        self.wait(None)
+        self.reading, self.head = False, 0
+        if not self.url.startswith(b"/") and self.url != b"*":
+            self.fail(RequestError("the request's target must be a path", code="bad_request"))
+        if self.parser.should_upgrade():
+            self.fail(RequestError("this server speaks HTTP/1.1 and upgrades to nothing", code="bad_request", field="Upgrade"))
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note the end of a request's body."""
+        self.whole = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """After an answer: a body that was not waited for gets a moment to end, or the connection does."""
+        super().on_response_complete()
+        if not self.whole and not self.transport.is_closing():
+            self.wait(LINGER)
+
+    def wait(self, seconds: float | None) -> None:
+        """Set the one timer, or stop it."""
+        if self.timer:
+            self.timer.cancel()
+        self.timer = None if seconds is None else self.loop.call_later(seconds, self.late)
+
+    def late(self) -> None:
+        """End a connection whose headers or whose body did not come."""
+        self.timer = None
+        if not self.reading:
+            if not self.whole:
+                self.transport.close()
+        elif (
+            not self.head
+        ):  # a browser that connected ahead of time and asked nothing: an answer would be one to its next question
+            self.transport.close()
+        elif self.cycle is None or self.cycle.response_complete:
+            self.refuse(SlowBodyError(f"the headers did not come within {HEAD_SECONDS:g} s", code="slow_headers"))
+        else:  # the next request's headers, while an answer still runs
+            self.wait(HEAD_SECONDS)
+
+    def fail(self, error: RequestError) -> NoReturn:
+        """Stop the parser; uvicorn then asks for a 400, which `send_400_response` makes into the error."""
+        self.refusal = error
+        raise ValueError(error.code)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Refuse in our own words."""
+        self.refuse(self.refusal or RequestError("this is no HTTP/1.1 request", code="bad_request"))
+
+    def refuse(self, error: RequestError) -> None:
+        """Send the error and close, reading on for a moment: a reset would take the answer from a client that still sends."""
+        self.refused = True
+        self.wait(None)
+        body = json.dumps(error.envelope()).encode()
+        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"), *FIXED]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in [*head, (b"cache-control", b"no-store")])
+        self.transport.write(STATUS_LINE[error.status] + lines + b"\r\n" + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.close)
+
+
+def too_large() -> HeadersTooLargeError:
+    """Return the error for too much before a body."""
+    text = f"the headers are larger than {HEADER_BYTES} bytes or more than {HEADERS} lines"
+    return HeadersTooLargeError(text, code="headers_too_large")
