@@ -59,6 +59,7 @@ def listen(settings: Settings) -> int:
     import uvicorn
 
     from hybr.server import app
+    from hybr.server.wire import Wire
 
     address = f"http://{settings.host}:{listener.getsockname()[1]}"
     logs.configure(settings)
@@ -66,7 +67,7 @@ def listen(settings: Settings) -> int:
     config = uvicorn.Config(
         app.create(parts, address),
         loop="auto",
-        http="httptools",
+        http=Wire,
         ws="none",
         lifespan="on",
         log_config=None,
