@@ -42,7 +42,7 @@ def turns(given: Any) -> Iterator[dict[str, Any]]:
         wrong("messages", "must be a list with at least one message", "empty_messages")
     for index, message in enumerate(given):
         where = f"messages[{index}]"
-        if not isinstance(message, dict) or message.get("role") not in {"user", "assistant", "system"}:
+        if not isinstance(message, dict) or message.get("role") not in ("user", "assistant", "system"):
             wrong(f"{where}.role", "must be user or assistant")
         content = message.get("content")
         if isinstance(content, str):

@@ -33,7 +33,7 @@ class Embeddings:
         model, form, size = body.get("model", default), body.get("encoding_format") or "float", body.get("dimensions")
         if not isinstance(model, str) or not 0 < len(model) <= 200:
             raise RequestError("model must be a text of 1 to 200 characters", field="model")
-        if form not in {"float", "base64"}:
+        if form not in ("float", "base64"):
             raise RequestError("encoding_format must be float or base64", field="encoding_format")
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 65536):
             raise RequestError("dimensions must be a whole number from 1 to 65536", field="dimensions")

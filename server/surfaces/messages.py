@@ -93,7 +93,7 @@ def tooling(given: dict[str, Any]) -> dict[str, Any]:
     name = choice.get("type") if isinstance(choice, dict) else None
     if name == "tool" and isinstance(choice.get("name"), str):
         return {**body, "tool_choice": {"type": "function", "function": {"name": choice["name"]}}}
-    if name not in words:
+    if not isinstance(name, str) or name not in words:
         raise RequestError("tool_choice.type must be auto, any, none or tool", field="tool_choice.type")
     return {**body, "tool_choice": words[name]}
 
@@ -121,7 +121,7 @@ def output(given: Any) -> dict[str, Any]:
         raise RequestError("output_config may have format and effort", field="output_config")
     body: dict[str, Any] = {}
     if (effort := given.get("effort")) is not None:
-        body["reasoning_effort"] = "high" if effort in {"max", "xhigh"} else effort
+        body["reasoning_effort"] = "high" if effort in ("max", "xhigh") else effort
     if (form := given.get("format")) is not None:
         if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
             raise RequestError("output_config.format must be a json_schema with its schema", field="output_config.format")
