@@ -100,7 +100,9 @@
 
 /**
  * A chunk on the wire: no `text`, the JavaScript side accumulates it. The last one is `done: true` and has the rest.
- * @typedef {{delta: string, done: boolean, provider: Provider, segment: number, usage?: object, timings?: object,
+ * A chunk with `restart` begins the answer anew: its delta is all the text there is, and what was shown before is in the last
+ * chunk's `parts`.
+ * @typedef {{delta: string, done: boolean, provider: Provider, segment: number, restart?: boolean, usage?: object, timings?: object,
  *   cost?: unknown, [more: string]: unknown}} WireChunk
  * @typedef {WireChunk & {text: string}} Chunk
  */
@@ -142,10 +144,11 @@
  */
 
 /**
- * Shell -> Python worker. `boot` is the first; `engine-port` follows each restart of the engine worker.
+ * Shell -> Python worker. `boot` is the first; `engine-port` follows each restart of the engine worker. `port` is null where the engine
+ * is another tab's (tabs.js).
  * `port` leads to the engine worker, `lock` names the Web Lock that it holds for life; `life` names the Python worker's own.
- * @typedef {{kind: 'boot', config: BootConfig, port: MessagePort, lock: string, life: string}
- *   | {kind: 'engine-port', port: MessagePort, lock: string}
+ * @typedef {{kind: 'boot', config: BootConfig, port: MessagePort|null, lock: string, life: string}
+ *   | {kind: 'engine-port', port: MessagePort|null, lock: string}
  *   | {kind: 'preflight', result: Preflight}
  *   | {kind: 'online', value: boolean}
  *   | {kind: 'visibility', hidden: boolean, frozenMs: number}
@@ -177,10 +180,10 @@
 
 /** Events that the page dispatches, by the names the blueprint gives them. */
 export const EVENTS = Object.freeze([
-  'hybrid-llm:mode-changed', 'hybrid-llm:fallback', 'hybrid-llm:handover', 'hybrid-llm:complete',
+  'hybrid-llm:mode-changed', 'hybrid-llm:fallback', 'hybrid-llm:handover', 'hybrid-llm:hedge', 'hybrid-llm:complete',
   'hybrid-llm:stream-chunk', 'hybrid-llm:stream-complete', 'hybrid-llm:stream-error',
-  'local-llm:loading', 'local-llm:progress', 'local-llm:ready', 'local-llm:error', 'local-llm:unloaded',
-  'cost:updated', 'rate-limit:exceeded', 'egress:asked', 'egress:sent', 'egress:refused',
+  'local-llm:loading', 'local-llm:progress', 'local-llm:ready', 'local-llm:error', 'local-llm:unloaded', 'local-llm:replaced',
+  'cost:updated', 'cost:budget', 'rate-limit:exceeded', 'egress:asked', 'egress:sent', 'egress:refused',
 ]);
 
 /** Prefix of every localStorage key of ours. */

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 POLL_FAILURES = 30
+DOWNLOAD_PAUSES = (1.0, 4.0)  # s
 BUILD_SHARE = 0.5  # of the progress bar, for a model that the server still has to build
 
 
@@ -33,17 +34,34 @@ class Loader:
     async def load(self, model: str, report: Report) -> dict[str, Any]:
         """Load `model` in place of whatever is loaded; returns the engine's account of it. Raises LocalError, Aborted.
 
-        A failure that has itself cleared the way (a damaged copy was dropped, the index was old) is tried once more.
+        A damaged copy is cleared away, and an old index read anew, once; a download that broke off is gone on with after each of
+        DOWNLOAD_PAUSES, since the files that are whole are kept.
         """
-        await self._runtime().unload()  # one model at a time in graphics memory
+        await self._runtime().make_way(model)  # one model at a time in graphics memory
+        for pause in DOWNLOAD_PAUSES:
+            try:
+                return await self._once(model, report)
+            except LocalError as error:
+                if error.code != "download_failed":
+                    return await self._again(model, report, error)
+                log.warning("%s was not downloaded whole (%s); once more in %g s", model, error.message, pause)
+            await asyncio.sleep(pause)
+        return await self._once(model, report)
+
+    async def _again(self, model: str, report: Report, error: LocalError) -> dict[str, Any]:
+        """Once more, with this model's files cleared away or the index read anew, where that can help; else raises `error`."""
+        if not {"clear", "refresh"} & set(error.reactions):
+            raise error
+        log.warning("%s did not load (%s); once more", model, error.message)
+        if "clear" in error.reactions:
+            await self._runtime().delete(model)
+        await self._catalogue.refresh()
         try:
             return await self._once(model, report)
-        except LocalError as error:
-            if not {"clear", "refresh"} & set(error.reactions):
+        except LocalError as second:
+            if second.code != "damaged_copy":
                 raise
-            log.warning("%s did not load (%s); once more", model, error.message)
-        await self._catalogue.refresh()
-        return await self._once(model, report)
+            raise tampered(second) from second
 
     async def _once(self, model: str, report: Report) -> dict[str, Any]:
         base = await self._built(model, report)
@@ -75,6 +93,12 @@ class Loader:
                 failures += 1
                 if failures >= POLL_FAILURES:
                     raise
+
+
+def tampered(error: LocalError) -> LocalError:
+    """A fresh copy that is not what the index promises either: that is no damage any more, and nothing is tried again."""
+    message = f"{error.message.rstrip('. ')}. A fresh copy differs as well: somebody may have changed it. Build the model again."
+    return LocalError(message, name=error.name, code="tampered", phase=error.phase, kind="capability")
 
 
 def _unbuilt(model: str, entry: dict[str, Any]) -> LocalError:

@@ -16,13 +16,15 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.hybrid import device
+from hybr.webapp.hybrid import device, instead
 from hybr.webapp.hybrid.choice import Choice
 from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, LocalUnavailableError, UnknownModelError
 from hybr.webapp.hybrid.loader import Loader
 from hybr.webapp.hybrid.profile import DeviceProfile, key
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from hybr.webapp.hybrid.events import EventBus
     from hybr.webapp.hybrid.modes import Remembers
     from hybr.webapp.hybrid.types import Call, Final
@@ -88,9 +90,13 @@ class LocalLLM:
         self._probed = asyncio.Event()
         self._cached: set[str] = set()
         self._repair: asyncio.Task[None] | None = None
+        self._instead_of: dict[str, Any] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._repaired = float("-inf")
         for each in self._choice.all.values():
             each.on_death(self._died)
+            each.on_state(self._elsewhere)
+        self._changed = asyncio.Event()  # set, and replaced, whenever another tab's load has come to an end
         self.choose()
 
     # -- what is so
@@ -117,6 +123,10 @@ class LocalLLM:
         """The loaded model's window in tokens; 0 when none is loaded or the index does not say."""
         return int((self._catalogue.find(self.model) or {}).get("context") or 0)
 
+    def entry(self, model: str | None) -> dict[str, Any] | None:
+        """What the index says of a model; None when it says nothing."""
+        return self._catalogue.find(model)
+
     def sees(self) -> bool:
         """Whether the loaded model takes images."""
         return bool((self._catalogue.find(self.model) or {}).get("vision"))
@@ -128,7 +138,8 @@ class LocalLLM:
     def get_status(self) -> dict[str, Any]:
         """`{state, runtime, webgpu, reason, model, progress, loaded_bytes, total_bytes, eta_s, text, error, gpu, profile}`.
 
-        `state`, `runtime` and `webgpu` have the values of page-contract.md's `local-status`.
+        `state`, `runtime` and `webgpu` have the values of page-contract.md's `local-status`. `instead_of` is set while a smaller
+        or float32 model stands in for one that could not run here: `{model, instead, error}`.
         """
         state = self._state
         return {
@@ -141,6 +152,7 @@ class LocalLLM:
             "error": state.error,
             "gpu": state.gpu,
             "profile": state.profile,
+            "instead_of": self._instead_of,
             **state.progress,
         }
 
@@ -242,6 +254,7 @@ class LocalLLM:
         if error := self._unfit(entry):
             self._events.emit("local-llm:error", {"error": error.to_dict(), "model": entry["id"]})
             return error
+        await self._follow(entry["id"])
         if self.model == entry["id"]:
             return None
         load = self._load
@@ -286,6 +299,8 @@ class LocalLLM:
         self._load = load
         if self.is_ready():
             self._gone("switch")
+        if self._instead_of and self._instead_of["instead"] != model_id:
+            self._instead_of = None
         self._preferences.set("model", model_id)
         self._set("loading", model=model_id)
         self._events.emit("local-llm:loading", {"model": model_id, "progress": 0.0})
@@ -300,22 +315,28 @@ class LocalLLM:
         except asyncio.CancelledError:
             return self._failed(load, Aborted("The load was cancelled."))
         self._load = None
-        self._set("ready", model=load.model, gpu=loaded.get("gpu"), profile=loaded.get("profile"), threads=loaded.get("threads"))
-        self._state.progress["progress"] = 1.0
-        self._cached.add(load.model)
         self._preferences.set("load_at_start", True)
-        ready = {"model": load.model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
-        self._events.emit("local-llm:ready", ready)
+        self._loaded(load.model, loaded)
         return None
 
+    def _loaded(self, model: str, loaded: dict[str, Any]) -> None:
+        """It is ready, by this tab's doing or another's; `loaded` is the engine's account of it."""
+        self._set("ready", model=model, gpu=loaded.get("gpu"), profile=loaded.get("profile"), threads=loaded.get("threads"))
+        self._state.progress["progress"] = 1.0
+        self._cached.add(model)
+        ready = {"model": model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
+        self._events.emit("local-llm:ready", ready)
+
     def _report(self, load: _Load, progress: float, event: dict[str, Any]) -> None:
-        if not load.live:
-            return
+        if load.live:
+            self._tell_progress(load.model, progress, event)
+
+    def _tell_progress(self, model: str, progress: float, event: dict[str, Any]) -> None:
         given = {name: event.get(name) for name in ("loaded_bytes", "total_bytes", "eta_s", "text")}
         told = {name: IDLE[name] if value is None else value for name, value in given.items()}  # 0 s left is said
         told["progress"] = max(self._state.progress["progress"], min(progress, 1.0))
         self._state.progress = told
-        self._events.emit("local-llm:progress", {"model": load.model, **told})
+        self._events.emit("local-llm:progress", {"model": model, **told})
 
     def _failed(self, load: _Load, error: HybridError) -> HybridError:
         if not load.live:
@@ -329,8 +350,11 @@ class LocalLLM:
             if isinstance(error, LocalError) and "worker" in error.reactions:
                 self._runtime.restart()  # a lost device leaves its memory taken until the worker ends
             self._events.emit("local-llm:error", {"error": error.to_dict(), "model": load.model})
-            if error.kind in {"health", "capability"} and error.phase in {"probe", "load"}:
-                self._give_way(load.model)
+            if error.code == "engine_busy":
+                self._later(self.join())
+            gave_way = error.kind in {"health", "capability"} and error.phase in {"probe", "load"} and self._give_way(load.model)
+            if not gave_way:
+                self._replace(load.model, error)
         return error
 
     def _retire(self, verdict: HybridError) -> None:
@@ -366,8 +390,10 @@ class LocalLLM:
             return False
         self._preferences.set("load_at_start", False)
         self._gone("unload")
-        await self._quietly(self._runtime.unload())
-        return True
+        if await self._quietly(self._runtime.unload()):
+            return True
+        await self.join()  # another tab is being answered by it
+        return False
 
     async def delete(self, model_id: str) -> bool:
         """Remove a model's files from the browser, unloading it first. False if that failed."""
@@ -384,6 +410,44 @@ class LocalLLM:
             return False
         await self._look_into_cache()
         return await self.init(model) if model in self._cached else False
+
+    # -- other tabs, which share the engine
+
+    async def join(self) -> None:
+        """Take over how it stands with the engine: another tab may have loaded a model already."""
+        try:
+            self._elsewhere(await self._runtime.status())
+        except HybridError as error:
+            log.info("the engine does not say how it stands: %s", error)
+
+    async def _follow(self, model: str) -> None:
+        """Wait for another tab's load of this model."""
+        while self.is_loading() and self._load is None and self._state.model == model:
+            await self._changed.wait()
+
+    def _elsewhere(self, status: dict[str, Any]) -> None:
+        """Another tab has done something about the model. What this tab is doing itself it knows better."""
+        if self._load is not None:
+            return None
+        state, model = status.get("state"), status.get("loading") or status.get("model")
+        if state == "loading":
+            return self._loading_elsewhere(str(model), status.get("progress") or {})
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if state == "ready" and self.model != model:
+            self._runtime = self._choice.all.get("wasm" if status.get("profile") == "wasm" else "webgpu", self._runtime)
+            self._loaded(str(model), status)
+        elif state != "ready" and self._state.state in {"ready", "loading"}:
+            self._gone("elsewhere")
+        return None
+
+    def _loading_elsewhere(self, model: str, progress: dict[str, Any]) -> None:
+        if not self.is_loading() or self._state.model != model:
+            if self.is_ready():
+                self._gone("elsewhere")
+            self._set("loading", model=model)
+            self._events.emit("local-llm:loading", {"model": model, "progress": 0.0})
+        self._tell_progress(model, float(progress.get("progress") or 0.0), progress)
 
     # -- answering
 
@@ -416,6 +480,7 @@ class LocalLLM:
             await asyncio.wait([self._repair])
         while load := self._load:
             await asyncio.wait([load.task])
+        await self._follow(str(self._state.model))
 
     def pulse(self) -> int:
         """A number that grows while the engine is at work for anybody: one that is busy with others has not stalled."""
@@ -437,15 +502,22 @@ class LocalLLM:
         load, was, model = self._load, self._state.state, self._state.model
         self._retire(error)
         self._runtime.restart()
+        if load is None and was == "loading":  # another tab's load ended with that tab
+            self._elsewhere({"state": "empty"})
         if load is None and was != "ready":
             return  # nothing was there to lose, or its failure has been told
         self._set("error", model=model, error=error.to_dict())
         self._events.emit("local-llm:error", {"error": error.to_dict(), "model": model})
         if model is None:
             return
+        moved = error.code == "engine_moved"  # the tab that had the engine was closed: no failure of the model's
+        if was == "ready":
+            self._events.emit("local-llm:unloaded", {"model": model, "reason": error.code})
+        if moved:
+            self._repair = asyncio.get_running_loop().create_task(self._reload(model))
+            return
         if was == "ready":
             self.profile.failed(key(model, self._runtime.name), error.code)
-            self._events.emit("local-llm:unloaded", {"model": model, "reason": error.code})
         if not self._give_way(model) and was == "ready":
             self._repair_soon(model)
 
@@ -469,9 +541,29 @@ class LocalLLM:
         loop = asyncio.get_running_loop()
         if loop.time() - self._repaired < REPAIR_WINDOW_S:
             log.warning("%s died twice within %g s: it is not loaded again by itself", model, REPAIR_WINDOW_S)
+            self._replace(model, LocalError("It died twice in a short time.", code="died_twice", kind="capability"), again=True)
             return
         self._repaired = loop.time()
         self._repair = loop.create_task(self._reload(model))
+
+    def _replace(self, model: str, error: HybridError, *, again: bool = False) -> None:
+        """Load a smaller or a float32 model in place of one that cannot run here, for the next request, and say so."""
+        if not again:
+            if not isinstance(error, LocalError) or "smaller" not in error.reactions:
+                return
+            self.profile.failed(key(model, self._runtime.name), error.code)
+        failed = self._catalogue.find(model)
+        other = failed and instead.choose(failed, error.code, self.get_available_models(), self._able)
+        if not other:
+            return
+        self._instead_of = {"model": model, "instead": other, "error": error.to_dict()}
+        self._events.emit("local-llm:replaced", dict(self._instead_of))
+        self._repair = asyncio.get_running_loop().create_task(self._reload(other))
+
+    def _able(self, entry: dict[str, Any]) -> bool:
+        """Whether a model fits this device and has not shown that it does not run here."""
+        known = self.profile.of(key(str(entry["id"]), self._runtime.name)).failures
+        return bool(entry["fits"]["fits"]) and not set(known) & instead.UNFIT
 
     async def _reload(self, model: str) -> None:
         await asyncio.sleep(REPAIR_AFTER_S)
@@ -479,6 +571,12 @@ class LocalLLM:
         log.info("%s loaded again after its engine died: %s", model, result)
 
     # -- helpers
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it after what is under way; the loop itself keeps only a weak reference."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _gone(self, reason: str) -> None:
         model = self._state.model

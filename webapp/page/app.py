@@ -24,6 +24,7 @@ from hybr.webapp.runtimes.gateway import Gateway
 from hybr.webapp.runtimes.webllm import WebLLM
 from hybr.webapp.runtimes.wllama import Wllama
 from hybr.webapp.state.preferences import Preferences
+from hybr.webapp.state.telemetry import Telemetry, device_of
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.types import Chunk
@@ -78,6 +79,8 @@ class App:
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences, storage=storage)
         preferences.quiet = lambda: hybrid.get_mode() == "local-only"
+        runs = lambda: device_of(self.context.preflight, local.get_status()["runtime"])  # noqa: E731
+        self.telemetry = Telemetry(events, preferences, transport, device=runs)
         self.chat = Chat(hybrid, self, Journal(self.post))
         place = Place("local" if config.get("place") == "local" else "main", hybrid, preferences, self._move)
         self.context = Context(hybrid, local, gateway, events, preferences, place, self.chat)
@@ -87,6 +90,7 @@ class App:
         events.tap(self._forward)
         events.on("hybrid-llm:fallback", self._tell_fallback)
         events.on("hybrid-llm:handover", self._tell_handover)
+        events.on("local-llm:replaced", self._tell_replaced)
 
     def receive(self, message: dict[str, Any]) -> None:
         """One message of the shell."""
@@ -171,6 +175,10 @@ class App:
         sides = _side(detail["from"]), _side(detail["to"])
         text = f"The {sides[0]} failed in the middle; the {sides[1]} finishes the answer. {detail['error']['message']}"
         self.op({"type": "toast", "toast": "handover", "text": text})
+
+    def _tell_replaced(self, detail: dict[str, Any]) -> None:
+        text = f"{detail['model']} does not run here, so {detail['instead']} is loaded. {detail['error']['message']}"
+        self.op({"type": "toast", "toast": "warning", "text": text})
 
 
 class HostStorage:

@@ -386,7 +386,7 @@ async def test_a_damaged_copy_is_loaded_once_more() -> None:
         assert await desk.local.init("tiny") is True
         assert desk.engine.ops.count("load") == 2
         desk.engine.loads.extend([[fault], [fault]])
-        assert failure(await desk.local.switch_model("smollm2-135m"))["code"] in {"damaged_copy", "model_changed"}
+        assert failure(await desk.local.switch_model("smollm2-135m"))["code"] in {"tampered", "model_changed"}
         assert desk.engine.ops.count("load") == 4
 
 
