@@ -217,9 +217,11 @@ class Run:
                 "timings": done.timings.to_dict(),
                 "cost": done.cost,
                 "request_id": self.id,
+                "private": self._asked.options.private,
             }
             emit("hybrid-llm:complete", detail)
             if self._streaming:
                 emit("hybrid-llm:stream-complete", {**detail, "chars": len(done.text)})
         elif error and self._streaming and not isinstance(error, Aborted):
-            emit("hybrid-llm:stream-error", {"error": error.to_dict(), "request_id": self.id})
+            told = {"error": error.to_dict(), "request_id": self.id, "private": self._asked.options.private}
+            emit("hybrid-llm:stream-error", told)
