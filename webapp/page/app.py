@@ -79,11 +79,11 @@ class App:
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences, storage=storage)
         preferences.quiet = lambda: hybrid.get_mode() == "local-only"
-        runs = lambda: device_of(self.context.preflight, local.get_status()["runtime"])  # noqa: E731
-        self.telemetry = Telemetry(events, preferences, transport, device=runs)
         self.chat = Chat(hybrid, self, Journal(self.post))
         place = Place("local" if config.get("place") == "local" else "main", hybrid, preferences, self._move)
         self.context = Context(hybrid, local, gateway, events, preferences, place, self.chat)
+        runs = lambda: device_of(self.context.preflight, local.get_status()["runtime"])  # noqa: E731
+        self.telemetry = Telemetry(events, preferences, transport, device=runs)
         self.caller = CallerClient(self.post)
         self.rpc = Rpc(hybrid, local, self, self.caller, place)
         self.startup = Startup(self.context, config.get("query") or {}, self._complain)
