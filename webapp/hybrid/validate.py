@@ -6,17 +6,20 @@ so that a prompt too long for the cloud is refused at once and not after an uplo
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from hybr.webapp.hybrid import schema
 from hybr.webapp.hybrid.errors import MessageError, OptionError
 from hybr.webapp.hybrid.types import MODES, Options
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.types import Message
 
+FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
 ROLES = ("system", "user", "assistant", "tool")
 PARTS = ("text", "image_url")
 MAX_BYTES = 4_000_000
@@ -45,10 +48,25 @@ def _message(value: object, field: str) -> Message:
     role = value.get("role")
     if role not in ROLES:
         raise MessageError(f"{field}.role is {role!r}; it must be one of {', '.join(ROLES)}.", field=f"{field}.role")
+    for name, more in value.items():
+        if name not in FIELDS:
+            raise MessageError(f"{field}.{name} is unknown. A message has {', '.join(FIELDS)}.", field=f"{field}.{name}")
+        if name != "content" and (found := schema.unfit(more, f"{field}.{name}")):
+            raise MessageError(f"{found[0]} must be {found[1]}.", field=found[0])
+    _tool_calls(value.get("tool_calls"), role, f"{field}.tool_calls")
     content = value.get("content")
     if content is None and role == "assistant" and value.get("tool_calls"):
         return {**value, "content": None}
     return {**value, "content": _content(content, f"{field}.content")}
+
+
+def _tool_calls(value: object, role: object, field: str) -> None:
+    if value is None:
+        return
+    if role != "assistant":
+        raise MessageError(f"{field} stands in a message of role {role!r}; only an assistant's has tool calls.", field=field)
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, Mapping) for one in value):
+        raise MessageError(f"{field} must be a list of {{id, type, function: {{name, arguments}}}}.", field=field)
 
 
 def _content(value: object, field: str) -> object:
@@ -92,12 +110,21 @@ def _order(checked: tuple[Message, ...]) -> None:
             raise MessageError(
                 f"messages[{index}] is a system message; only the first may be one.", field=f"messages[{index}].role"
             )
+        if message["role"] == "tool" and not _answers_a_call(checked[:index]):
+            where = f"messages[{index}].role"
+            said = f"messages[{index}] is a tool's result with no call before it: give the assistant's turn with tool_calls too."
+            raise MessageError(said, field=where)
     if checked[-1]["role"] not in {"user", "tool"}:
         last = len(checked) - 1
         raise MessageError(
             f"messages[{last}] is of role '{checked[-1]['role']}'; the last must be of role 'user' (or 'tool').",
             field=f"messages[{last}].role",
         )
+
+
+def _answers_a_call(before: tuple[Message, ...]) -> bool:
+    last = next((message for message in reversed(before) if message["role"] != "tool"), None)
+    return last is not None and bool(last.get("tool_calls"))
 
 
 def _size(content: object) -> int:
@@ -160,12 +187,14 @@ def _stop(value: object, field: str) -> tuple[str, ...]:
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, Sequence) or len(texts) > 4 or not all(isinstance(text, str) and text for text in texts):
         raise _wrong(field, value, "a text or a list of at most four texts, none of them empty")
+    _json(list(texts), field)
     return tuple(texts)
 
 
 def _text(value: object, field: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 200:
         raise _wrong(field, value, "a text of 1 to 200 characters")
+    _json(value, field)
     return value
 
 
@@ -177,20 +206,42 @@ def _flag(value: object, field: str) -> bool:
 
 def _format(value: object, field: str) -> dict[str, Any]:
     kind = value.get("type") if isinstance(value, Mapping) else None
-    if kind not in {"text", "json_object", "json_schema"}:
+    if kind not in ("text", "json_object", "json_schema"):
         raise _wrong(field, value, "an object whose type is text, json_object or json_schema")
     form = dict(cast("Mapping[str, Any]", value))
-    schema = form.get("schema") or (form.get("json_schema") or {}).get("schema")
-    if kind == "json_schema" and not isinstance(schema, Mapping):
+    _json(form, field)
+    named = form.get("json_schema")
+    inner = form.get("schema") or (named.get("schema") if isinstance(named, Mapping) else None)
+    if kind == "json_schema" and not isinstance(inner, Mapping):
         raise OptionError(f"{field} has no schema: give json_schema: {{name, schema}}.", field=f"{field}.json_schema")
+    if inner is not None:
+        _schema(inner, f"{field}.schema" if form.get("schema") else f"{field}.json_schema.schema")
     return form
+
+
+def _json(value: object, field: str) -> None:
+    """Raise unless it is JSON, and not too much of it."""
+    if found := schema.unfit(value, field):
+        raise OptionError(f"{found[0]} must be {found[1]}.", field=found[0])
+    if (size := len(json.dumps(value))) > MAX_BYTES:
+        raise OptionError(f"{field} holds {size:,} bytes; the limit is {MAX_BYTES:,}.", field=field)
+
+
+def _schema(value: object, field: str) -> None:
+    if found := schema.wrong(value, field):
+        raise OptionError(f"{found[0]} must be {found[1]}: this is no JSON schema.", field=found[0])
 
 
 def _tools(value: object, field: str) -> tuple[dict[str, Any], ...]:
     named = isinstance(value, Sequence) and not isinstance(value, str) and all(_is_function(tool) for tool in value)
     if not named:
         raise _wrong(field, value, "a list of {type: 'function', function: {name, ...}}")
-    return tuple(dict(tool) for tool in cast("Sequence[Mapping[str, Any]]", value))
+    tools = tuple(dict(tool) for tool in cast("Sequence[Mapping[str, Any]]", value))
+    for index, tool in enumerate(tools):
+        _json(tool, f"{field}[{index}]")
+        if (parameters := tool["function"].get("parameters")) is not None:
+            _schema(parameters, f"{field}[{index}].function.parameters")
+    return tools
 
 
 def _is_function(tool: object) -> bool:

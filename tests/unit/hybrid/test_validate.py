@@ -14,6 +14,17 @@ from hybr.webapp.hybrid.types import Options
 USER = {"role": "user", "content": "hi"}
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
 
+PARAMETERS = "tools[0].function.parameters"
+DEEP: dict[str, Any] = {}
+for _ in range(70):
+    DEEP = {"items": DEEP}
+
+
+def shaped(schema: dict[str, Any]) -> dict[str, Any]:
+    """A response format with that schema."""
+    return {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+
+
 BAD_MESSAGES: list[tuple[Any, str]] = [
     (None, "messages"),
     ("hi", "messages"),
@@ -38,6 +49,14 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
     ([USER, {"role": "assistant", "content": "x"}], "messages[1].role"),
     ([{"role": "system", "content": "x"}], "messages[0].role"),
     ([{"role": "user", "content": "x" * 10_000_000}], "messages"),
+    ([{"role": "user", "content": "x", "colour": "red"}], "messages[0].colour"),
+    ([{"role": "user", "content": "x", "name": "\ud83d"}], "messages[0].name"),
+    ([{"role": "user", "content": "x", "tool_calls": [{}]}], "messages[0].tool_calls"),
+    ([USER, {"role": "assistant", "content": None, "tool_calls": "f"}, USER], "messages[1].tool_calls"),
+    ([USER, {**CALL, "tool_calls": [{"id": float("nan")}]}, USER], "messages[1].tool_calls[0].id"),
+    ([USER, {"role": "assistant", "content": None}, USER], "messages[1].content"),
+    ([USER, {"role": "tool", "content": "42", "tool_call_id": "1"}], "messages[1].role"),
+    ([{"role": "tool", "content": "42", "tool_call_id": "1"}], "messages[0].role"),
     ([{"role": "user", "content": [{"type": "text", "text": "é" * 2_100_000}]}], "messages"),
 ]
 
@@ -61,6 +80,12 @@ def test_bad_messages(value: object, field: str) -> None:
         [USER, {"role": "assistant", "content": "x"}, USER],
         [USER, USER],
         [USER, CALL, {"role": "tool", "content": "42", "tool_call_id": "1"}],
+        [
+            USER,
+            CALL,
+            *[{"role": "tool", "content": "42", "tool_call_id": "1"}] * 2,
+            {"role": "user", "content": "x", "name": "Ann"},
+        ],
         [{"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]}],
         [{"role": "user", "content": "🙂 e\u0301 \u202e"}],
     ],
@@ -95,6 +120,37 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"response_format": "json"}, "response_format"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": "no"}}}, "response_format.json_schema"),
+    ({"response_format": shaped({"type": "objekt"})}, "response_format.json_schema.schema.type"),
+    ({"response_format": shaped({"properties": []})}, "response_format.json_schema.schema.properties"),
+    ({"response_format": shaped({"properties": {"a": 3}})}, "response_format.json_schema.schema.properties.a"),
+    ({"response_format": shaped({"required": "a"})}, "response_format.json_schema.schema.required"),
+    ({"response_format": shaped({"items": {"enum": []}})}, "response_format.json_schema.schema.items.enum"),
+    ({"response_format": shaped({"anyOf": [{"minLength": -1}]})}, "response_format.json_schema.schema.anyOf[0].minLength"),
+    ({"response_format": shaped({"minimum": "1"})}, "response_format.json_schema.schema.minimum"),
+    ({"response_format": shaped({"minimum": float("nan")})}, "response_format.json_schema.schema.minimum"),
+    ({"response_format": shaped({"description": "\ud83d"})}, "response_format.json_schema.schema.description"),
+    ({"response_format": shaped({"$ref": 3})}, "response_format.json_schema.schema.$ref"),
+    ({"response_format": shaped({"oneOf": []})}, "response_format.json_schema.schema.oneOf"),
+    ({"response_format": shaped(DEEP)}, "response_format.json_schema.schema" + ".items" * 65),
+    ({"response_format": {"type": "json_object", "schema": {"type": 3}}}, "response_format.schema.type"),
+    ({"response_format": {"type": "json_schema", "json_schema": "x"}}, "response_format.json_schema"),
+    ({"response_format": {"type": "json_object", "schema": {"title": "x" * 5_000_000}}}, "response_format"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]}, "tools[0].function.parameters"),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": 1}}}]},
+        "tools[0].function.parameters.type",
+    ),
+    ({"tools": [{"type": "function", "function": {"name": "f", "x": {1: 2}}}]}, "tools[0].function.x"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "x": b"y"}}]}, "tools[0].function.x"),
+    ({"stop": "\udc00"}, "stop[0]"),
+    ({"model": "\udc00"}, "model"),
+    ({"handover": "maybe"}, "handover"),
+    ({"hedge": 1}, "hedge"),
+    ({"trim": "yes"}, "trim"),
+    ({"persona": ""}, "persona"),
+    ({"mode": "fast"}, "mode"),
+    ({"egress": "x"}, "egress"),
+    ({"journal": 3}, "journal"),
     ({"tools": "x"}, "tools"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"tools": [{"type": "function", "function": {}}]}, "tools"),
@@ -120,6 +176,22 @@ def test_bad_options(value: dict[str, Any], field: str) -> None:
         validate.options(value)
     assert error.value.field == f"options.{field}"
     assert field.split(".", maxsplit=1)[0] in error.value.message
+
+
+GOOD_SCHEMAS: list[dict[str, Any]] = [
+    {},
+    {"type": ["string", "null"], "pattern": "^a+$", "minLength": 0},
+    {"type": "object", "properties": {"a": True, "b": {"$ref": "#/$defs/b"}}, "required": ["a"], "additionalProperties": False},
+    {"$defs": {"b": {"enum": [1, None, "x"]}}, "anyOf": [{"const": 3}, {"type": "array", "items": {}, "maxItems": 2.0}]},
+    {"minimum": 0.5, "x-own": {"anything": [1]}},
+]
+
+
+@pytest.mark.parametrize("schema", GOOD_SCHEMAS)
+def test_good_schemas(schema: dict[str, Any]) -> None:
+    """What is a schema passes as it is."""
+    got = validate.options({"response_format": shaped(schema)}).response_format
+    assert got == shaped(schema)
 
 
 def test_options_that_are_no_object() -> None:

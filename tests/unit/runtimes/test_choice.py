@@ -161,7 +161,7 @@ async def test_webgpu_that_keeps_failing_gives_way() -> None:
 async def test_loads_that_fail_on_the_adapter_give_way_too() -> None:
     """A model that twice cannot be put into graphics memory is loaded on the processor; a failed download changes nothing."""
     desk = Both({**YES, **WASM})
-    desk.engine.loads += [[Fail("NetworkError", "Cannot fetch", "download")]] * 2
+    desk.engine.loads += [[Fail("NetworkError", "Cannot fetch", "download")]] * 6  # each load tries three times
     for _ in range(2):
         assert isinstance(await desk.local.init("tiny"), dict)
     await asyncio.sleep(5)
