@@ -152,7 +152,9 @@ class Relay:
             if not work.done():
                 booking.failed("client_gone")
             elif work.cancelled():
-                await self.told(exchange)
+                reason = exchange.reason or stopped()
+                booking.failed(reason.code)
+                await self.told(exchange, reason)
             else:
                 work.result()
         finally:
@@ -162,9 +164,8 @@ class Relay:
                 task.cancel()
             await asyncio.gather(work, leaving, return_exceptions=True)
 
-    async def told(self, exchange: Exchange) -> None:
+    async def told(self, exchange: Exchange, reason: HybrError) -> None:
         """Tell the client of an answer that was ended from outside, in an event or in a status."""
-        reason = exchange.reason or stopped()
         if not exchange.begun:
             raise reason
         if not isinstance(reason, DeafError):  # who does not read cannot be told; uvicorn closes the connection
