@@ -81,7 +81,7 @@ const handlers = /** @type {Record<string, (message: any) => void>} */ ({
   ready: ({ stage }) => (stage === 'core' ? coreReady() : uiReady()),
   event: ({ name, detail }) => (events.emit(name, detail), toQuestions(name, detail)),
   view: ({ op }) => draw(op),
-  engine: () => workers.restartEngine(),
+  engine: () => void workers.restartEngine(),
   store: ({ key, value }) => store(key, value),
   journal: (message) => journal.receive(message),
   move: ({ to, conversation }) => void (move(to, conversation) || toasts.show('warning', strings.cannotCarry)),
@@ -226,7 +226,7 @@ wireControls();
 if (!sentOn(config.stored, config.query)) start();
 
 function start() {
-  workers.start();
+  void workers.start();
   void restore();
   watchNetwork();
   watchAttention();

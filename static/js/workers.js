@@ -1,11 +1,13 @@
 /**
  * The two workers and the channel between them. Each start of the engine makes a new worker, a new MessageChannel and a
- * new lock name; the Python worker is told with `engine-port`. The Python worker is not restarted, for the conversation lives
- * in it; but its death is noticed, because the lock that it held is free.
+ * new lock name; the Python worker is told with `engine-port`. Where another tab has the engine (tabs.js), Python is told the name
+ * of its lock only, and goes there by itself. The Python worker is not restarted, for the conversation lives in it; but its death is
+ * noticed, because the lock that it held is free.
  */
 
 import { coded } from './errors.js';
 import { strings } from './strings.js';
+import { Tabs } from './tabs.js';
 
 /** @import {CodedError} from './errors.js' */
 /** @import {BootConfig, FromEngine, FromPython, ToEngine, ToPython} from './protocol.js' */
@@ -16,8 +18,13 @@ export class Workers {
   #onFatal;
   /** @type {Worker|null} */
   #python = null;
-  /** @type {Worker|null} */
+  /** @type {Worker|null} null where the engine is another tab's */
   #engine = null;
+  #lock = '';
+  #turn = 0;
+  #tabs;
+  /** @type {{message: ToPython, transfer: Transferable[]}[]|null} what is said before the engine is found */
+  #early = [];
   #pythonSpoke = false;
   #life = `hybr-python-${crypto.randomUUID()}`;
 
@@ -30,21 +37,41 @@ export class Workers {
     this.#config = config;
     this.#onMessage = onMessage;
     this.#onFatal = onFatal;
+    // The engine's own client in this tab notices that it is gone, and asks for another.
+    this.#tabs = new Tabs(config.place, (lock) => lock === this.#lock && this.#engine?.terminate());
   }
 
-  start() {
+  async start() {
     this.#python = new Worker(this.#script('python.worker.js'), { type: 'module', name: 'python' });
     this.#python.addEventListener('message', ({ data }) => this.#fromPython(data));
     this.#python.addEventListener('error', (event) => this.#pythonError(event));
-    const { port, lock } = this.#startEngine();
-    this.post({ kind: 'boot', config: this.#config, port, lock, life: this.#life }, [port]);
+    const engine = await this.#findEngine(null);
+    const early = this.#early ?? [];
+    this.#early = null;
+    this.post({ kind: 'boot', config: this.#config, ...engine, life: this.#life }, engine.port ? [engine.port] : []);
+    for (const { message, transfer } of early) this.post(message, transfer);
   }
 
   /** A new engine for one that is dead or hangs. */
-  restartEngine() {
+  async restartEngine() {
+    const turn = ++this.#turn;
     this.#engine?.terminate();
-    const { port, lock } = this.#startEngine();
-    this.post({ kind: 'engine-port', port, lock }, [port]);
+    this.#engine = null;
+    this.#tabs.complain(this.#lock);
+    const engine = await this.#findEngine(this.#lock, () => turn === this.#turn);
+    if (engine.lock) this.post({ kind: 'engine-port', ...engine }, engine.port ? [engine.port] : []);
+  }
+
+  /**
+   * @param {string|null} gone @param {() => boolean} [wanted] false once a newer restart has taken over
+   * @returns {Promise<{port: MessagePort|null, lock: string}>} without a lock where it is not wanted any more
+   */
+  async #findEngine(gone, wanted = () => true) {
+    const lock = await this.#tabs.find(gone);
+    if (!wanted()) return { port: null, lock: '' };
+    const engine = lock === null ? this.#startEngine() : { port: null, lock };
+    this.#lock = engine.lock;
+    return engine;
   }
 
   /**
@@ -52,7 +79,8 @@ export class Workers {
    * @param {Transferable[]} [transfer]
    */
   post(message, transfer = []) {
-    this.#python?.postMessage(message, transfer);
+    if (this.#early) this.#early.push({ message, transfer });
+    else this.#python?.postMessage(message, transfer);
   }
 
   /**
@@ -67,7 +95,7 @@ export class Workers {
   /** @returns {{port: MessagePort, lock: string}} the Python worker's end */
   #startEngine() {
     const { port1, port2 } = new MessageChannel();
-    const lock = `hybr-engine-${crypto.randomUUID()}`;
+    const lock = this.#tabs.name();
     this.#engine = new Worker(this.#script('engine/engine.worker.js'), { type: 'module', name: 'engine' });
     // A dead engine is the engine client's to notice (it lost its lock) and Python's to answer; here it is only named.
     this.#engine.addEventListener('error', (event) => event.message && console.warn(`engine worker: ${event.message}`));

@@ -428,10 +428,11 @@ class LocalLLM:
     def _elsewhere(self, status: dict[str, Any]) -> None:
         """Another tab has done something about the model. What this tab is doing itself it knows better."""
         if self._load is not None:
-            return None
+            return
         state, model = status.get("state"), status.get("loading") or status.get("model")
         if state == "loading":
-            return self._loading_elsewhere(str(model), status.get("progress") or {})
+            self._loading_elsewhere(str(model), status.get("progress") or {})
+            return
         self._changed.set()
         self._changed = asyncio.Event()
         if state == "ready" and self.model != model:
@@ -439,7 +440,6 @@ class LocalLLM:
             self._loaded(str(model), status)
         elif state != "ready" and self._state.state in {"ready", "loading"}:
             self._gone("elsewhere")
-        return None
 
     def _loading_elsewhere(self, model: str, progress: dict[str, Any]) -> None:
         if not self.is_loading() or self._state.model != model:

@@ -106,6 +106,19 @@ ROWS: tuple[Row, ...] = (
         pattern=r"engine worker (died|is gone)",
     ),
     _row(
+        "engine_moved",
+        "health",
+        "worker reload cloud",
+        "EngineMovedError",
+    ),
+    _row(
+        "engine_busy",
+        "capability",
+        "cloud",
+        "EngineBusyError",
+        remedy="One model serves all tabs of this page.",
+    ),
+    _row(
         "out_of_memory",
         "health",
         "worker smaller cloud",

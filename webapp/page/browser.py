@@ -113,6 +113,12 @@ class EngineProxy:
         self._client.onDeath = proxy
         self._client.onLost = proxy
 
+    def on_state(self, handler: Callable[[str], None]) -> None:
+        """Be told what another tab has done about the model."""
+        proxy = create_proxy(handler)
+        self._kept.append(proxy)
+        self._client.onState = proxy
+
 
 def _message(error: Any) -> str:
     return str(getattr(error, "message", "") or error)

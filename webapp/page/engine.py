@@ -39,6 +39,10 @@ class Client(Protocol):
         """Call `handler(failure as JSON)` when the worker is dead or its model lost."""
         ...
 
+    def on_state(self, handler: Callable[[str], None]) -> None:
+        """Call `handler(status as JSON)` when another tab has done something about the model."""
+        ...
+
 
 class Engine:
     """An `EngineBridge`. `ask_restart` tells the shell to make a new worker and to attach it to the client."""
@@ -66,6 +70,10 @@ class Engine:
             handler(EngineCallError(failure.get("name", "Error"), failure.get("message", ""), failure.get("phase", "worker")))
 
         self._client.on_gone(gone)
+
+    def on_state(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Call `handler(status)` when another tab has loaded or unloaded a model, or its load goes on."""
+        self._client.on_state(lambda text: handler(snake(json.loads(text))))
 
     def restart(self) -> None:
         """Have the worker replaced, unless that has been in vain too often."""

@@ -54,6 +54,7 @@ class Startup:
                 context.place.settle()
             context.local.choose()
             context.events.emit("hybrid-llm:status", {})
+        await context.local.join()
         model = self._query.get("model")
         if model and str(self._query.get("load", "")) in {"1", "true"}:
             await self._loaded(context.local.init(model))

@@ -40,6 +40,10 @@ class WebLLM:
         """Call `handler(error)` when the worker, or the model in it, is gone."""
         self._bridge.on_death(lambda failure: handler(_typed(failure)))
 
+    def on_state(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Call `handler(status)` when another tab has done something about the model."""
+        self._bridge.on_state(handler)
+
     def restart(self) -> None:
         """Ask for a new worker."""
         self._bridge.restart()
@@ -55,6 +59,14 @@ class WebLLM:
     async def unload(self) -> None:
         """Free the model and its memory."""
         await self._call("unload", {})
+
+    async def status(self) -> dict[str, Any]:
+        """The engine's state, which other tabs may share: `{state, model, loading, profile, gpu, threads}`."""
+        return await self._call("status", {})
+
+    async def make_way(self, model_id: str) -> None:
+        """Free whatever is loaded or loading, unless it is this model in this runtime."""
+        await self._call("unload", {"unless": model_id, "runtime": self.name})
 
     async def delete(self, model_id: str) -> None:
         """Remove a model's files from the browser."""

@@ -8,12 +8,13 @@
  *    turns of this thread's own timer, so that neither a frozen page nor Python at work here is mistaken for a dead engine. A
  *    software adapter may hold the worker up for seconds: 30 s is the least that is fair.
  *  - a lost device: the worker lives, but only its end is sure to free the memory, so it counts as gone too (`onLost`).
- *  - then all pending calls reject with EngineDeadError (or DeviceLostError), phase 'worker', the listener is told once, and calls
+ *  - then all pending calls reject with EngineDeadError (EngineMovedError where it was another tab's, DeviceLostError), phase 'worker', the listener is told once, and calls
  *    reject at once until `attach` brings the port of a new worker.
  */
 
 /** @import {EngineFailure, ToClient} from './wire.js' */
 import {EngineError, fromWire, toError, toWire} from './errors.js';
+import {RelayPort} from './tabs.js';
 
 /**
  * @typedef {object} Pending
@@ -36,12 +37,15 @@ export class EngineClient {
   onDeath = null;
   /** @type {((json: string) => void)|null} the same when the graphics device was lost under a worker that lives */
   onLost = null;
+  /** @type {((json: string) => void)|null} told a Status as JSON when another tab has done something about the model */
+  onState = null;
 
-  /** @type {MessagePort|null} */ #port = null;
+  /** @type {MessagePort|RelayPort|null} */ #port = null;
   /** @type {EngineError|null} why calls cannot be made now */ #dead = null;
   /** @type {Map<number, Pending>} */ #pending = new Map();
   /** @type {AbortController} ends what belongs to the present worker */ #life = new AbortController();
   /** @type {ReturnType<typeof setInterval>|undefined} */ #timer;
+  #shared = false;
   #next = 1;
   #unanswered = 0;
 
@@ -53,15 +57,18 @@ export class EngineClient {
 
   /**
    * Use this worker from now on. Calls pending on the former one reject.
-   * @param {MessagePort} port @param {string} lockName
+   * @param {MessagePort|RelayPort|null} given null for the worker of another tab @param {string} lockName
    */
-  attach(port, lockName) {
+  attach(given, lockName) {
+    const port = given ?? new RelayPort(lockName);
     this.#end(dead('The local engine was started anew.'));
     this.#port = port;
+    this.#shared = given === null;
     this.#dead = null;
     this.#life = new AbortController();
     const {signal} = this.#life;
-    port.addEventListener('message', ({data}) => this.#receive(data, lockName, signal), {signal});
+    const receive = (/** @type {any} */ {data}) => this.#receive(data, lockName, signal);
+    port.addEventListener('message', receive, {signal});
     port.addEventListener('messageerror', () => this.#die('sent a message that cannot be read'), {signal});
     port.addEventListener('close', () => this.#die('has ended'), {signal});
     port.start();
@@ -101,6 +108,7 @@ export class EngineClient {
     this.#unanswered = 0; // any word of the worker's is a sign of life
     if (message.kind === 'hello') this.#waitForDeath(lockName, signal);
     else if (message.kind === 'lost') this.#over(fromWire(message.error), this.onLost);
+    else if (message.kind === 'state') tell(this.onState, message.status);
     else if (message.kind !== 'pong') this.#settle(message);
   }
 
@@ -117,8 +125,8 @@ export class EngineClient {
 
   /** @param {string} lockName @param {AbortSignal} signal */
   #waitForDeath(lockName, signal) {
-    // It rejects when another worker took over: then this one's death is of no interest.
-    navigator.locks.request(lockName, {signal}, () => this.#die('has ended')).catch(() => {});
+    // It rejects when another worker took over: then this one's death is of no interest. `shared`: a held lock that is not is an engine's.
+    navigator.locks.request(lockName, {signal, mode: 'shared'}, () => this.#die('has ended')).catch(() => {});
   }
 
   /** Ping while something is under way. */
@@ -140,7 +148,10 @@ export class EngineClient {
 
   /** @param {string} how */
   #die(how) {
-    this.#over(dead(`The local engine ${how}: it is being started anew, and the model must be loaded again.`), this.onDeath);
+    const error = this.#shared
+      ? new EngineError('EngineMovedError', `The local engine, which another tab had, ${how}: this tab goes on with one of its own.`, 'worker')
+      : dead(`The local engine ${how}: it is being started anew, and the model must be loaded again.`);
+    this.#over(error, this.onDeath);
   }
 
   /** @param {EngineError} error @param {((json: string) => void)|null} listener told once a worker */
@@ -164,7 +175,7 @@ export class EngineClient {
 }
 
 /**
- * @param {MessagePort} port leading to the engine worker
+ * @param {MessagePort|null} port leading to the engine worker; null where that is another tab's
  * @param {string} lockName the Web Lock that worker holds
  * @param {Patience} [patience]
  * @returns {EngineClient}

@@ -27,7 +27,7 @@ import {SKIPPED, Turns} from './turns.js';
 const CONTEXT = 2048;
 
 /** @typedef {{MLCEngine: typeof MLCEngine}} WebLLM the part of the package that is used */
-/** @typedef {{id: string, control: AbortController}} Loading */
+/** @typedef {{id: string, wasm: boolean, control: AbortController, listeners: ((event: ProgressEvent) => void)[], done: Promise<Loaded>}} Loading */
 
 export class Engine {
   /** @type {MLCEngine|WasmEngine|null} */ #engine = null;
@@ -60,6 +60,7 @@ export class Engine {
       loading: this.#loading?.id ?? null,
       profile: this.#loaded?.profile ?? null,
       gpu: this.#loaded?.gpu ?? null,
+      threads: this.#loaded?.threads ?? null,
       active: this.#active,
       queued: this.#chats.size - (this.#active === null ? 0 : 1),
     };
@@ -71,14 +72,31 @@ export class Engine {
    * @returns {Promise<Loaded>}
    */
   async load({model, profile, runtime}, onProgress) {
+    const wasm = runtime === 'wasm';
+    const same = this.#loading;
+    if (same && same.id === model.id && same.wasm === wasm && !same.control.signal.aborted) {
+      same.listeners.push(onProgress);
+      return same.done;
+    }
     this.cancelLoad();
-    const mine = {id: model.id, control: new AbortController()};
+    const control = new AbortController();
+    const listeners = [onProgress];
+    const tell = (/** @type {ProgressEvent} */ event) => listeners.forEach((listener) => listener(event));
+    const mine = {id: model.id, wasm, control, listeners, done: this.#load(model, wasm ? 'wasm' : profile, tell, control.signal)};
     this.#loading = mine;
     try {
-      return await this.#load(model, runtime === 'wasm' ? 'wasm' : profile, onProgress, mine.control.signal);
+      return await mine.done;
     } finally {
       if (this.#loading === mine) this.#loading = null;
     }
+  }
+
+  /** @param {string} id @param {Runtime} [runtime] @returns {boolean} whether that model is what is loaded, or being loaded, there */
+  has(id, runtime) {
+    const wasm = runtime === 'wasm';
+    const {control, ...loading} = this.#loading ?? {control: null, id: '', wasm: false};
+    if (control && !control.signal.aborted) return loading.id === id && loading.wasm === wasm;
+    return this.#loaded?.model === id && (this.#loaded.profile === 'wasm') === wasm;
   }
 
   /** @returns {boolean} whether there was a load to cancel */

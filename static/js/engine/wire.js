@@ -7,6 +7,7 @@
  *                        {kind: 'result'|'error'|'event', id, ...}
  *                        {kind: 'pong', n}
  *                        {kind: 'lost', error}            nobody asked: the loaded model went with its device; replace the worker
+ *                        {kind: 'state', status}          nobody asked: another tab (tabs.js) loaded or unloaded, or its load goes on
  *
  * Operations, with the arguments and results that Python sees as JSON (camelCase):
  *
@@ -16,7 +17,8 @@
  *   cancel-load  {} -> {cancelled: boolean}
  *   chat         {requestId, messages, options} -> ChatResult; events `delta`. One generation at a time, the rest wait in a queue.
  *   abort        {requestId} -> {aborted: boolean}. That chat (and no other) resolves with finishReason 'abort' and the text so far.
- *   unload       {} -> {unloaded: id|null}; running and waiting chats end as if aborted
+ *   unload       {unless?, runtime?} -> {unloaded: id|null}; running and waiting chats end as if aborted. Nothing happens if model
+ *                `unless` is what is loaded or loading (in `runtime`).
  *   cached       {ids?: string[], runtime?} -> {models: CachedModel[]}: what is whole in this browser (no argument: all)
  *   delete       {id} -> {id, bytes}: bytes freed; a loaded model stays loaded
  *   ping         {} -> {now}
@@ -84,6 +86,7 @@
  * @property {string|null} loading the one being loaded
  * @property {Profile|null} profile
  * @property {Gpu|null} gpu
+ * @property {number|null} threads with profile wasm
  * @property {string|null} active requestId of the running chat
  * @property {number} queued chats waiting
  */
@@ -94,6 +97,7 @@
 
 /**
  * @typedef {{kind: 'hello'} | {kind: 'pong', n: number} | {kind: 'lost', error: EngineFailure}
+ *   | {kind: 'state', status: Status & {progress?: ProgressEvent}}
  *   | {kind: 'result', id: number, value: unknown} | {kind: 'error', id: number, error: EngineFailure}
  *   | {kind: 'event', id: number, event: EngineEvent}} ToClient
  */

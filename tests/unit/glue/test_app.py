@@ -110,6 +110,10 @@ class Client:
         answer = await self._engine.call(op, {convert.snake_name(name): value for name, value in wire.items()}, event)
         return json.dumps(convert.camel(answer))
 
+    def on_state(self, handler: Any) -> None:
+        """Who is told what another tab does."""
+        self._engine.on_state(lambda status: handler(json.dumps(status)))
+
     def on_gone(self, handler: Any) -> None:
         """Who is told of a death."""
         self._engine.on_death(

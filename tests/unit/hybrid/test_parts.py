@@ -139,6 +139,8 @@ FAILURES = [
     ("GPUPipelineError", "[Invalid ShaderModule]", "load", "bad_shader", "capability"),
     ("Error", "Error while parsing WGSL: extension 'f16' is not allowed", "load", "needs_f16", "capability"),
     ("EngineDeadError", "The local engine has ended", "worker", "engine_died", "health"),
+    ("EngineMovedError", "The local engine, which another tab had, has ended", "worker", "engine_moved", "health"),
+    ("EngineBusyError", "Another tab is being answered", "validate", "engine_busy", "capability"),
     ("Error", "DeviceLostError: The WebGPU device was lost", "load", "out_of_memory", "health"),
     ("Error", "DeviceLostError: The WebGPU device was lost", "decode", "device_lost", "health"),
     ("ModelNotLoadedError", "x", "prefill", "device_lost", "health"),

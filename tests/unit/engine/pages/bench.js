@@ -10,9 +10,12 @@ const running = {};
 export let worker;
 let client;
 
+export let lock;
+export const states = [];
+
 function connect(url) {
   const {port1, port2} = new MessageChannel();
-  const lock = crypto.randomUUID();
+  lock = crypto.randomUUID();
   worker = new Worker(url, {type: 'module'});
   worker.postMessage({kind: 'boot', config: {origin: location.origin, assets: ''}, port: port2, lock}, [port2]);
   return [port1, lock];
@@ -22,8 +25,17 @@ export async function begin(url, patience) {
   client = createEngineClient(...connect(url), patience);
   client.onDeath = (json) => deaths.push(JSON.parse(json));
   client.onLost = (json) => losses.push(JSON.parse(json));
+  client.onState = (json) => states.push(JSON.parse(json));
 }
 
+// This page as another tab: a client of the engine that holds `theirs`.
+export function join(theirs) {
+  client = createEngineClient(null, theirs);
+  client.onDeath = (json) => deaths.push(JSON.parse(json));
+  client.onState = (json) => states.push(JSON.parse(json));
+}
+
+export const leave = () => client.attach(new MessageChannel().port1, crypto.randomUUID());
 export const restart = (url) => client.attach(...connect(url));
 export const terminate = () => worker.terminate();
 export const script = (message) => worker.postMessage({kind: 'script', ...message});
