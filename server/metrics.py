@@ -13,6 +13,7 @@ import ipaddress
 import resource
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -60,6 +61,17 @@ class Histogram:
             yield f'{name}_count{{provider="{label}"}} {total}'
 
 
+@dataclass(slots=True)
+class Side:
+    """What one provider's answers used; `cost` in nano-dollars, `prompt` without what was cached."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    cost: int = 0
+    retries: int = 0
+
+
 class Metrics:
     """The counters. `known` says whether a model may be named; `gauges` are asked when somebody reads."""
 
@@ -67,9 +79,7 @@ class Metrics:
         self.known = known
         self.answers: Counter[Labels] = Counter()
         self.errors: Counter[Labels] = Counter()
-        self.tokens: Counter[Labels] = Counter()
-        self.cost: Counter[Labels] = Counter()
-        self.retries: Counter[Labels] = Counter()
+        self.sides: dict[str, Side] = {}
         self.refused: Counter[Labels] = Counter()
         self.latency = Histogram()
         self.first = Histogram()
@@ -83,17 +93,18 @@ class Metrics:
         self.answers[provider, model, "ok" if booking.kind is None else "error"] += 1
         if booking.kind is not None:
             self.errors[provider, booking.kind if len(self.errors) < MOST else "other"] += 1
+        side = self.sides.get(provider) or self.sides.setdefault(provider, Side())
         if booking.attempts > 1:
-            self.retries[provider,] += booking.attempts - 1
+            side.retries += booking.attempts - 1
         now = booking.books.clock()
         self.latency.observe(provider, now - booking.began)
         if booking.first_at is not None:
             self.first.observe(provider, booking.first_at - booking.began)
         if spent is not None:
-            self.tokens[provider, "prompt"] += spent.prompt - spent.cached
-            self.tokens[provider, "cached"] += spent.cached
-            self.tokens[provider, "completion"] += spent.completion
-            self.cost[provider,] += spent.cost or 0
+            side.prompt += spent.prompt - spent.cached
+            side.cached += spent.cached
+            side.completion += spent.completion
+            side.cost += spent.cost or 0
 
     @staticmethod
     def bounded(label: str, there: Mapping[str, Any]) -> str:
@@ -106,13 +117,18 @@ class Metrics:
 
     def text(self, gauges: Mapping[str, float], breakers: Mapping[str, str]) -> str:
         """Return the whole exposition."""
-        cost = {labels: nano / NANO for labels, nano in self.cost.items()}
+        sides = self.sides.items()
+        tokens: dict[Labels, float] = {
+            (name, kind): getattr(one, kind) for name, one in sides for kind in ("prompt", "cached", "completion")
+        }
+        cost: dict[Labels, float] = {(name,): one.cost / NANO for name, one in sides}
+        retries: dict[Labels, float] = {(name,): one.retries for name, one in sides}
         kinds: list[tuple[str, str, str, Labels, Mapping[Labels, float]]] = [
             ("requests_total", "counter", "Answers that are over.", ("provider", "model", "outcome"), self.answers),
             ("errors_total", "counter", "Answers that failed, by error code.", ("provider", "code"), self.errors),
-            ("tokens_total", "counter", "Tokens used.", ("provider", "kind"), self.tokens),
+            ("tokens_total", "counter", "Tokens used.", ("provider", "kind"), tokens),
             ("cost_usd_total", "counter", "What the answers cost, as far as prices are known.", ("provider",), cost),
-            ("retries_total", "counter", "Requests repeated to a provider.", ("provider",), self.retries),
+            ("retries_total", "counter", "Requests repeated to a provider.", ("provider",), retries),
             ("limits_refused_total", "counter", "Requests that a limit refused.", ("limit",), self.refused),
             (
                 "breaker_state",

@@ -23,7 +23,7 @@ class Refusal(NamedTuple):
 class Account:
     """The state behind one scope's limits. `check` everything first, then `take`: nothing is half taken."""
 
-    __slots__ = ("limits", "purses", "requests", "running", "scope", "tokens")
+    __slots__ = ("_day", "limits", "policy", "purses", "rates", "requests", "running", "scope", "tokens")
 
     def __init__(self, scope: str, limits: Limits, now: float) -> None:
         self.scope = scope
@@ -32,6 +32,14 @@ class Account:
         self.tokens = None if limits.tokens_per_minute is None else Bucket(limits.tokens_per_minute, now)
         self.running = 0
         self.purses: tuple[Purse, ...] = ()
+        self._day: Period | None = None
+        prefix = "key-" if scope.startswith("key:") else ""
+        self.rates = tuple((f'"{prefix}{name}"', bucket) for name, bucket in self.buckets())
+        self.policy = [f"{name};q={bucket.size};w=60" for name, bucket in self.rates]
+
+    def buckets(self) -> list[tuple[str, Bucket]]:
+        """Return what is limited by the minute, by name."""
+        return [(name, one) for name, one in (("requests", self.requests), ("tokens", self.tokens)) if one is not None]
 
     def check(self, tokens: int, now: float) -> Refusal | None:
         """Return the rate or stream limit that refuses a request of `tokens`, None for none."""
@@ -60,6 +68,9 @@ class Account:
 
     def open(self, today: Period, month: Period) -> tuple[Purse, ...]:
         """Return the purses of the limits on spending, new ones where a period is over."""
+        if self._day is today:
+            return self.purses
+        self._day = today
         known = {one.key: one for one in self.purses}
         wanted = ((today, self.limits.spend_day), (month, self.limits.spend_month))
         self.purses = tuple(
@@ -68,10 +79,6 @@ class Account:
             if limit is not None
         )
         return self.purses
-
-    def rated(self) -> bool:
-        """Say whether anything is limited by the minute."""
-        return self.requests is not None or self.tokens is not None
 
     def idle(self, now: float) -> bool:
         """Say whether nothing would be lost by forgetting it."""

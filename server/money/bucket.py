@@ -19,18 +19,20 @@ class Bucket:
     def level(self, now: float) -> float:
         """Return what is in it at `now`, seconds of a clock that never goes back."""
         if now > self._at:
-            self._level = min(self.size, self._level + (now - self._at) * self.rate)
+            level = self._level + (now - self._at) * self.rate
+            self._level = level if level < self.size else float(self.size)
             self._at = now
         return self._level
 
     def wait(self, need: int, now: float) -> float:
         """Return the seconds until `need` can be taken, 0 for now. More than a full bucket waits for a full one."""
-        lacking = min(need, self.size) - self.level(now)
+        lacking = min(self.size, need) - self.level(now)
         return lacking / self.rate if lacking > 0 else 0.0
 
     def take(self, amount: int, now: float) -> None:
         """Take `amount`, or give it back where it is negative."""
-        self._level = min(self.size, self.level(now) - amount)
+        level = self.level(now) - amount
+        self._level = level if level < self.size else float(self.size)
 
     def standing(self, now: float) -> tuple[int, int]:
         """Return what is left as a whole number, and the seconds until it is full."""

@@ -13,7 +13,7 @@ import fcntl
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybr.server.money.ledger import Entry
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hybr.server.money.ledger import Key
 
 log = logging.getLogger("hybr.money")
+KNOWN = 1000  # rows and budgets whose JSON is remembered
 encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -44,6 +45,7 @@ class Journal:
         self._file: int | None = None
         self._lock: int | None = None
         self._broken = False
+        self._known: dict[tuple[Any, ...], str] = {}
 
     @property
     def piece(self) -> str:
@@ -54,7 +56,7 @@ class Journal:
         """Add one line, in one write."""
         if self._broken:
             return
-        line = encode([entry.day, entry.owner, entry.provider, entry.model, *entry.figures(), keys]) + "\n"
+        line = f"{self._spelt(entry[:4])[:-1]},{','.join(map(str, entry[4:]))},{self._spelt(tuple(keys))}]\n"
         try:
             if self._file is None:
                 self._file = self._open()
@@ -62,6 +64,15 @@ class Journal:
         except OSError as error:
             log.warning("the journal of what was spent cannot be written (%s); a crash may lose a second of it", error.strerror)
             self._broken = True
+
+    def _spelt(self, names: tuple[Any, ...]) -> str:
+        """Return names as JSON; they come again with every answer, and their spelling is half of a line's cost."""
+        found = self._known.get(names)
+        if found is None:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            found = self._known[names] = encode(names)
+        return found
 
     def _open(self) -> int:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

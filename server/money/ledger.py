@@ -26,8 +26,7 @@ class Row(NamedTuple):
 FIGURES = ("requests", "prompt", "cached", "completion", "cost", "unpriced", "errors")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A change of one row: figures to add to it. `cost` is nano-dollars, `unpriced` the answers that have none."""
 
     day: str
@@ -66,11 +65,11 @@ class Entry:
     @property
     def row(self) -> Row:
         """The row it changes."""
-        return Row(self.day, self.owner, self.provider, self.model)
+        return Row(*self[:4])
 
     def figures(self) -> tuple[int, ...]:
         """Return the figures in the order of FIGURES."""
-        return (self.requests, self.prompt, self.cached, self.completion, self.cost, self.unpriced, self.errors)
+        return self[4:]
 
     def less(self, before: Entry) -> Entry:
         """Return the difference to what was said before of the same booking."""
@@ -92,8 +91,12 @@ class Batch:
 
     def add(self, entry: Entry, keys: Sequence[Key]) -> None:
         """Add one change."""
-        figures = entry.figures()
-        row = self.rows.get(entry.row)
-        self.rows[entry.row] = list(figures) if row is None else [old + more for old, more in zip(row, figures, strict=True)]
+        row, figures = entry.row, entry.figures()
+        held = self.rows.get(row)
+        if held is None:
+            self.rows[row] = list(figures)
+        else:
+            for index, more in enumerate(figures):
+                held[index] += more
         for key in keys:
             self.costs[key] = self.costs.get(key, 0) + entry.cost

@@ -119,8 +119,8 @@ class Meter:
         self.running += 1
         booking = Booking(self, caller, call.model, stream=call.stream, hold=hold)
         booking.provider = provider
-        if any(account.rated() for account in accounts):
-            policy, rate = standings(accounts, now)
+        policy, rate = standings(accounts, now)
+        if policy:
             booking.standing = ((b"ratelimit-policy", policy.encode()), (b"ratelimit", rate.encode()))
         return booking
 
@@ -268,12 +268,6 @@ def held(booking: Booking) -> Hold:
 
 def standings(accounts: Sequence[Account], now: float) -> tuple[str, str]:
     """Return the values of `RateLimit-Policy` and `RateLimit`: structured fields, one member a limit."""
-    policy, rate = [], []
-    for account in accounts:
-        prefix = "key-" if account.scope.startswith("key:") else ""
-        for name, bucket in (("requests", account.requests), ("tokens", account.tokens)):
-            if bucket is not None:
-                left, full = bucket.standing(now)
-                policy.append(f'"{prefix}{name}";q={bucket.size};w=60')
-                rate.append(f'"{prefix}{name}";r={left};t={full}')
-    return ", ".join(policy), ", ".join(rate)
+    policy = [member for account in accounts for member in account.policy]
+    rates = [(name, *bucket.standing(now)) for account in accounts for name, bucket in account.rates]
+    return ", ".join(policy), ", ".join([f"{name};r={left};t={full}" for name, left, full in rates])

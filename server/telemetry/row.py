@@ -6,8 +6,7 @@ A row comes from the relay (source gateway, one an answer) or from a page whose 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybr.server.errors import RequestError
 
@@ -38,8 +37,7 @@ MOST = 10**8  # tokens
 FIELDS = ("event", "provider", "model", "device", "error", "latency", "ttft", "prompt", "completion", "rate")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """See the module. `latency` and `ttft` are milliseconds, `rate` tokens a second; None is unknown."""
 
     owner: str

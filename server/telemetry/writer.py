@@ -10,7 +10,6 @@ import datetime as dt
 import logging
 import time
 from collections import Counter, deque
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hybr.server.errors import HybrError
@@ -110,7 +109,7 @@ class Writer:
         from sqlalchemy import text
 
         async with self.database.begin() as connection:
-            await connection.execute(text(INSERT), [{**asdict(row), "day": day_of(row.at)} for row in rows])
+            await connection.execute(text(INSERT), [{**row._asdict(), "day": day_of(row.at)} for row in rows])
             names = ("day", "owner", "provider", "model", "measure", "bucket")
             counted = sorted(tally(rows).items())
             await connection.execute(text(COUNT), [{**dict(zip(names, place, strict=True)), "n": n} for place, n in counted])
