@@ -126,7 +126,7 @@ def check_doors(told: Settings) -> None:
     for name in told.hosts:
         if not HOST.fullmatch(name):
             remedy = "Write name or name:port, with commas between"
-            raise ConfigError(f"{name[:100]!r} is no host", field="HYBR_HOSTS", remedy=remedy)
+            raise ConfigError(f"HYBR_HOSTS: {name[:100]!r} is no host", field="HYBR_HOSTS", remedy=remedy)
 
 
 def is_loopback(host: str) -> bool:
