@@ -2,7 +2,8 @@
  * The journal: what it takes to go on with an answer after a reload or a crash, in this browser's own database.
  *
  * A record is put down before an answer begins; then what is shown of it, in pieces of EVERY_MS each, so that writing costs the same
- * however long the text is; and all of it is dropped when the answer ends. Each document holds a Web Lock for life, and a record
+ * however long the text is; and all of it is dropped when the answer ends. What is not surely in the database yet, the `tail`, goes
+ * to localStorage before it is drawn: that is written at once, so that not even a crash takes away what was shown. Each document holds a Web Lock for life, and a record
  * whose document is gone (its lock is free) was cut off: whoever takes that lock may offer to go on with it, and nobody else.
  * A browser that refuses the database costs this, not the page.
  */
@@ -13,6 +14,7 @@ const EVERY_MS = 100;
 const RECORDS = 'records';
 const PIECES = 'pieces';
 const TAB = 'hybr:tab';
+const TAIL = 'hybr-tail:';
 /** How long a document that is just going away may take to let go of its lock. */
 const LEAVING_MS = 3000;
 
@@ -30,7 +32,9 @@ export class Journal {
   /** @type {Promise<void>} */ #opened;
   /** @type {string|null} the answer under way */ #id = null;
   #n = 0;
-  /** @type {Piece[]} shown, and not written down yet */ #waiting = [];
+  /** @type {Piece[]} not given to the database yet */ #waiting = [];
+  /** @type {Piece[]} not surely in it yet: these and those that wait */ #tail = [];
+  #marked = true;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #timer;
 
   /** @param {'local'|'main'} place */
@@ -53,8 +57,20 @@ export class Journal {
     if (id !== this.#id) return;
     const last = this.#waiting.at(-1);
     if (last && !restart && last.segment === segment) last.delta += delta;
-    else this.#waiting.push({ id, n: (this.#n += 1), delta, provider, segment, restart });
+    else {
+      const piece = { id, n: (this.#n += 1), delta, provider, segment, restart };
+      this.#waiting.push(piece);
+      this.#tail.push(piece);
+    }
+    this.#marked = false;
     this.#timer ??= setTimeout(() => this.#write(), EVERY_MS);
+  }
+
+  /** What came is about to be drawn. */
+  mark() {
+    if (this.#marked || this.#id === null) return;
+    this.#marked = true;
+    setTail(this.#id, this.#tail);
   }
 
   /** @returns {Promise<{id: string, record: JournalRecord}|null>} the newest answer that was cut off, now this document's own */
@@ -77,10 +93,11 @@ export class Journal {
     /** @type {Row|undefined} */
     const row = await this.#ask(RECORDS, (store) => store.get(id));
     /** @type {Piece[]} */
-    const pieces = (await this.#ask(PIECES, (store) => store.getAll(piecesOf(id)))) ?? [];
+    const written = (await this.#ask(PIECES, (store) => store.getAll(piecesOf(id)))) ?? [];
     if (!row) return null;
     this.#run([RECORDS], ([records]) => records?.put({ ...row, tab: this.#tab }));
-    const record = pieces.reduce(
+    const pieces = new Map([...written, ...tailOf(id)].map((piece) => [piece.n, piece]));
+    const record = [...pieces.values()].sort((a, b) => a.n - b.n).reduce(
       (so, { delta, provider, segment, restart }) => ({ ...so, text: restart ? delta : so.text + delta, provider, segment }),
       row.record,
     );
@@ -92,6 +109,8 @@ export class Journal {
     this.#write();
     this.#id = id;
     this.#n = 0;
+    this.#tail = [];
+    setTail(id, []);
     /** @type {Row} */
     const row = { id, tab: this.#tab, place: this.#place, at: Date.now(), record };
     void this.#opened.then(() => {
@@ -104,7 +123,9 @@ export class Journal {
     if (id === this.#id) {
       this.#id = null;
       this.#waiting = [];
+      this.#tail = [];
     }
+    setTail(id, []);
     void this.#opened.then(() => {
       this.#run([RECORDS, PIECES], ([records, pieces]) => (pieces?.delete(piecesOf(id)), records?.delete(id)));
     });
@@ -115,7 +136,14 @@ export class Journal {
     this.#timer = undefined;
     if (!this.#database) return this.#later();
     const pieces = this.#waiting.splice(0);
-    if (pieces.length) this.#run([PIECES], ([store]) => pieces.forEach((piece) => store?.put(piece)));
+    if (pieces.length) this.#run([PIECES], ([store]) => pieces.forEach((piece) => store?.put(piece)), () => this.#safe(pieces));
+  }
+
+  /** @param {Piece[]} pieces that are in the database now */
+  #safe(pieces) {
+    this.#tail = this.#tail.filter((piece) => !pieces.includes(piece));
+    this.#marked = false;
+    if (!this.#tail.length) this.mark();
   }
 
   /** The database is still being opened: what waits goes in then. */
@@ -126,11 +154,14 @@ export class Journal {
   /**
    * @param {string[]} names
    * @param {(stores: IDBObjectStore[]) => void} work
+   * @param {() => void} [done]
    */
-  #run(names, work) {
+  #run(names, work, done = () => {}) {
     try {
       const transaction = this.#database?.transaction(names, 'readwrite', { durability: 'relaxed' });
-      if (transaction) work(names.map((name) => transaction.objectStore(name)));
+      if (!transaction) return;
+      work(names.map((name) => transaction.objectStore(name)));
+      transaction.oncomplete = done;
     } catch (error) {
       console.warn('journal:', error);
     }
@@ -175,6 +206,25 @@ function hold(name, wait) {
     const held = (/** @type {Lock|null} */ lock) => (resolve(lock !== null), lock && new Promise(() => {}));
     navigator.locks.request(name, options, held).catch(() => resolve(false));
   });
+}
+
+/** @param {string} id @param {Piece[]} pieces */
+function setTail(id, pieces) {
+  try {
+    if (pieces.length) localStorage.setItem(TAIL + id, JSON.stringify(pieces));
+    else localStorage.removeItem(TAIL + id);
+  } catch {
+    // Storage is denied or full: the database has all but the last moment.
+  }
+}
+
+/** @param {string} id @returns {Piece[]} */
+function tailOf(id) {
+  try {
+    return JSON.parse(localStorage.getItem(TAIL + id) ?? '[]');
+  } catch {
+    return []; // denied, or damaged
+  }
 }
 
 /** @param {string} tab this document's name @returns {string|null} that of the one before it in this tab */

@@ -12,6 +12,7 @@ import { strings } from './strings.js';
 export class MessageView {
   #list;
   #announce;
+  #onDraw;
   /** @type {Map<string, Message>} */
   #messages = new Map();
   /** @type {Set<Message>} */
@@ -22,10 +23,12 @@ export class MessageView {
    * @param {HTMLElement} list
    * @param {(text: string) => void} announce says a change of state to assistive technology, never a token
    * @param {(act: string, id: string) => void} [onAct] a button of a message's own was pressed
+   * @param {() => void} [onDraw] what came is about to be shown
    */
-  constructor(list, announce, onAct = () => {}) {
+  constructor(list, announce, onAct = () => {}, onDraw = () => {}) {
     this.#list = list;
     this.#announce = announce;
+    this.#onDraw = onDraw;
     list.addEventListener('click', (event) => void copyCode(event));
     list.addEventListener('click', (event) => acted(event, onAct));
   }
@@ -92,6 +95,7 @@ export class MessageView {
 
   #draw() {
     const start = performance.now();
+    this.#onDraw();
     for (const message of this.#dirty) message.draw();
     this.#dirty.clear();
     const spent = performance.now() - start;
