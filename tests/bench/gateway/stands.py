@@ -82,17 +82,32 @@ def ours(upstream: int, folder: Path) -> Iterator[Stand]:
     told.write_text(
         f'default = "bench/bench"\n[upstreams.bench]\nbase_url = "http://127.0.0.1:{upstream}/v1"\nmodels = ["bench"]\n'
     )
+    limits = folder / "limits.toml"
+    limits.write_text(LIMITS)
     (folder / "home").mkdir()
     (folder / "home/page").symlink_to(home() / "page")  # the built page; no weights, so that no house model is loaded
     env = {**os.environ, "HYBR_DATA": str(folder / "data"), "HYBR_HOME": str(folder / "home"), "HYBR_UPSTREAMS": str(told)}
-    env |= {"HYBR_BUILD": "off", "HYBR_WARM": "off", **LIMITS}
-    created = subprocess.run([HYBR, "tokens", "create", "bench"], env=env, check=False, capture_output=True, text=True)
-    token = (created.stdout.split() or ["none"])[-1]
+    env |= {"HYBR_BUILD": "off", "HYBR_WARM": "off", "HYBR_LIMITS": str(limits)}
+    created = subprocess.run([HYBR, "tokens", "create", "bench"], env=env, check=True, capture_output=True, text=True)
+    token = created.stdout.split()[0]
     with running([HYBR, "serve", "--port", str(port)], port, env) as (process, boot):
         yield Stand("hybr", Target("127.0.0.1", port, "bench/bench", headers={"Authorization": f"Bearer {token}"}), process, boot)
 
 
-LIMITS: dict[str, str] = {}
+# Limits of every kind, none of which the bench reaches, and a price, so that each answer is let in, reserved, settled and booked.
+LIMITS = """
+[limits]
+requests_per_minute = 100000000
+tokens_per_minute = 1000000000000
+streams = 100000
+spend_day = 1000000
+spend_month = 1000000
+[limits.token]
+requests_per_minute = 100000000
+[prices."bench/bench"]
+input = 1.0
+output = 2.0
+"""
 
 
 @contextlib.contextmanager
