@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from hybr.server import faults
 from hybr.server.access import Access
 from hybr.server.doors.door import Door
 from hybr.server.doors.routes import Sessions
@@ -84,6 +85,7 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/api/preferences", parts.preferences.write, methods=["PUT"]),
         Route("/openapi.json", described, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
+        *faults.routes(),
         *parts.blobs.routes(),
         *parts.office.routes(),
     ]

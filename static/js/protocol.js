@@ -45,7 +45,7 @@
  * @property {string} origin `location.origin`
  * @property {string} assets absolute path of the bundle, `/assets/<hash>`
  * @property {'local'|'main'} place which document this is: `/local`, whose policy lets nothing out, or `/`
- * @property {{mode?: string, model?: string, load?: string, runtime?: string}} query from the page's query string
+ * @property {{mode?: string, model?: string, load?: string, runtime?: string, faults?: string}} query from the page's query string
  * @property {Record<string, unknown>} stored every value kept by `store` messages, by key without the `hybr:` prefix
  */
 

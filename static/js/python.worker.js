@@ -123,6 +123,7 @@ class Side {
       const python = await startPython();
       status('Starting the orchestrator', 0.7);
       this.#mount(python, await core());
+      if (config.query.faults) await this.#lab(python, config.origin);
       const host = this.#host(config);
       await this.#core(python, host, config);
       post({ kind: 'ready', stage: 'core' });
@@ -131,6 +132,15 @@ class Side {
       console.error(error);
       post(this.#page ? { kind: 'panel', op: 'failed', error: wire(error) } : { kind: 'fatal', error: wire(error) });
     }
+  }
+
+  /**
+   * The fault lab, where a test's server has it; anywhere else `?faults=` changes nothing.
+   * @param {PyodideAPI} python @param {string} origin
+   */
+  async #lab(python, origin) {
+    const answer = await fetch(`${origin}/faults.zip`).catch(() => null);
+    if (answer?.ok) this.#mount(python, await answer.arrayBuffer());
   }
 
   /** @param {PyodideAPI} python @param {ArrayBuffer} archive */

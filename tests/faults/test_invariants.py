@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lab.clock import VirtualLoop
 from lab.desk import Desk
-from lab.engine import Die, Fail, Lost, Sleep, Stall
+from lab.engine import Die, Fail, Lost, Silent, Sleep, Stall
 from lab.upstream import Cut, Refuse, Unreachable
 
 from hybr.webapp.hybrid.errors import Aborted, CallerError, HybridError
@@ -25,6 +25,7 @@ from hybr.webapp.hybrid.types import Usage
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.run import Run
+    from hybr.webapp.hybrid.types import Chunk, Part
 
 NUMBER = re.compile(r"#(\d+)")
 LOCAL_FAULTS: dict[str, Any] = {
@@ -35,8 +36,12 @@ LOCAL_FAULTS: dict[str, Any] = {
     "string rejection": Fail("Error", "DeviceLostError: The WebGPU device was lost", "decode"),
     "garbage": Fail("Error", "failed to sample a valid token", "decode"),
     "context": Fail("ContextWindowSizeExceededError", "too long", "prefill"),
+    "overflow": Fail("Error", "number of prompt tokens: 90; context window size: 40", "prefill"),
+    "bad format": Fail("ToolCallOutputParseError", "no", "decode"),
     "caller": Fail("Error", "MessageOrderError: no", "validate"),
+    "silent": Silent(),
     "slow": Sleep(3),
+    "slower": Sleep(12),
 }
 CLOUD_FAULTS: dict[str, Any] = {
     "none": None,
@@ -50,6 +55,12 @@ CLOUD_FAULTS: dict[str, Any] = {
     "half": b'data: {"choices":[{"delta":{"content":"#',
     "slow": Sleep(3),
 }
+
+
+JSON = {"response_format": {"type": "json_object"}}
+HEDGE, TRIM = {"hedge": True}, {"trim": True}
+OTHERS: list[dict[str, Any]] = [TRIM, {"handover": "restart"}, {"handover": "stop"}, HEDGE | JSON | TRIM]
+MORE: list[dict[str, Any]] = [{}, {}, {}, HEDGE, HEDGE, JSON, *OTHERS]
 
 
 @dataclass
@@ -67,10 +78,29 @@ class Asked:
     slow: bool = False
     stopped_at: int | None = None
     walked: bool = False
+    trims: bool = False
+    prefix: str = ""
+    struck: list[str] = field(default_factory=list)
+
+    def take(self, chunk: Chunk) -> None:
+        """One chunk of the stream."""
+        if chunk.restart:
+            self.struck.append(self.text)
+        self.text = chunk.delta if chunk.restart else self.text + chunk.delta
+        self.chunks += 1
+        assert chunk.text == self.text, "3: the deltas since the last restart are the text"
+        assert chunk.text.startswith(self.prefix) or self.struck, "3: what an earlier page had shown stays"
+        assert not self.ends, "2: nothing after the last chunk"
+
+    def check_parts(self, parts: tuple[Part, ...]) -> None:
+        """What was shown and then begun anew is kept."""
+        assert [part.text for part in parts if part.struck] in ([self.struck, []] if not self.streaming else [self.struck]), "3"
 
     def keep(self, error: HybridError) -> None:
         """The request ended with this error."""
         assert error.text.startswith(self.text), "3: the error keeps the text"
+        if self.streaming and not isinstance(error, Aborted):  # a stop drops chunks that nobody has read, a restart among them
+            self.check_parts(error.parts)
         self.text = error.text
         self.ends.append(error)
 
@@ -133,30 +163,37 @@ class Orchestrator(RuleBasedStateMachine):
         private=st.sampled_from([False] * 7 + [True]),
         side=st.sampled_from([""] * 8 + ["_local", "_cloud"]),
         timeout=st.sampled_from([None] * 8 + [30, 2000]),
+        more=st.sampled_from(MORE),
+        resumed=st.sampled_from([None] * 8 + ["local", "cloud"]),
     )
-    def ask(self, streaming: bool, private: bool, side: str, timeout: int | None) -> None:
-        """Somebody asks."""
+    def ask(  # noqa: PLR0917
+        self, streaming: bool, private: bool, side: str, timeout: int | None, more: dict[str, Any], resumed: str | None = None
+    ) -> None:
+        """Somebody asks, or resumes an answer of an earlier page."""
         closed = private or self.desk.hybrid.get_mode() == "local-only"
-        one = Asked(len(self.asked), closed, streaming and not side, slow=len(self.asked) % 2 == 0)
+        one = Asked(len(self.asked), closed, streaming and not side, slow=len(self.asked) % 2 == 0, trims="trim" in more)
         self.asked.append(one)
-        options = {"request_id": one.request_id, "private": private, "timeout_ms": timeout, "max_output_tokens": 50}
+        options = {"request_id": one.request_id, "private": private, "timeout_ms": timeout, "max_output_tokens": 50, **more}
+        if resumed:
+            one.streaming, one.prefix, side = True, f"local#{one.number} w0 local#{one.number} w1 ", resumed
         one.task = self.loop.create_task(self.consume(one, side, options))
         self.do(asyncio.sleep(0.0001))
 
     async def consume(self, one: Asked, side: str, options: dict[str, Any]) -> None:
         """Read the answer as a careful caller would."""
-        ask = [{"role": "user", "content": f"{'SECRET' if one.private else 'question'} #{one.number}?"}]
+        said = f"{'SECRET' if one.private else 'question'} #{one.number}?"
+        old = [{"role": "user", "content": said}, {"role": "assistant", "content": f"old #{one.number}"}] * 3
+        ask, hybrid = [*(old if one.trims else []), {"role": "user", "content": said}], self.desk.hybrid
         try:
             if one.streaming:
-                async for chunk in self.desk.hybrid.stream(ask, options):
-                    one.text += chunk.delta
-                    one.chunks += 1
-                    assert chunk.text == one.text, "3: the deltas are the text"
-                    assert not one.ends, "2: nothing after the last chunk"
+                stream = hybrid.resume(ask, one.prefix, options, side) if one.prefix else hybrid.stream(ask, options)
+                async for chunk in stream:
+                    one.take(chunk)
                     if one.slow and not chunk.done:
                         await asyncio.sleep(0.03)  # the next chunks pile up
                     if chunk.done:
-                        assert chunk.usage is not None, "2: the last chunk has usage"
+                        assert chunk.completion is not None, "2: the last chunk has usage"
+                        one.check_parts(chunk.completion.parts)
                         one.ends.append(chunk.completion)
             else:
                 done = await getattr(self.desk.hybrid, f"complete{side}")(ask, options)
@@ -173,12 +210,15 @@ class Orchestrator(RuleBasedStateMachine):
         streaming=st.booleans(),
         private=st.sampled_from([False, False, True]),
         then=st.sampled_from(["", "", "stop", "walk", "die", "another"]),
-        after=st.sampled_from([0.0, 0.005, 0.03, 0.1]),
+        after=st.sampled_from([0.0, 0.005, 0.03, 0.1, 1.5]),
+        more=st.sampled_from(MORE),
     )
-    def ask_and(self, fault: str, at: int, streaming: bool, private: bool, then: str, after: float) -> None:  # noqa: PLR0917
+    def ask_and(  # noqa: PLR0917
+        self, fault: str, at: int, streaming: bool, private: bool, then: str, after: float, more: dict[str, Any]
+    ) -> None:
         """Somebody asks, something fails, and in the middle of it something happens."""
         self.faults["local"] = (LOCAL_FAULTS[fault], at)
-        self.ask(streaming, private, "", None)
+        self.ask(streaming, private, "", None, more)
         one = self.asked[-1]
         self.do(asyncio.sleep(after))
         if then == "stop":
@@ -188,7 +228,7 @@ class Orchestrator(RuleBasedStateMachine):
         elif then == "die":
             self.lose_the_engine("die")
         elif then == "another":
-            self.ask(streaming, False, "", None)
+            self.ask(streaming, False, "", None, {})
         self.do(asyncio.sleep(0.05))
 
     @rule(s=st.sampled_from([0, 0.001, 0.005, 0.011, 0.02, 0.05, 0.2, 1, 4]))
@@ -264,6 +304,13 @@ class Orchestrator(RuleBasedStateMachine):
         if task.cancelled() or task.exception():
             self.problems.append(("raised", task))
 
+    @rule(hidden=st.booleans(), frozen=st.sampled_from([0, 0, 5000]), jump=st.sampled_from([0.0, 0.0, 0.4, 20.0, 4000.0]))
+    def look_away(self, hidden: bool, frozen: int, jump: float) -> None:
+        """The page is hidden, frozen, or the machine sleeps."""
+        self.loop.jump(jump)
+        self.desk.hybrid.visibility(hidden=hidden, frozen_ms=frozen)
+        self.do(asyncio.sleep(0.01))
+
     @rule(what=st.sampled_from(["up", "online", "up", "online", "down", "offline"]))
     def network(self, what: str) -> None:
         """Server and network come and go."""
@@ -307,14 +354,15 @@ class Orchestrator(RuleBasedStateMachine):
         """Stop what still runs, let everything settle, and check all that must be so at the end."""
         if not hasattr(self, "loop"):
             return
+        self.desk.hybrid.visibility(hidden=False)
         try:
             self.settle()
             self.check()
         finally:
-            Orchestrator.problems = []
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.do(asyncio.sleep(0))
+            Orchestrator.problems = []
             self.loop.close()
             asyncio.set_event_loop(None)
 
@@ -324,7 +372,8 @@ class Orchestrator(RuleBasedStateMachine):
         for one in self.asked:
             if not one.ends and not one.walked and self.desk.hybrid.abort(one.request_id):
                 one.stopped_at = len(self.desk.seen)
-        self.do(asyncio.sleep(1))  # enough for every stop to be through, too short for any answer to end by itself
+        silent = self.desk.engine.silent
+        self.do(asyncio.sleep(40 if silent else 1))  # enough for every stop to be through, too short for an answer
         assert self.desk.free, "9: every lock, worker request and HTTP stream is released"
         self.do(asyncio.sleep(60))
 
@@ -344,6 +393,9 @@ class Orchestrator(RuleBasedStateMachine):
 
     def check_one(self, one: Asked) -> None:
         """One request's record."""
+        hedges = [
+            detail for name, detail in self.desk.seen if name == "hybrid-llm:hedge" and detail["request_id"] == one.request_id
+        ]
         changes = [
             (index, detail)
             for index, (name, detail) in enumerate(self.desk.seen)
@@ -351,14 +403,20 @@ class Orchestrator(RuleBasedStateMachine):
         ]
         calls = [chat for chat in self.desk.engine.chats if chat["request_id"] == one.request_id]
         assert len(changes) <= 1, "1: at most one change of provider"
-        assert len(calls) <= 1, "1: the engine is asked at most once"
+        assert len(calls) <= (6 if one.trims else 1), "1: the engine is asked at most once, but with ever less of a conversation"
+        assert len(hedges) <= 1, "1: a hedge is the one change"
+        if hedges and changes:
+            assert changes[0][1]["to"] == hedges[0]["to"], "1: a change after a hedge is its outcome"
         assert all(detail["from"] != detail["to"] for _, detail in changes), "1: never to the same side"
         assert one.walked or len(one.ends) == 1, f"2: exactly one end, not {one.ends}"
         assert set(NUMBER.findall(one.text)) <= {str(one.number)}, "10: no text of another request"
         if one.stopped_at is not None and not one.walked:
             assert isinstance(one.ends[0], Aborted), "a stop is the end"
             assert all(index < one.stopped_at for index, _ in changes), "4: a stop never causes a change"
+        if one.prefix:
+            assert changes == [], "1: what is resumed goes where the person said"
         if one.private:
+            assert hedges == [], "5: nothing that is private is hedged"
             assert changes == [], "5: a private request fails closed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from hybr.webapp.state.telemetry import Telemetry, device_of
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.types import Chunk
     from hybr.webapp.page.engine import Client
-    from hybr.webapp.runtimes.base import Transport
+    from hybr.webapp.runtimes.base import EngineBridge, Transport
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +67,14 @@ class Context:
 class App:
     """All parts of the page's Python side, wired. The world comes in as `host`, `transport` and `client`."""
 
-    def __init__(self, host: Host, config: dict[str, Any], transport: Transport, client: Client) -> None:
+    def __init__(
+        self, host: Host, config: dict[str, Any], transport: Transport, client: Client, bridge: EngineBridge | None = None
+    ) -> None:
         self._host = host
         events = EventBus()
         storage = HostStorage(self, config.get("stored") or {})
         preferences = Preferences(storage, transport)
-        engine = Engine(client, lambda: self.post({"kind": "engine", "op": "restart"}))
+        engine = bridge or Engine(client, lambda: self.post({"kind": "engine", "op": "restart"}))
         local = LocalLLM(
             WebLLM(engine), Catalogue(transport), events, preferences, DeviceProfile(storage), processor=Wllama(engine)
         )
@@ -210,13 +213,27 @@ def boot(host: Any, config_json: str) -> None:
     """Build everything and start what the address bar and the stored preferences ask for."""
     from hybr.webapp.page.browser import EngineProxy, FetchTransport  # only here is there a browser
 
-    start(host, json.loads(config_json), FetchTransport(host.origin), EngineProxy(host.engine))
+    config = json.loads(config_json)
+    bridge, transport = lab(config, FetchTransport(host.origin))
+    start(host, config, transport, EngineProxy(host.engine), bridge)
 
 
-def start(host: Host, config: dict[str, Any], transport: Transport, client: Client) -> App:
+def lab(config: dict[str, Any], transport: Transport) -> tuple[EngineBridge | None, Transport]:
+    """The fault lab's engine and transport, where `?faults=` asks for it and a test's server has served it (`webapp.faults`)."""
+    script = (config.get("query") or {}).get("faults")
+    if not script or importlib.util.find_spec("hybr.webapp.faults") is None:
+        return None, transport
+    from hybr.webapp.faults.page import parts
+
+    return parts(str(script))
+
+
+def start(
+    host: Host, config: dict[str, Any], transport: Transport, client: Client, bridge: EngineBridge | None = None
+) -> App:
     """Build the App and begin; `boot` without the browser."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    app = App(host, config, transport, client)
+    app = App(host, config, transport, client, bridge)
     _app[:] = [app]
     app.startup.begin()
     return app

@@ -34,10 +34,12 @@ class WebLLM:
 
     def __init__(self, bridge: EngineBridge) -> None:
         self._bridge = bridge
+        self._died: Callable[[HybridError], None] = lambda _: None
         self.pulse = 0
 
     def on_death(self, handler: Callable[[HybridError], None]) -> None:
         """Call `handler(error)` when the worker, or the model in it, is gone."""
+        self._died = handler
         self._bridge.on_death(lambda failure: handler(_typed(failure)))
 
     def on_state(self, handler: Callable[[dict[str, Any]], None]) -> None:
@@ -124,6 +126,10 @@ class WebLLM:
                 task.cancel()
             elif not task.cancelled():
                 task.exception()  # seen, and of no interest any more
+        if stop in late:  # not even that was answered: the worker is gone without a word
+            error = LocalError(f"The local engine has not answered for {ABORT_S:g} s.", name="StalledError", code="stalled")
+            error.reactions = ("worker", "reload", "cloud")
+            self._died(error)
 
     async def _call(self, op: str, args: dict[str, Any], on_event: OnEvent | None = None) -> dict[str, Any]:
         try:

@@ -11,6 +11,7 @@ from lab.desk import ASK, Desk
 from lab.engine import Silent, Sleep, Stall
 from lab.upstream import Tail
 
+from hybr.webapp.hybrid.errors import Aborted
 from hybr.webapp.hybrid.patience import PING_AFTER_S, PING_S, TICK_S
 
 
@@ -94,6 +95,21 @@ async def test_a_silent_worker_is_found_by_a_ping() -> None:
     await asyncio.sleep(120)
     assert desk.engine.restarts == 1
     assert desk.local.is_ready()
+
+
+@virtual
+async def test_a_stop_that_a_dead_worker_does_not_answer() -> None:
+    """The person stops, and the worker does not even answer that: it is replaced, and the model comes back."""
+    desk = await Desk().ready()
+    desk.engine.scripts.append([Silent()])
+    task = asyncio.create_task(desk.hybrid.complete(ASK, {"request_id": "x"}))
+    await asyncio.sleep(1)
+    assert desk.hybrid.abort("x")
+    with pytest.raises(Aborted):
+        await task
+    await asyncio.sleep(60)
+    assert (desk.engine.restarts, desk.local.is_ready(), desk.free) == (1, True, True)
+    assert (await desk.hybrid.complete(ASK)).provider == "local"
 
 
 @virtual
