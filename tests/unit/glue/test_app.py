@@ -3,125 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
 from lab.clock import virtual
 from lab.desk import ASK, YES, entry
 from lab.engine import Die, ScriptedEngine, Sleep
-from lab.upstream import Cut, Refuse, ScriptedUpstream
+from lab.upstream import Cut, Refuse
+from played_shell import HYBRID, LOCAL, Client, Shell
 
 from hybr.webapp import page
-from hybr.webapp.page import app as app_module
 from hybr.webapp.page import convert, startup
 from hybr.webapp.page.engine import Engine
 from hybr.webapp.runtimes.base import EngineCallError
-
-
-class Shell:
-    """The main thread: posts messages in, keeps what comes out. The engine client speaks JSON, as the real one does."""
-
-    def __init__(self, *, query: dict[str, str] | None = None, stored: dict[str, Any] | None = None) -> None:
-        self.out: list[dict[str, Any]] = []
-        self.deltas: list[tuple[str, str, str, int]] = []
-        self.upstream = ScriptedUpstream()
-        self.upstream.files["/models/index.json"] = {"models": [entry("tiny", vram_bytes=1)]}
-        self.scripted = ScriptedEngine()
-        self._next = 0
-        config = {"origin": "http://x", "assets": "/assets/x", "query": query or {}, "stored": stored or {}}
-        self.app = app_module.start(self, config, self.upstream, Client(self.scripted))
-        self.send(kind="preflight", result=YES)
-
-    # the host
-
-    def post(self, message: str) -> None:
-        """One message of Python's."""
-        content = json.loads(message)
-        self.out.append(content)
-        if content == {"kind": "engine", "op": "restart"}:
-            self.scripted.restart()
-
-    def delta(self, message_id: str, delta: str, provider: str, segment: int) -> None:
-        """One delta for the view."""
-        self.deltas.append((message_id, delta, provider, segment))
-
-    # the test
-
-    def send(self, **message: Any) -> None:
-        """One message of the shell's, as JSON."""
-        page.receive(json.dumps(message))
-
-    def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
-        """What was posted of that kind."""
-        return [one for one in self.out if one["kind"] == kind and all(one.get(name) == value for name, value in fields.items())]
-
-    def ops(self, kind: str) -> list[dict[str, Any]]:
-        """View ops of that type."""
-        return [one["op"] for one in self.of("view") if one["op"]["type"] == kind]
-
-    async def call(self, module: str, method: str, *args: Any) -> Any:
-        """One call from JavaScript: its value, or raises AssertionError with the error."""
-        answer = await self.answer(self.begin(module, method, *args))
-        assert answer["kind"] == "rpc-result", answer
-        return answer["value"]
-
-    def begin(self, module: str, method: str, *args: Any) -> str:
-        """Begin a call; its id."""
-        self._next += 1
-        self.send(kind="rpc", id=f"js-{self._next}", module=module, method=method, args=list(args))
-        return f"js-{self._next}"
-
-    async def answer(self, call_id: str) -> dict[str, Any]:
-        """The call's end."""
-        for _ in range(3000):
-            for one in self.out:
-                if one.get("id") == call_id and one["kind"] in {"rpc-result", "rpc-error"}:
-                    return one
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"no answer to {call_id}")
-
-    async def error(self, module: str, method: str, *args: Any) -> dict[str, Any]:
-        """The error of a call that fails."""
-        answer = await self.answer(self.begin(module, method, *args))
-        assert answer["kind"] == "rpc-error", answer
-        return dict(answer["error"])
-
-    async def end(self) -> None:
-        """Stop what goes on by itself."""
-        self.app.startup.end()
-        await self.app.context.local.unload()
-        await self.app.context.preferences.flush()
-        await asyncio.sleep(2)
-
-
-class Client:
-    """static/js/engine/client.js over the scripted engine: JSON both ways, rejects at once while there is no worker."""
-
-    def __init__(self, engine: ScriptedEngine) -> None:
-        self._engine = engine
-
-    async def call(self, op: str, args: str, on_event: Any) -> str:
-        """One call."""
-        if not self._engine._alive.is_set():
-            raise EngineCallError("EngineDeadError", "The local engine has not been started.", "worker")
-        event = None if on_event is None else (lambda content: on_event(json.dumps(convert.camel(content))))
-        wire = json.loads(args)
-        answer = await self._engine.call(op, {convert.snake_name(name): value for name, value in wire.items()}, event)
-        return json.dumps(convert.camel(answer))
-
-    def on_state(self, handler: Any) -> None:
-        """Who is told what another tab does."""
-        self._engine.on_state(lambda status: handler(json.dumps(status)))
-
-    def on_gone(self, handler: Any) -> None:
-        """Who is told of a death."""
-        self._engine.on_death(
-            lambda failure: handler(json.dumps({"name": failure.name, "message": failure.message, "phase": failure.phase})),
-        )
-
-
-HYBRID, LOCAL = "HybridLLMProvider", "LocalLLM"
 
 
 @virtual

@@ -1,0 +1,218 @@
+"""What becomes of a conversation: carried to another document, cut off and gone on with, kept where it may not leave."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from lab.clock import virtual
+from lab.engine import Sleep
+from lab.upstream import Cut as Break
+from played_shell import HYBRID, LOCAL, Shell
+
+RECORD: dict[str, Any] = {
+    "conversation": {"turns": [{"id": "user-1", "role": "user", "text": "Capital?"}], "egress": "redact"},
+    "options": {"egress": "redact"},
+    "text": "It is ",
+    "provider": "cloud",
+    "segment": 0,
+    "closed": False,
+}
+
+
+def closed(**query: str) -> Shell:
+    """A shell of the local-only document."""
+    return Shell(query=query, place="local")
+
+
+async def said(shell: Shell, state: str) -> dict[str, Any]:
+    """Wait for the last answer's end."""
+    for _ in range(1000):
+        if not shell.app.chat.busy and (ends := shell.ops("finish")):
+            assert ends[-1]["state"] == state, ends[-1]
+            return dict(ends[-1])
+        await asyncio.sleep(0.01)
+    raise AssertionError("no end")
+
+
+class TestPlace:
+    """The two documents."""
+
+    @virtual
+    async def test_the_open_document(self) -> None:
+        """A script's local-only holds here and moves nobody; the person's own control moves, with the conversation."""
+        shell = Shell()
+        assert await shell.call(HYBRID, "setMode", "local-only") is True
+        assert await shell.call(HYBRID, "getMode") == "local-only"
+        assert shell.of("move") == []
+        assert await shell.call(HYBRID, "setMode", "cloud") is True
+        shell.send(kind="ui", event="send", text="x")
+        await said(shell, "done")
+        assert shell.app.context.place.set_mode("local-only") is True
+        (move,) = shell.of("move")
+        assert move["to"] == "local"
+        told = [(turn["role"], turn["text"]) for turn in move["conversation"]["turns"]]
+        assert told == [("user", "x"), ("assistant", "It is Paris.")]
+        await shell.end()
+
+    @virtual
+    async def test_the_closed_document(self) -> None:
+        """It is local-only from the first moment; what cannot be had changes nothing; another mode is stored and left for."""
+        shell = closed()
+        assert await shell.call(HYBRID, "getMode") == "local-only"
+        assert await shell.call(HYBRID, "setMode", "nonsense") is False
+        assert await shell.call(HYBRID, "setMode", "local") is False, "no model is ready, and a script was told so"
+        assert await shell.call(HYBRID, "setMode", "local-only") is True
+        assert shell.of("move") == []
+        assert await shell.call(HYBRID, "setMode", "auto") is True
+        assert await shell.call(HYBRID, "getMode") == "local-only", "until the page is gone nothing may leave it"
+        assert shell.of("store")[-1]["value"]["mode"] == "auto"
+        assert [move["to"] for move in shell.of("move")] == ["main"]
+        assert shell.upstream.chats == []
+        await shell.end()
+
+    @virtual
+    async def test_the_way_out(self) -> None:
+        """The banner's button is the person's: this browser first, whether or not a model is ready."""
+        shell = closed()
+        shell.send(kind="ui", event="leave-local")
+        assert shell.of("store")[-1]["value"]["mode"] == "local"
+        assert len(shell.of("move")) == 1
+        await shell.end()
+
+    @virtual
+    async def test_what_is_under_way_goes_along(self) -> None:
+        """An answer that is being written is stopped and carried as far as it came; the journal has no second copy of it."""
+        shell = Shell()
+        shell.upstream.default = ["a", "b", Sleep(50), "c"]
+        shell.send(kind="ui", event="send", text="x")
+        await asyncio.sleep(0.5)
+        shell.app.context.place.set_mode("local-only")
+        (move,) = shell.of("move")
+        assert (move["conversation"]["turns"][-1]["text"], move["conversation"]["turns"][-1]["state"]) == ("ab", "stopped")
+        begun, ended = shell.of("journal", op="begin"), shell.of("journal", op="end")
+        assert {one["id"] for one in begun} == {one["id"] for one in ended}
+        await asyncio.sleep(0.1)
+        await shell.end()
+
+    @virtual
+    async def test_carried(self) -> None:
+        """The other document's turns are drawn as they were and go along with the next question."""
+        shell = Shell()
+        answer = {"id": "a", "role": "assistant", "text": "hi", "state": "done", "provider": "local"}
+        turns = [{"id": "u", "role": "user", "text": "hello"}, {**answer, "stats": {"usage": {"totalTokens": 3}}}]
+        shell.send(kind="restore", conversation={"turns": turns, "egress": "ask"})
+        assert [op["text"] for op in shell.ops("message")] == ["hello", "hi"]
+        (finish,) = shell.ops("finish")
+        assert (finish["provider"], finish["stats"]["usage"]["totalTokens"]) == ("local", 3)
+        assert shell.app.chat.egress == "ask"
+        shell.app.chat.set_egress("allow")
+        shell.send(kind="ui", event="send", text="more")
+        await said(shell, "done")
+        assert [message["content"] for message in shell.upstream.chats[0]["messages"]] == ["hello", "hi", "more"]
+        await shell.end()
+
+
+class TestCut:
+    """Answers that a reload or a crash cut off."""
+
+    @virtual
+    async def test_the_journal_of_an_answer(self) -> None:
+        """Begun before anything is asked, with the turns and the options; dropped at the end."""
+        shell = Shell()
+        shell.send(kind="ui", event="send", text="x")
+        (begun,) = shell.of("journal")
+        assert (begun["op"], begun["record"]["text"], begun["record"]["closed"]) == ("begin", "", False)
+        assert begun["record"]["conversation"]["turns"][0]["text"] == "x"
+        await said(shell, "done")
+        assert shell.of("journal")[-1] == {"kind": "journal", "op": "end", "id": begun["id"]}
+        await shell.end()
+
+    @virtual
+    async def test_finished_in_the_cloud(self) -> None:
+        """What was shown is the beginning of the whole, drawn once; the continuation is a segment of its own."""
+        shell = Shell()
+        shell.upstream.default = ["It is ", "Paris."]
+        shell.send(kind="restore", id="cut-1", record=RECORD)
+        assert shell.ops("interrupted") == [{"type": "interrupted", "id": "cut-1", "cloud": True}]
+        assert shell.ops("message")[-1]["state"] == "stopped"
+        shell.send(kind="ui", event="resume", id="cut-1", on="cloud")
+        await said(shell, "done")
+        assert "".join(delta for _, delta, _, _ in shell.deltas) == "Paris."
+        assert {segment for *_, segment in shell.deltas} == {1}
+        assert shell.app.chat.messages[-1] == {"role": "assistant", "content": "It is Paris."}
+        assert shell.of("journal")[-1]["op"] == "end"
+        await shell.end()
+
+    @virtual
+    async def test_gone_on_with_here(self) -> None:
+        """The local model goes on, and nothing is asked of the cloud."""
+        shell = Shell()
+        assert await shell.call(LOCAL, "init", "tiny") is True
+        shell.send(kind="restore", id="cut-1", record={**RECORD, "provider": "local"})
+        shell.send(kind="ui", event="resume", id="cut-1", on="local")
+        finish = await said(shell, "done")
+        assert finish["provider"] == "local"
+        assert shell.upstream.chats == []
+        assert shell.app.chat.messages[-1]["content"].startswith("It is ")
+        await shell.end()
+
+    @virtual
+    async def test_writing_on_keeps_it(self) -> None:
+        """Who writes on without a word has kept it as it is: a turn like any other."""
+        shell = Shell()
+        shell.send(kind="restore", id="cut-1", record=RECORD)
+        shell.app.chat.set_egress("allow")
+        shell.send(kind="ui", event="send", text="and Spain?")
+        await said(shell, "done")
+        assert [message["content"] for message in shell.upstream.chats[0]["messages"]] == ["Capital?", "It is ", "and Spain?"]
+        assert {"kind": "journal", "op": "end", "id": "cut-1"} in shell.of("journal")
+        await shell.end()
+
+    @virtual
+    @pytest.mark.parametrize("how", ["closed", "never", "local-only"])
+    async def test_what_may_not_leave(self, how: str) -> None:
+        """A closed answer is not offered to the cloud, and not sent there were it asked for all the same."""
+        shell = Shell()
+        if how == "closed":
+            shell.send(kind="restore", id="cut-1", record={**RECORD, "closed": True})
+            assert shell.ops("interrupted")[-1]["cloud"] is False
+            shell.send(kind="ui", event="resume", id="cut-1", on="cloud")
+            await asyncio.sleep(1)
+        else:
+            shell.app.chat.set_egress("never" if how == "never" else "allow")
+            if how == "local-only":
+                await shell.call(HYBRID, "setMode", "local-only")
+            shell.send(kind="ui", event="send", text="x")
+            assert shell.of("journal")[0]["record"]["closed"] is True
+            await said(shell, "error")
+        assert shell.upstream.chats == []
+        await shell.end()
+
+    @virtual
+    async def test_a_failure_in_the_middle_is_asked_about(self) -> None:
+        """Both sides are dead: what was shown stays, its journal too, and the person may go on with it later."""
+        shell = Shell()
+        shell.upstream.scripts.append(["It ", Break()])
+        shell.send(kind="ui", event="send", text="x")
+        finish = await said(shell, "error")
+        assert shell.ops("interrupted") == [{"type": "interrupted", "id": finish["id"], "cloud": True}]
+        assert [one["op"] for one in shell.of("journal")] == ["begin"]
+        shell.upstream.default = ["It ", "is Paris."]
+        shell.send(kind="ui", event="resume", id=finish["id"], on="cloud")
+        await said(shell, "done")
+        assert shell.app.chat.messages[-1]["content"].startswith("It ")
+        assert shell.of("journal")[-1]["op"] == "end"
+        await shell.end()
+
+    @virtual
+    @pytest.mark.parametrize("record", [{}, {"conversation": {}}, {"conversation": {"turns": [{}]}}, {"conversation": 3}])
+    async def test_a_damaged_record(self, record: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+        """It is left aside with a word in the log, and the page goes on."""
+        shell = Shell()
+        shell.send(kind="restore", id="cut-1", record={"junk": 1, **record})
+        assert "cannot be read" in caplog.text
+        shell.send(kind="ui", event="send", text="x")
+        await said(shell, "done")
+        await shell.end()
