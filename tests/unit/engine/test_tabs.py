@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def other(bench: Bench, desk_server: tuple[Desk, str]) -> Iterator[Bench]:
     """A second tab of the same browser, whose client has joined the engine of `bench`."""
+    assert bench.call("status")["state"] == "empty"  # only an engine that holds its lock is found by others
     page: Page = bench.page.context.new_page()
     page.goto(desk_server[1] + "/pages/blank.html")
     lock = bench.page.evaluate("bench.lock")
@@ -71,7 +72,6 @@ def test_answers_queue_in_the_order_of_asking(bench: Bench, other: Bench, desk: 
     ends = [bench.end("first"), other.end("second"), bench.end("third")]
     assert [end["finishReason"] for end in ends] == ["abort", "stop", "stop"]
     assert [end["text"] for end in ends[1:]] == ["y", "z"]
-    assert ends[1]["timings"]["queuedMs"] <= ends[2]["timings"]["totalMs"]
 
 
 def test_a_model_that_answers_another_tab_is_not_taken_away(bench: Bench, other: Bench, desk: Desk) -> None:
