@@ -7,6 +7,7 @@ says only when the provider did: a stream without a finish reason was cut.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import secrets
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from hybr.server.providers.base import Call, Model
     from hybr.server.secret import Secret
 
+PROCESS = secrets.token_hex(8)  # drawn once: a system call for each answer's id would cost as much as reading its request
+NUMBERS = itertools.count(1)
 WORD = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")  # a provider's own name for what went wrong, harmless to show
 
 
@@ -75,7 +78,7 @@ class Reader:
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self.id = f"chatcmpl-{secrets.token_hex(12)}"
+        self.id = f"chatcmpl-{PROCESS}{next(NUMBERS):010x}"
         self.created = int(time.time())
         self.finish: str | None = None
         self.usage: dict[str, Any] | None = None

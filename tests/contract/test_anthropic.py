@@ -23,7 +23,7 @@ CALLED = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "
 async def chat(folder: Path, script: Any = anthropic.answer, **fields: Any) -> tuple[Any, list[Asked]]:
     """Return the gateway's answer to one question, and what the provider was asked."""
     async with wired(script) as wire, asking(parts_of(folder, "anthropic", wire.address, anthropic.KEY)) as client:
-        return await client.post("/v1/chat/completions", json=question(model=MODEL, **fields)), wire.asked
+        return await client.post("/v1/chat/completions", json=question(**{"model": MODEL, **fields})), wire.asked
 
 
 async def test_plain(tmp_path: Path) -> None:
@@ -38,7 +38,10 @@ async def test_plain(tmp_path: Path) -> None:
     }
     assert choice["finish_reason"] == "stop"
     details = {"prompt_tokens_details": {"cached_tokens": 4}}
-    assert answer.json()["usage"] == {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, **details}
+    usage = answer.json()["usage"]
+    cost = usage.pop("cost")  # 5 tokens at 1 dollar a million, 4 cached ones at 0.1, 3 said at 5
+    assert usage == {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, **details}
+    assert cost == pytest.approx((5 * 1 + 4 * 0.1 + 3 * 5) / 1e6)
     assert (answer.json()["model"], answer.headers["x-hybr-provider"]) == (MODEL, "anthropic")
     assert asked[0].target == "/v1/messages"
 
@@ -159,3 +162,48 @@ async def test_models(tmp_path: Path) -> None:
             listed = (await client.get("/v1/models")).json()["data"]
     assert [entry["id"] for entry in listed] == [MODEL, "anthropic/claude-opus-5", "smollm2-135m"]
     assert (listed[0]["name"], listed[0]["context_length"]) == ("Claude Haiku 4.5", 200_000)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "thinking", "most"),
+    [
+        ("claude-haiku-4-5", {"reasoning_effort": "low"}, {"type": "enabled", "budget_tokens": 1024}, 1056),
+        ("claude-haiku-4-5", {"reasoning_effort": "none"}, None, 32),
+        ("claude-opus-5", {"reasoning_effort": "high"}, {"type": "adaptive"}, 32),
+        ("claude-opus-4-20250514", {"reasoning_effort": "high"}, {"type": "enabled", "budget_tokens": 16384}, 16416),
+    ],
+)
+async def test_thinking(tmp_path: Path, model: str, given: dict[str, Any], thinking: Any, most: int) -> None:
+    """OpenAI's word for how much to think is a budget beside the answer's for older models, and left to the newer ones."""
+    answer, asked = await chat(tmp_path, model=f"anthropic/{model}", temperature=None, **given)
+    assert answer.status_code == 200, answer.text
+    assert (asked[0].body.get("thinking"), asked[0].body["max_tokens"]) == (thinking, most)
+
+
+async def test_prefill(tmp_path: Path) -> None:
+    """A beginning of the answer is the last turn, without the blank at its end that the API refuses; newer models have none."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well, "}]
+    answer, asked = await chat(tmp_path, messages=turns)
+    assert answer.status_code == 200
+    assert asked[0].body["messages"][-1] == {"role": "assistant", "content": [{"type": "text", "text": "Well,"}]}
+    async with wired(anthropic.answer) as wire:
+        parts = parts_of(tmp_path, "anthropic", wire.address, anthropic.KEY)
+        async with asking(parts) as client:
+            assert await remote_of(parts).refresh()
+            listed = (await client.get("/v1/models")).json()["data"]
+    assert {entry["id"]: entry["capabilities"]["prefill"] for entry in listed[:2]} == {
+        "anthropic/claude-haiku-4-5": True,
+        "anthropic/claude-opus-5": False,
+    }
+
+
+async def test_stop_sequence(tmp_path: Path) -> None:
+    """Which stop text ended the answer is told to Anthropic's clients."""
+    script = anthropic.told("Hi", reason="stop_sequence")
+    script[-2]["delta"]["stop_sequence"] = "x"
+    async with wired(lambda _: streamed(anthropic.framed(*script))) as wire:
+        parts = parts_of(tmp_path, "anthropic", wire.address, anthropic.KEY)
+        async with asking(parts) as client:
+            body = {"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "stop_sequences": ["x"]}
+            answer = (await client.post("/v1/messages", json=body)).json()
+    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "x")

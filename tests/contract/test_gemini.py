@@ -211,3 +211,14 @@ async def test_models(tmp_path: Path) -> None:
             listed = (await client.get("/v1/models")).json()["data"]
     assert [entry["id"] for entry in listed] == [MODEL, "gemini/gemini-9-pro", "smollm2-135m"]
     assert listed[0]["context_length"] == 1000
+
+
+async def test_prefill_and_thinking(tmp_path: Path) -> None:
+    """A beginning of the answer is the model's last turn, and how much to think is a budget with its thoughts shown."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well"}]
+    answer, asked = await chat(tmp_path, messages=turns, reasoning_effort="low", top_k=3)
+    assert answer.status_code == 200, answer.text
+    assert asked[0].body["contents"][-1] == {"role": "model", "parts": [{"text": "Well"}]}
+    settings = asked[0].body["generationConfig"]
+    assert (settings["thinkingConfig"], settings["topK"]) == ({"thinkingBudget": 1024, "includeThoughts": True}, 3)
+    assert answer.json()["choices"][0]["message"]["reasoning_content"] == "hm "
