@@ -271,3 +271,15 @@ def test_the_preference_forces_it(visit: Callable[..., tuple[Page, Watch]]) -> N
     page.reload()
     until(lambda: attribute(page, "local-status", "data-runtime") == "wasm", timeout=120, what="runtime wasm")
     assert page.evaluate(prefer, "auto") is True
+
+
+def test_the_local_only_document(visit_without_webgpu: Callable[..., tuple[Page, Watch]], served: Served) -> None:
+    """`/local`, whose policy lets nothing out, loads the model on the processor all the same, and answers."""
+    served.wait_built("tiny")
+    page, watch = visit_without_webgpu("/local")
+    wait_core(page)
+    assert page.evaluate("ModuleLoader.getModule('LocalLLM').then((L) => L.api.init('tiny'))") is True
+    assert attribute(page, "local-status", "data-runtime") == "wasm"
+    assert complete(page, [{"role": "user", "content": "hi"}], maxOutputTokens=4)["provider"] == "local"
+    assert page.evaluate("window.__violations") == []
+    assert not [url for url in watch.requests if "/v1/" in url or "/api/" in url]
