@@ -12,7 +12,7 @@ from fakes.gateway import parts_of, remote_of
 from fakes.wire import wired
 from serving import asking, parts_in, question
 
-from hybr.server import serve
+from hybr.server import serve, upstreams
 from hybr.server.config import Settings
 from hybr.server.serve import assemble
 from hybr.webapp.hybrid.types import Call, Options
@@ -92,7 +92,7 @@ async def test_a_person_asks_for_a_cloud_model(tmp_path: Path, name: str, fake: 
 
 async def test_without_a_key(tmp_path: Path) -> None:
     """With nothing configured the house is first and the only one, and the report says what each provider lacks."""
-    told = serve.upstreams.read({})
+    told = upstreams.read({})
     parts = assemble(Settings(home=tmp_path / "h", data=tmp_path / "d", build=False, warm=False, auth="off", upstreams=told))
     async with asking(parts) as client:
         listed = (await client.get("/v1/models")).json()["data"]

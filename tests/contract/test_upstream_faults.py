@@ -312,6 +312,32 @@ async def test_21_22_the_client_leaves(tmp_path: Path, name: str, phase: str) ->
             assert time.monotonic() - left < 0.5
 
 
+@pytest.mark.parametrize("phase", ["before the first byte", "in mid-stream", "never answers", "falls silent"])
+async def test_5_6_21_22_what_is_booked(tmp_path: Path, phase: str) -> None:
+    """Whoever leaves or fails first, what was reserved is given back, and what had been said by then is booked."""
+    begun = phase in {"in mid-stream", "falls silent"}
+    script = [head(), BEGUN["openai"], asyncio.Event()] if begun else [asyncio.Event()]
+    async with wired(lambda _: script) as wire:
+        patience = HURRY if phase in {"never answers", "falls silent"} else QUICK
+        parts = parts_of(tmp_path, "openai", wire.address, KEYS["openai"], patience)
+        ended: list[Any] = []
+        parts.office.meter.watchers.append(ended.append)
+        async with listening(parts) as address, aiohttp.ClientSession() as session:
+            body = question(model="openai/gpt-5-mini", stream=True)
+            asked = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=body))
+            await soon(lambda: parts.office.meter.running)
+            if begun:
+                await (await asked).content.readline()
+            if patience is QUICK:
+                asked.cancel() if not begun else (await asked).close()
+            await soon(lambda: ended)
+    codes = {"never answers": "timeout", "falls silent": "stream_stalled"}
+    assert [booking.kind for booking in ended] == [codes.get(phase, "client_gone")]
+    assert parts.office.meter.running == 0
+    spent = ended[0].spent
+    assert (spent.completion >= 1 and spent.prompt > 0 and spent.cost) if begun else spent is None or spent.completion == 0
+
+
 @pytest.mark.parametrize("field", ["api_base", "base_url", "api_key", "headers", "extra_headers", "user_config"])
 async def test_28_no_destination_from_a_caller(tmp_path: Path, field: str) -> None:
     """Nothing in a request moves it elsewhere or gives it another key."""
