@@ -50,7 +50,12 @@ class TestCalls:
         assert outcome(page) == {"text": "hello", "provider": "local"}
 
     @pytest.mark.parametrize(
-        "method", ["setMode", "getMode", "isLocalAvailable", "abort", "getStatus", "getAutoSwitchConfig", "getUsageStats"]
+        "method",
+        [
+            *["setMode", "getMode", "isLocalAvailable", "abort", "getStatus", "getAutoSwitchConfig", "getUsageStats", "report"],
+            *["getRecovery", "setRecovery", "savePersona", "listPersonas", "setPersona", "deletePersona", "tools", "callTool"],
+            *["estimate", "getBudget", "setBudget", "setRateLimits"],
+        ],
     )
     def test_plain_methods_pass_their_arguments(self, page: Page, method: str) -> None:
         """Each method of the interface asks Python under its own name."""
@@ -123,6 +128,23 @@ class TestStream:
         assert outcome(page)["texts"] == ["He", "Hello", "Hello"]
         assert page.evaluate("got.at(-1).usage") == {"totalTokens": 3}
         assert page.evaluate("got.map((c) => c.done)") == [False, False, True]
+
+    def test_a_restart_begins_the_text_anew(self, page: Page) -> None:
+        """A chunk marked so drops what was accumulated: its own delta is all the text there is."""
+        call = start(page, self.LOOP % (HYBRID, "{}", ""))
+        say(page, chunk(call, "He"), chunk(call, "Wor", restart=True, segment=1), chunk(call, "ld", done=True, segment=1))
+        say(page, {"kind": "rpc-result", "id": call, "value": None})
+        assert outcome(page)["texts"] == ["He", "Wor", "World"]
+
+    def test_resume_is_a_stream(self, page: Page) -> None:
+        """It carries messages, the shown text, options with a requestId, and the side, `local` where none is said."""
+        page.evaluate(f"{HYBRID}.then((H) => {{ window.r = H.api.resume([], 'shown', {{seed: 1}}).next(); }})")
+        request = wait_sent(page, "rpc")[0]
+        assert (request["method"], request["args"][1], request["args"][3]) == ("resume", "shown", "local")
+        assert request["args"][2]["seed"] == 1
+        assert request["args"][2]["requestId"]
+        say(page, chunk(request["id"], "shown"))
+        assert page.evaluate("r.then((r) => r.value.text)") == "shown"
 
     def test_nothing_is_asked_before_the_first_next(self, page: Page) -> None:
         """As with any generator, making the stream costs nothing; it may also be awaited."""

@@ -39,10 +39,11 @@ class Health:
         self._account = account
         self._breakers: dict[tuple[Provider, str], Breaker] = {}
         self._failure: dict[str, Any] | None = None
+        self._latest = ""
         self._announced = True
         self._probes: dict[str, asyncio.Task[None]] = {}
         events.on("local-llm:loading", lambda _: self._recovering())
-        events.on("local-llm:ready", lambda _: self._recovering())
+        events.on("local-llm:ready", self._ready)
         events.on("local-llm:ready", lambda _: self._arrived())
         events.on("local-llm:unloaded", lambda _: self._arrived())
         events.on("local-llm:error", self._failed)
@@ -51,8 +52,8 @@ class Health:
     # -- breakers
 
     def breaker(self, provider: Provider) -> Breaker:
-        """The breaker of the cloud, or of the local model that is loaded."""
-        key = (provider, (self._local.model or "") if provider == "local" else "")
+        """The breaker of the cloud, or of the local model that is loaded or was the last to be, on its runtime."""
+        key = (provider, self._latest if provider == "local" else "")
         if key not in self._breakers:
             self._breakers[key] = Breaker(clock)
         return self._breakers[key]
@@ -139,6 +140,10 @@ class Health:
         """The failure that is owed, as an error of its own: requests must not share one, since each leaves its text in it."""
         failure = self._failure or {}
         return LocalUnavailableError(str(failure.get("message")), name=failure.get("name"), code=failure.get("code"))
+
+    def _ready(self, detail: dict[str, Any]) -> None:
+        self._latest = f"{detail['runtime']} {detail['model']}"
+        self._recovering()
 
     def _recovering(self) -> None:
         self._announced, self._failure = False, None

@@ -289,7 +289,7 @@ UNKNOWN = Row("local_error", "health", ("cloud",))  # what nobody knows is count
 
 # Our own engine's messages say what to do; those of WebLLM and of browsers seldom do.
 _ADVICE = re.compile(r"\b(load|reload|choose|delete|free|build|use|check|shorten|allow)\b", re.IGNORECASE)
-_NAMED = re.compile(r"^(?:Uncaught )?([A-Za-z]+Error): (.*)$", re.DOTALL)
+_NAMED = re.compile(r"^(?:Uncaught )?([A-Za-z]+(?:Error|ErrorForNonVLM|ExpectsPrompt)): (.*)$", re.DOTALL)
 
 
 def split(name: str, message: str) -> tuple[str, str]:
