@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hybr_testing import events, kill_worker, until, wait_local
+from hybr_testing import events, kill_worker, serve, until, wait_local
 
 if TYPE_CHECKING:
-    from hybr_testing import Watch
+    from collections.abc import Callable, Iterator
+
+    from hybr_testing import Served, Watch
     from playwright.sync_api import Page
 
 START = """async ([question, id]) => {
@@ -55,9 +61,9 @@ def use_local(page: Page) -> None:
 
 
 def test_stops_at_any_moment(tiny_page: tuple[Page, Watch]) -> None:
-    """Twenty stops: no fallback, no chunk after a stop, and the lock is free."""
+    """Forty stops: no fallback, no chunk after a stop, and the lock is free."""
     use_local(tiny_page[0])
-    stops(tiny_page[0], 20)
+    stops(tiny_page[0], 40)
 
 
 @pytest.mark.long
@@ -108,3 +114,66 @@ def test_the_cloud_finishes_the_sentence(smollm_page: tuple[Page, Watch]) -> Non
     assert last["text"][:cut] == "".join(chunk["delta"] for chunk in chunks if chunk["segment"] == 0)
     wait_local(page)
     assert page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getMode())") == "local"
+
+
+def kill_house(served: Served) -> None:
+    """Kill the server's llama.cpp, as the system does when memory runs out."""
+    victims = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            child = f"PPid:\t{served.process.pid}\n" in status.read_text()
+            if child and b"housechild" in status.with_name("cmdline").read_bytes():
+                victims.append(int(status.parent.name))
+    (victim,) = victims
+    os.kill(victim, signal.SIGKILL)
+
+
+def stream(page: Page, request_id: str) -> str:
+    """Begin a streamed answer in the cloud and return what is shown after a few pieces."""
+    page.evaluate(START, ["Write a long story about the city of Paris.", request_id])
+    until(lambda: page.evaluate("window.__chunks.length") >= 4, timeout=120, what="four chunks", every=0.02)
+    return str(page.evaluate("window.__chunks.at(-1).text"))
+
+
+@pytest.fixture
+def doomed(tmp_path: Path, visit: Callable[..., tuple[Page, Watch]]) -> Iterator[tuple[Served, Page]]:
+    """A server of one's own, whose model may be killed, and a page with `tiny` ready that prefers the cloud."""
+    with serve(tmp_path / "data", log=tmp_path / "serve.log") as served:
+        served.wait_built("tiny")
+        page, watch = visit("/?model=tiny&load=1&mode=cloud", base=served.url)
+        watch.expected += ["503", "502", "net::ERR"]
+        wait_local(page)
+        yield served, page
+        page.goto("about:blank")  # before the server goes: nothing is to be asked of it any more
+        page.evaluate("window.__violations = []")
+
+
+def test_the_browser_finishes_the_sentence(doomed: tuple[Served, Page]) -> None:
+    """The server's model dies while it streams: the browser's goes on, and what was shown begins the whole."""
+    served, page = doomed
+    stream(page, "upstream-died")
+    kill_house(served)
+    until(lambda: page.evaluate("window.__end"), timeout=180, what="the end")
+    assert page.evaluate("window.__end") == "done"
+    chunks = page.evaluate("window.__chunks")
+    last = chunks[-1]
+    assert "".join(chunk["delta"] for chunk in chunks) == last["text"]
+    assert (chunks[0]["provider"], last["provider"], last["segments"]) == ("cloud", "local", 2)
+    (handover,) = events(page, "hybrid-llm:handover")
+    assert (handover["from"], handover["to"]) == ("cloud", "local")
+    assert last["text"][: handover["atChars"]] == "".join(chunk["delta"] for chunk in chunks if chunk["segment"] == 0)
+
+
+def test_both_dead(doomed: tuple[Served, Page]) -> None:
+    """Neither side is left: one typed error, no final chunk, and all that was shown is in it; the page lives on."""
+    served, page = doomed
+    page.evaluate("ModuleLoader.getModule('LocalLLM').then((L) => L.api.unload())")
+    shown = stream(page, "both-died")
+    kill_house(served)
+    until(lambda: page.evaluate("window.__end"), timeout=180, what="the end")
+    end, chunks = page.evaluate("window.__end"), page.evaluate("window.__chunks")
+    assert end != "done"
+    assert not [chunk for chunk in chunks if chunk["done"]]
+    assert chunks[-1]["text"].startswith(shown)
+    status = page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getStatus())")
+    assert status["active"] == 0
