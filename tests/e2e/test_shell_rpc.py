@@ -360,7 +360,7 @@ class TestModules:
             assert page.evaluate("got") is None
             say(page, {"kind": "ready", "stage": "core"})
             contract = ["getAvailableModels", "getRuntimeInfo", "getStatus", "init", "isReady", "switchModel", "unload"]
-            names = sorted([*contract, "cancelLoad", "delete"])
+            names = sorted([*contract, "cancelLoad", "delete", "setRuntime"])
             assert until(lambda: page.evaluate("got"), timeout=5, what="module") == names
 
     def test_unknown_names_are_refused_with_the_known(self, page: Page) -> None:
