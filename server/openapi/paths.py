@@ -36,9 +36,9 @@ class Operation:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def gateway(*args: Any, **fields: Any) -> Operation:
+def gateway(method: str, path: str, summary: str, gives: str, takes: str = "", **fields: Any) -> Operation:
     """Return an operation of the gateway."""
-    return Operation(*args, tag="Gateway", **fields)
+    return Operation(method, path, summary, gives, takes, tag="Gateway", **fields)
 
 
 def page(path: str, summary: str, media: str = HTML, status: int = 200, **fields: Any) -> Operation:

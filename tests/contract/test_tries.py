@@ -105,7 +105,7 @@ async def test_fallback(tmp_path: Path) -> None:
 
 
 async def test_breaker(tmp_path: Path) -> None:
-    """After several failures a provider is left alone for a while; `/api/providers` and the error say so; then one try mends it."""
+    """After several failures a provider is left alone a while; `/api/providers` and the error say so; then one try mends it."""
     scripts = [busy() for _ in range(FAILURES)] + [streamed(GOOD)]
     async with wired(lambda _: scripts.pop(0)) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY)
