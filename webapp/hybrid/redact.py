@@ -26,7 +26,8 @@ _KEYS = (
     r"|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{12,}"
 )
 _AFTER_ITS_NAME = (
-    r"(?i:\b(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key)\b[\"']?\s*(?:[:=]|\bis\b)\s*[\"']?)([^\s\"',;]{6,})"
+    r"(?i:\b(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key)\b[\"']?\s*(?:[:=]|\bis\b)\s*)"
+    r"(?:\"([^\"\n]{6,200})\"|'([^'\n]{6,200})'|[\"']?([^\s\"',;]{6,}))"  # in quotes with its blanks, else one word
 )
 
 
@@ -58,10 +59,18 @@ def address(text: str) -> bool:
     return True
 
 
+def isbn(text: str) -> bool:
+    """Whether it is a book's number (ISO 2108): 13 digits from 978 or 979, whose weighted sum is a multiple of ten."""
+    digits = [int(char) for char in text if char.isdigit()]
+    return len(digits) == 13 and text[:3] in {"978", "979"} and (sum(digits[::2]) + 3 * sum(digits[1::2])) % 10 == 0
+
+
 def phone(text: str) -> bool:
     """Whether it looks like a telephone number: 8 to 15 digits, marked as one by a plus, a zero or its grouping; no date."""
     digits = sum(char.isdigit() for char in text)
     date = re.fullmatch(r"\d{1,3}(?:\.\d{1,3}){3}|\d{4}[-/. ]\d{1,2}[-/. ]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}", text)
+    if isbn(text):
+        return False
     grouped = text[0] in "+(0" or len(re.findall(r"[ ()./-]+", text)) >= 2
     return 8 <= digits <= 15 and grouped and not date
 
