@@ -55,13 +55,16 @@ def run(args: argparse.Namespace) -> int:
 
 def listen(settings: Settings) -> int:
     """Run the server on the settings' address."""
+    no_cores()
     listener = bind(settings.host, settings.port)  # before the slow imports: a taken port is said at once
     import uvicorn
 
     from hybr.server import app
     from hybr.server.wire import Wire
 
-    address = f"http://{settings.host}:{listener.getsockname()[1]}"
+    plain = settings.host.strip("[]")
+    host = f"[{plain}]" if ":" in plain else plain
+    address = f"http://{host}:{listener.getsockname()[1]}"
     logs.configure(settings)
     parts = assemble(settings)
     config = uvicorn.Config(
@@ -80,6 +83,14 @@ def listen(settings: Settings) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         draining(uvicorn.Server(config), parts.relay, settings.drain, parts.probes).run(sockets=[listener])
     return 0
+
+
+def no_cores() -> None:
+    """Let no crash write this process's memory to a disk, keys included; the house's child inherits it."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def draining(server: uvicorn.Server, relay: Relay, seconds: float, probes: Probes | None = None) -> uvicorn.Server:

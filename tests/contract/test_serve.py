@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -65,6 +66,8 @@ def test_a_life(served: Served) -> None:
     answer = json.loads(post(f"{served.url}/v1/chat/completions", question).stdout)
     assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
     assert resident(served.process.pid) < 80
+    limits = Path(f"/proc/{served.process.pid}/limits").read_text()
+    assert re.search(r"Max core file size\s+0 ", limits), "no crash writes keys to a disk (adverse list, 46)"
     offspring = children(served.process.pid)
     assert len(offspring) == 1
     served.process.send_signal(signal.SIGTERM)
