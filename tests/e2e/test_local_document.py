@@ -9,6 +9,8 @@ import pytest
 from hybr_testing import attribute, until, wait_core, wait_local
 from recording_proxy import recording
 
+from hybr.server.paths import home
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -159,3 +161,18 @@ def test_a_script_in_either_document(visit: Callable[..., tuple[Page, Watch]]) -
     page.wait_for_url(watch.origin + "/")
     wait_core(page)
     assert page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getMode())") == "cloud"
+
+
+def test_pictures(visit: Callable[..., tuple[Page, Watch]]) -> None:
+    """The banner and the policy control fit wide and narrow, light and dark."""
+    page, _ = visit("/local")
+    folder = home() / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    until(lambda: attribute(page, "mode", "data-mode") == "local-only", timeout=60, what="the mode control")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        for name, width, height in (("wide", 1280, 800), ("narrow", 390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(300)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            page.screenshot(path=folder / f"local-{name}-{scheme}.png")
