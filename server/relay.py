@@ -15,6 +15,7 @@ import logging
 import secrets
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
@@ -134,7 +135,9 @@ class Relay:
         check_type(scope)
         await self.keys_known()
         who = caller.of(scope)
-        call, voice = surface.read(await read_body(receive), self.default(who))
+        call, voice = surface.read(await read_body(receive))
+        if not call.model:
+            call = replace(call, model=self.default(who))
         targets = self.targets(call, who)
         with await self.meter.book(who, call, targets[0].provider.name) as booking:
             scope["state"]["booking"] = booking  # for the log's line

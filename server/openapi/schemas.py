@@ -136,9 +136,11 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Embed": shape(
-        {"input": {"anyOf": [{**TEXT, "minLength": 1}, array({**TEXT, "minLength": 1}, minItems=1, maxItems=2048)]}},
         {
-            "model": TEXT,
+            "model": {**TEXT, "minLength": 1, "maxLength": 200},
+            "input": {"anyOf": [{**TEXT, "minLength": 1}, array({**TEXT, "minLength": 1}, minItems=1, maxItems=2048)]},
+        },
+        {
             "encoding_format": {"enum": ["float", "base64"]},
             "dimensions": {"type": "integer", "minimum": 1, "maximum": 65536},
             "user": TEXT,

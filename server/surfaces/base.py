@@ -31,10 +31,10 @@ class Voice(Protocol):
 
 
 class Surface(Protocol):
-    """One form of asking. `kind` is what is asked for."""
+    """One form of asking."""
 
-    def read(self, raw: bytes, default: str) -> tuple[Call, Voice]:
-        """Return the checked request, to `default` when it names no model, and the voice for its answer. Raises RequestError."""
+    def read(self, raw: bytes) -> tuple[Call, Voice]:
+        """Return the checked request, its model empty when it names none, and the voice for its answer. Raises RequestError."""
 
     def refusal(self, error: HybrError) -> dict[str, Any]:
         """Return an error as a whole answer."""

@@ -23,9 +23,9 @@ def frame(value: Any) -> bytes:
 class Chat:
     """The surface."""
 
-    def read(self, raw: bytes, default: str) -> tuple[Call, Told]:
+    def read(self, raw: bytes) -> tuple[Call, Told]:
         """Return the checked request and its voice."""
-        call = chat.parse(raw, default)
+        call = chat.parse(raw, "")
         return call, Told(usage=bool((call.body.get("stream_options") or {}).get("include_usage")))
 
     def refusal(self, error: HybrError) -> dict[str, Any]:

@@ -21,7 +21,7 @@ FIELDS = ("model", "input", "encoding_format", "dimensions", "user")
 class Embeddings:
     """The surface."""
 
-    def read(self, raw: bytes, default: str) -> tuple[Call, Vectors]:
+    def read(self, raw: bytes) -> tuple[Call, Vectors]:
         """Return the request and its voice."""
         body = decode(raw)
         if not isinstance(body, dict):
@@ -30,7 +30,7 @@ class Embeddings:
             if name not in FIELDS:
                 text = f"this server has no field {name[:100]!r}; it has {', '.join(FIELDS)}"
                 raise RequestError(text, code="unknown_field", field=name[:100])
-        model, form, size = body.get("model", default), body.get("encoding_format") or "float", body.get("dimensions")
+        model, form, size = body.get("model"), body.get("encoding_format") or "float", body.get("dimensions")
         if not isinstance(model, str) or not 0 < len(model) <= 200:
             raise RequestError("model must be a text of 1 to 200 characters", field="model")
         if form not in ("float", "base64"):

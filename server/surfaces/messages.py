@@ -38,12 +38,12 @@ KINDS = {
 class Messages:
     """The surface."""
 
-    def read(self, raw: bytes, default: str) -> tuple[Call, Said]:
+    def read(self, raw: bytes) -> tuple[Call, Said]:
         """Return the request in our words, and its voice."""
         body = decode(raw)
         if not isinstance(body, dict):
             raise RequestError("the body must be a JSON object", code="invalid_json")
-        call = chat.checked(inner(body), default)
+        call = chat.checked(inner(body), "")
         return call, Said(call.model)
 
     def refusal(self, error: HybrError) -> dict[str, Any]:

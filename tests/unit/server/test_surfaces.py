@@ -37,7 +37,7 @@ def test_27_any_message_is_taken_or_refused(fields: dict[str, Any], blocks: list
     turns = [{"role": "user", "content": blocks}, {"role": "assistant", "content": blocks}]
     for body in (fields, GOOD | fields, GOOD | {"messages": turns} | fields):
         try:
-            call, _ = Messages().read(json.dumps(body).encode(), "m")
+            call, _ = Messages().read(json.dumps(body).encode())
         except RequestError as refused:
             named = bool(refused.field) or refused.code in {"invalid_json", "too_deep"}
         else:
@@ -50,7 +50,7 @@ def test_27_any_message_is_taken_or_refused(fields: dict[str, Any], blocks: list
 def test_27_any_embedding_is_taken_or_refused(body: dict[str, Any]) -> None:
     """The same of the embeddings."""
     try:
-        call, _ = Embeddings().read(json.dumps(body).encode(), "m")
+        call, _ = Embeddings().read(json.dumps(body).encode())
     except RequestError as refused:
         named = bool(refused.field)
     else:
@@ -77,7 +77,7 @@ def test_27_any_embedding_is_taken_or_refused(body: dict[str, Any]) -> None:
 def test_27_what_is_no_request(surface: Any, raw: bytes) -> None:
     """What is no JSON, or two readers would read differently, or too deep, is a refusal on every surface."""
     with pytest.raises(RequestError) as caught:
-        surface.read(raw, "m")
+        surface.read(raw)
     assert caught.value.status == 400
     shown = surface.refusal(caught.value)
     assert shown["error"]["message"]
@@ -108,7 +108,7 @@ PIECES = st.sampled_from(
 def test_blocks_are_opened_and_closed(lots: list[list[dict[str, Any]]], finish: str | None) -> None:
     """However the chunks come, a message begins once, each block is opened and closed in order, and one end closes all."""
     reader = Reader("m")
-    _, voice = Messages().read(json.dumps(GOOD).encode(), "m")
+    _, voice = Messages().read(json.dumps(GOOD).encode())
     raw = b"".join(voice.events([reader.chunk(delta) for delta in lot]) for lot in lots)
     raw += voice.closing(ended(finish), None) if finish else voice.failure(UpstreamError("no", code="x"))
     events = [json.loads(line.removeprefix("data: ")) for line in raw.decode().split("\n") if line.startswith("data: ")]
