@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid import validate
 from hybr.webapp.hybrid.account import Account
+from hybr.webapp.hybrid.answer import Asked
 from hybr.webapp.hybrid.auto import configure
 from hybr.webapp.hybrid.desk import Desk
 from hybr.webapp.hybrid.errors import MessageError, OptionError
@@ -28,7 +29,6 @@ from hybr.webapp.hybrid.recovery import Recovery
 from hybr.webapp.hybrid.run import Run
 from hybr.webapp.hybrid.stream import ChunkStream
 from hybr.webapp.hybrid.types import MODES
-from hybr.webapp.hybrid.walk import Asked
 from hybr.webapp.runtimes.client import as_runtime
 
 if TYPE_CHECKING:

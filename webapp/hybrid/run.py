@@ -22,10 +22,11 @@ from hybr.webapp.hybrid.walk import Walk
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from hybr.webapp.hybrid.answer import Answer, Asked
     from hybr.webapp.hybrid.desk import Desk
     from hybr.webapp.hybrid.leg import Attempt, Leg
     from hybr.webapp.hybrid.types import Final, Provider
-    from hybr.webapp.hybrid.walk import Answer, Asked, OnLeg
+    from hybr.webapp.hybrid.walk import OnLeg
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,14 @@ so a rescue that never says anything takes nothing back.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from hybr.webapp.hybrid import trim
+from hybr.webapp.hybrid.answer import Answer
 from hybr.webapp.hybrid.errors import LocalError, ProviderError
 from hybr.webapp.hybrid.handover import Joiner, continuation
-from hybr.webapp.hybrid.leg import NO_USAGE, Attempt
+from hybr.webapp.hybrid.leg import Attempt
 from hybr.webapp.hybrid.patience import Watchdog
 from hybr.webapp.hybrid.profile import estimate_tokens
 from hybr.webapp.hybrid.types import Call, Part
@@ -28,53 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hybr.webapp.hybrid.account import Outcome
+    from hybr.webapp.hybrid.answer import Asked
     from hybr.webapp.hybrid.desk import Desk
     from hybr.webapp.hybrid.leg import Leg
-    from hybr.webapp.hybrid.types import Cause, Final, Message, Options, Provider, Usage
+    from hybr.webapp.hybrid.types import Cause, Final, Provider, Usage
 
     Show = Callable[[str, Provider, bool], None]
     OnLeg = Callable[[Provider, Exception | None], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: what is asked, checked, and what of its answer was shown before (`prefix`, written `by` that side)."""
-
-    messages: tuple[Message, ...]
-    options: Options
-    streaming: bool
-    prefix: str = ""
-    by: Provider = "local"
-
-
-@dataclass(slots=True)
-class Answer:
-    """What there is of an answer, and how it came to be."""
-
-    text: str = ""
-    segment: int = 0
-    parts: list[Part] = field(default_factory=list)
-    spent: Usage = NO_USAGE
-    cost: float | None = 0.0
-    decision: str = ""
-    fallback: dict[str, Any] | None = None
-    handover: dict[str, Any] | None = None
-    hedge: dict[str, Any] | None = None
-    trimmed: int = 0
-    note: str = ""
-
-    def units(self) -> int:
-        """The text's length as JavaScript counts it."""
-        return len(self.text.encode("utf-16-le")) // 2
-
-    def strike(self) -> None:
-        """The text begins anew; what was shown is kept in its parts."""
-        units, ends = self.text.encode("utf-16-le"), [part.start for part in self.parts[1:]] + [self.units()]
-        for index, (part, end) in enumerate(zip(self.parts, ends, strict=True)):
-            if not part.struck:
-                told = units[part.start * 2 : end * 2].decode("utf-16-le", "replace")
-                self.parts[index] = replace(part, struck=True, text=told)
-        self.text = ""
 
 
 class Walk:

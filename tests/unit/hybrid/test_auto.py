@@ -78,6 +78,8 @@ def test_decisions(  # noqa: PLR0917 - a table has its columns
         ({"quality": {"x": float("nan")}}, "auto.quality"),
         ({"priority": ["local"]}, "auto.priority"),
         ({"priority": "local"}, "auto.priority"),
+        ({"upstreams": "openai"}, "auto.upstreams"),
+        ({"upstreams": [""]}, "auto.upstreams"),
         ({"max_wait_s": None}, "auto.max_wait_s"),
         ({"max_wait_s": True}, "auto.max_wait_s"),
         ({"budget": "much"}, "auto.budget"),
@@ -88,6 +90,43 @@ def test_bad_settings(change: object, field: str) -> None:
     with pytest.raises(OptionError) as error:
         configure(PLAIN, change)
     assert error.value.field == field
+
+
+BROKEN_RULES: list[tuple[str, dict[str, object], str]] = [  # each request breaks this rule and all that come after it
+    ("nothing to choose", {"local": Side("l", ready=False, seconds=99, context=10)}, "no local model is ready"),
+    ("offline", {"offline": True}, "offline"),
+    ("modality", {}, "takes images"),
+    ("schema", {"wants": Wants(3000, schema=True)}, "takes a JSON schema"),
+    ("context", {"wants": Wants(3000)}, "window of 10"),
+    ("budget", {"wants": Wants(1)}, "the budget is spent"),
+    ("auto's own budget", {"wants": Wants(1), "broke": False}, "budget of $0.50"),
+    ("time", {"wants": Wants(1), "broke": False, "spent": 0.0}, "about 99 s"),
+    ("score", {"wants": Wants(1), "broke": False, "spent": 0.0, "local": Side("l", seconds=1)}, "scores"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), [rule[1:] for rule in BROKEN_RULES], ids=[rule[0] for rule in BROKEN_RULES])
+def test_the_rules_come_in_order(change: dict[str, object], said: str) -> None:
+    """Of several rules that would speak the first one does."""
+    case: dict[str, object] = {
+        "local": Side("l", seconds=99, context=10, schema=False),
+        "cloud": Side("c", seconds=1, cost=0.1, images=True, tools=True),
+        "wants": Wants(3000, images=True, tools=True, schema=True),
+        "config": AutoConfig(budget=0.5),
+        "spent": 1.0,
+        "broke": True,
+        **change,
+    }
+    assert said in decide(**case).reason  # type: ignore[arg-type]
+
+
+@virtual
+async def test_a_private_request_has_no_choice() -> None:
+    """Auto mode is not asked about what may not leave: no decision is made, and none is told."""
+    desk = await Desk().ready(mode="auto")
+    done = await desk.hybrid.complete(ASK, {"private": True})
+    assert (done.provider, done.decision) == ("local", "")
+    assert desk.hybrid.get_auto_switch_config()["last_decision"] is None
 
 
 def test_settings_change_alone() -> None:

@@ -103,6 +103,15 @@ async def test_a_rate_under_the_bound() -> None:
 
 
 @virtual
+async def test_a_steady_rate_is_left_alone() -> None:
+    """Slower than measured, but above the bound, for many windows: no hedge."""
+    desk = await known()
+    desk.engine.scripts.append([step for number in range(200) for step in (Sleep(0.02), f"{number} ")])
+    done = await desk.hybrid.complete(ASK, HEDGE)
+    assert (done.provider, done.hedge, desk.upstream.chats) == ("local", None, [])
+
+
+@virtual
 async def test_the_loser_costs_what_the_price_list_says() -> None:
     """A cloud that lost cannot state its cost: it is booked by the price list, for the prompt and what it wrote."""
     desk = Desk()

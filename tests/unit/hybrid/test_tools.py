@@ -120,6 +120,10 @@ async def test_m24_failures_and_bugs_are_answers_too() -> None:
     desk.engine.loads.append([Die()])
     told = await of(desk).call("load_model", {"model": "tiny"})
     assert (told["success"], told["error"]["code"]) == (False, "engine_died")
+    told = await of(Desk(preflight=NO)).call("set_strategy", {"mode": "local"})
+    assert "WebGPU" in told["error"]["message"]
+    told = await of(Desk()).call("force_provider", {"provider": None})
+    assert told == {"success": True, "mode": "cloud", "forced": None}
     told = await of(Desk(preflight=NO)).call("load_model", {"model": "tiny"})
     assert told["error"]["code"] == "no_webgpu"
     desk.hybrid.get_usage_stats = None  # type: ignore[method-assign,assignment]
