@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from serving import asking, listening, parts_in, question, soon
+from standing import Standing
 
 from hybr.server import body as body_module
 from hybr.server import relay as relay_module
 from hybr.server.errors import SlowUpstreamError, UnavailableError, UpstreamError
-from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.providers.base import Answer, Call
 from hybr.server.providers.breaker import Breaker
 from hybr.server.providers.dialect import Reader
 from hybr.server.surfaces.chat import frame
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from hybr.server.serve import Parts
@@ -32,7 +33,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 @dataclass
-class Scripted:
+class Scripted(Standing):
     """A provider that answers with the given chunks; an exception among them is raised, an event is waited for."""
 
     script: list[dict[str, Any] | Exception | asyncio.Event]
@@ -43,22 +44,6 @@ class Scripted:
     before: asyncio.Event | None = None
     breaker: Breaker = field(default_factory=Breaker)
     calls: list[Call] = field(default_factory=list)
-
-    def models(self) -> Sequence[Model]:
-        """Return one model."""
-        return [Model("m", "M", 100, self.name)]
-
-    def takes(self, model: str) -> bool:
-        """Take the one model."""
-        return model == "m"
-
-    def usable(self, key: object) -> bool:
-        """Be there for all."""
-        return True
-
-    def report(self) -> dict[str, Any]:
-        """Say nothing."""
-        return {}
 
     @contextlib.asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[Answer]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standing import Standing
 
 from hybr.server.errors import (
     DeniedError,
@@ -21,13 +22,13 @@ from hybr.server.errors import (
     UnavailableError,
     UpstreamError,
 )
-from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.providers.base import Answer, Call
 from hybr.server.providers.breaker import FAILURES, LONGEST, PAUSE, Breaker
 from hybr.server.providers.dialect import Reader
 from hybr.server.tries import Target, Tries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
 CALL = Call("a/m", stream=True, body={})
 
@@ -40,7 +41,7 @@ def error(kind: type[UpstreamError] = UpstreamError, wait: int | None = None, co
 
 
 @dataclass
-class Told:
+class Told(Standing):
     """A provider that fails as listed and answers then; `asked` are the calls it got."""
 
     failures: list[Any]
@@ -49,22 +50,6 @@ class Told:
     clock: Any = None
     asked: list[Call] = field(default_factory=list)
     breaker: Breaker = field(default_factory=Breaker)
-
-    def models(self) -> Sequence[Model]:
-        """Return nothing."""
-        return []
-
-    def takes(self, model: str) -> bool:
-        """Take all."""
-        return True
-
-    def usable(self, key: object) -> bool:
-        """Be there."""
-        return True
-
-    def report(self) -> dict[str, Any]:
-        """Say nothing."""
-        return {}
 
     @contextlib.asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[Answer]:
