@@ -6,6 +6,6 @@ Three modes, by HYBR_AUTH:
     off        nobody is asked; on a loopback address only.
     accounts   people with passwords and sessions; the server may then listen on other addresses.
 
-API tokens (`hybr tokens`) let scripts in. Parts: `credential` (what a request brings), `local` (the link and
-its cookie), `registry` (tokens, sessions and their end), `door` (the ASGI wall), `routes` (`/api/session`), `throttle` (guessing).
+API tokens (`hybr tokens`) let scripts in. Parts: `credential` (what a request brings), `local` (the link, its cookie), `registry`
+(tokens, sessions and their end), `door` (the ASGI wall), `routes` (`/api/session`), `throttle` (against guessing).
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,12 @@ from people import browser, person, routes
 from serving import listening, question
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import httpx
+
+    from hybr.server.serve import Parts
 
 ADAS, EVES = "sk-ada-0123456789-canary-abcdef", "sk-eve-9876543210-canary-fedcba"
 ASK = question(model="openai/gpt-5-mini")
@@ -32,28 +38,35 @@ def keys_of(asked: list[Asked]) -> list[str]:
     return [one.headers["authorization"].removeprefix("Bearer ") for one in asked if one.method == "POST"]
 
 
+@contextlib.asynccontextmanager
+async def two_people(parts: Parts) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+    """Serve, and give Ada's and Eve's browsers, logged in."""
+    async with listening(parts) as address:
+        for name in ("ada", "eve"):
+            await person(parts, name)
+        async with browser(address, "ada") as ada, browser(address, "eve") as eve:
+            yield ada, eve
+
+
 async def test_a_persons_key(tmp_path: Path) -> None:
     """It is tried, kept and said to be there; it pays for its owner's calls, the operator's for everybody else's."""
     async with wired(answer) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY, auth="accounts")
-        async with listening(parts) as address:
-            for name in ("ada", "eve"):
-                await person(parts, name)
-            async with browser(address, "ada") as ada, browser(address, "eve") as eve:
-                assert (await ada.get("/api/keys/openai")).json() == STANDING
-                put = await ada.put("/api/keys/openai", json={"key": ADAS})
-                assert put.json() == {**STANDING, "source": "person", "checked": "valid"}
-                assert (await ada.get("/api/keys/openai")).json() == {**STANDING, "source": "person"}
-                assert STANDING in (await eve.get("/api/keys")).json()["data"]
-                for client in (ada, eve):
-                    assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 200
-                assert keys_of(wire.asked) == [ADAS, openai.KEY]
-                assert (await eve.delete("/api/keys/openai")).json() == STANDING
-                assert (await ada.post("/v1/chat/completions", json=ASK)).status_code == 200
-                assert keys_of(wire.asked)[-1] == ADAS, "another's deletion does not touch it"
-                assert (await ada.delete("/api/keys/openai")).json() == STANDING
-                assert (await ada.post("/v1/chat/completions", json=ASK)).status_code == 200
-                assert keys_of(wire.asked)[-1] == openai.KEY
+        async with two_people(parts) as (ada, eve):
+            assert (await ada.get("/api/keys/openai")).json() == STANDING
+            put = await ada.put("/api/keys/openai", json={"key": ADAS})
+            assert put.json() == {**STANDING, "source": "person", "checked": "valid"}
+            assert (await ada.get("/api/keys/openai")).json() == {**STANDING, "source": "person"}
+            assert STANDING in (await eve.get("/api/keys")).json()["data"]
+            for client in (ada, eve):
+                assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 200
+            assert keys_of(wire.asked) == [ADAS, openai.KEY]
+            assert (await eve.delete("/api/keys/openai")).json() == STANDING
+            assert (await ada.post("/v1/chat/completions", json=ASK)).status_code == 200
+            assert keys_of(wire.asked)[-1] == ADAS, "another's deletion does not touch it"
+            assert (await ada.delete("/api/keys/openai")).json() == STANDING
+            assert (await ada.post("/v1/chat/completions", json=ASK)).status_code == 200
+            assert keys_of(wire.asked)[-1] == openai.KEY
 
 
 async def test_a_provider_without_an_operators_key(tmp_path: Path) -> None:
@@ -62,15 +75,12 @@ async def test_a_provider_without_an_operators_key(tmp_path: Path) -> None:
         parts = parts_of(tmp_path, "openai", wire.address, None, auth="accounts")
         remote = remote_of(parts)
         remote.upstream = replace(remote.upstream, wants_key=True)
-        async with listening(parts) as address:
-            for name in ("ada", "eve"):
-                await person(parts, name)
-            async with browser(address, "ada") as ada, browser(address, "eve") as eve:
-                assert (await ada.get("/api/keys/openai")).json() == {**STANDING, "set": False, "source": "none"}
-                assert (await ada.put("/api/keys/openai", json={"key": ADAS})).status_code == 200
-                assert (await ada.post("/v1/chat/completions", json=ASK)).status_code == 200
-                assert (await eve.post("/v1/chat/completions", json=ASK)).status_code in {404, 503}
-                assert keys_of(wire.asked) == [ADAS]
+        async with two_people(parts) as (ada, eve):
+            assert (await ada.get("/api/keys/openai")).json() == {**STANDING, "set": False, "source": "none"}
+            assert (await ada.put("/api/keys/openai", json={"key": ADAS})).status_code == 200
+            assert (await ada.post("/v1/chat/completions", json=ASK)).status_code == 200
+            assert (await eve.post("/v1/chat/completions", json=ASK)).status_code in {404, 503}
+            assert keys_of(wire.asked) == [ADAS]
 
 
 async def test_a_refused_key_is_not_kept(tmp_path: Path) -> None:
@@ -102,19 +112,16 @@ async def test_2_a_key_that_is_refused_later(tmp_path: Path) -> None:
 
     async with wired(then) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY, auth="accounts")
-        async with listening(parts) as address:
-            for name in ("ada", "eve"):
-                await person(parts, name)
-            async with browser(address, "ada") as ada, browser(address, "eve") as eve:
-                await ada.put("/api/keys/openai", json={"key": ADAS})
-                gone = True
-                refused = await ada.post("/v1/chat/completions", json=ASK)
-                assert (refused.status_code, refused.json()["error"]["code"]) == (502, "key_refused")
-                assert ADAS not in refused.text
-                assert (await ada.get("/api/keys/openai")).json() == {**STANDING, "source": "person", "suspect": True}
-                assert (await eve.get("/api/keys/openai")).json() == STANDING
-                assert (await eve.post("/v1/chat/completions", json=ASK)).status_code == 200
-                assert keys_of(wire.asked)[-2:] == [ADAS, openai.KEY], "the operator does not pay for a person's bad key"
+        async with two_people(parts) as (ada, eve):
+            await ada.put("/api/keys/openai", json={"key": ADAS})
+            gone = True
+            refused = await ada.post("/v1/chat/completions", json=ASK)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (502, "key_refused")
+            assert ADAS not in refused.text
+            assert (await ada.get("/api/keys/openai")).json() == {**STANDING, "source": "person", "suspect": True}
+            assert (await eve.get("/api/keys/openai")).json() == STANDING
+            assert (await eve.post("/v1/chat/completions", json=ASK)).status_code == 200
+            assert keys_of(wire.asked)[-2:] == [ADAS, openai.KEY], "the operator does not pay for a person's bad key"
 
 
 @pytest.mark.parametrize(

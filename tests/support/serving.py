@@ -29,7 +29,7 @@ REV = "0123456789abcdef"
 
 
 def parts_in(folder: Path, auth: Mode = "off", told: Mapping[str, Any] | None = None, **house: Any) -> Parts:
-    """Return parts over an empty cache and data folder; `told` are further settings, `house` overrides the house model's fields."""
+    """Return parts over an empty cache and data folder; `told` are further settings, `house` the house model's fields."""
     settings = Settings(home=folder / "home", data=folder / "data", build=False, warm=False, auth=auth, **(told or {}))
     parts = assemble(settings)
     for name, value in house.items():
