@@ -230,7 +230,10 @@ function start() {
   void restore();
   watchNetwork();
   watchAttention();
-  if (config.place === 'local') showLocal(part('banner', HTMLElement), () => workers.post({ kind: 'ui', event: 'leave-local' }));
+  if (config.place === 'local') {
+    const leave = () => workers.post({ kind: 'ui', event: 'leave-local' });
+    showLocal(part('banner', HTMLElement), part('promise', HTMLElement), leave);
+  }
   void preflight().then((result) => {
     workers.post({ kind: 'preflight', result });
     showPreflight(part('promise', HTMLElement), part('no-local', HTMLElement), result);

@@ -1,6 +1,7 @@
 /** Boot status, the calm notice in the chat column, and the panel for what cannot be mended without the person. */
 
 import { element, icon } from './dom.js';
+import { place } from './place.js';
 import { strings } from './strings.js';
 
 /** @import {Preflight, WireError} from './protocol.js' */
@@ -73,16 +74,18 @@ export function showPreflight(promise, root, { webgpu, wasm, reason, remedy }) {
   root.hidden = webgpu === 'yes';
   const news = element('p');
   if (wasm === 'yes') news.append(strings.processor);
-  else news.append(element('strong', '', strings.noWebGpu), ` ${strings.serverAnswers}`);
+  else news.append(element('strong', '', strings.noWebGpu), ` ${place() === 'local' ? strings.nobodyAnswers : strings.serverAnswers}`);
   root.replaceChildren(news, element('p', '', [reason, remedy].filter(Boolean).join(' ')));
 }
 
 /**
  * In the local-only document: that it is one, what that means, and the way out.
  * @param {HTMLElement} root
+ * @param {HTMLElement} promise the welcome's sentence, which is another one here
  * @param {() => void} onLeave
  */
-export function showLocal(root, onLeave) {
+export function showLocal(root, promise, onLeave) {
+  promise.textContent = strings.localPromise;
   const leave = element('button', 'act', strings.leaveLocal);
   leave.type = 'button';
   leave.dataset.testid = 'leave-local';
