@@ -36,6 +36,8 @@ OTHER = {  # a value of each setting that is not its default
     "log_level": "warning",
     "log_format": "json",
     "log_requests": "all",
+    "telemetry": False,
+    "metrics_token": SECRET,
     "home": "/tmp/other-home",
     "data": "/tmp/other-data",
 }
