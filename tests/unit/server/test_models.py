@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from serving import REV, asking, parts_in, shelve, state
 
+from hybr.mlc_build import catalogue, sources
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -157,3 +159,34 @@ async def test_a_removed_model_is_gone(tmp_path: Path) -> None:
         assert (await client.get(f"/models/tiny/{REV}/resolve/main/model.wasm")).status_code == 404
         entry = next(one for one in (await client.get("/models/index.json")).json()["models"] if one["id"] == "tiny")
     assert entry["state"] == "missing"
+
+
+async def test_the_gguf_is_served_from_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file a model was built from is named with its pinned sum and served under the revision, uncopied, by ranges too."""
+    monkeypatch.setenv("HYBR_HOME", str(tmp_path / "home"))
+    shelve(tmp_path / "home", "smollm2-135m", {"model.wasm": b"a"})
+    assert (await index(tmp_path))["smollm2-135m"]["gguf"] is None  # not fetched here
+    source = catalogue.find("smollm2-135m").source
+    path = sources.location(source)
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.write(b"GGUF")
+        file.truncate(source["member_bytes"])  # a hole of the right length
+    entry = (await index(tmp_path))["smollm2-135m"]
+    told = {"path": path.name, "bytes": source["member_bytes"], "sha256": source["member_sha256"]}
+    assert {key: entry["gguf"][key] for key in told} == told
+    assert entry["gguf"]["plain"] is True  # without the checkpoint's default system turn
+    assert set(entry["gguf"]["sampling"]) == {"temperature", "top_p"}
+    async with asking(parts_in(tmp_path)) as client:
+        answer = await client.get(f"{entry['base']}resolve/main/{path.name}", headers={"range": "bytes=0-3"})
+        assert (answer.status_code, answer.content) == (206, b"GGUF")
+        assert (await client.get(f"/models/tiny/{REV}/{path.name}")).status_code == 404
+
+
+async def test_a_gguf_that_was_built_is_the_models(tmp_path: Path) -> None:
+    """The seeded model has no source: the file its build made is listed in its place, and runs under its own template."""
+    shelve(tmp_path / "home", "tiny", {"model.wasm": b"a", "tiny.gguf": b"GGUF"})
+    entry = (await index(tmp_path))["tiny"]
+    assert (entry["gguf"]["path"], entry["gguf"]["bytes"], entry["gguf"]["plain"]) == ("tiny.gguf", 4, False)
+    shelve(tmp_path / "home", "stray", {"model.wasm": b"a", "stray.gguf": b"GGUF"})
+    assert (await index(tmp_path))["stray"]["gguf"] is None
