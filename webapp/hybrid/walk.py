@@ -118,8 +118,8 @@ class Walk:
         return attempt, await self._leg(attempt, call)
 
     def _may_hedge(self) -> bool:
-        """Half a document is not raced for, and a request that reached its one change is not either."""
-        return not self._changed and not (self.answer.text and self._restarts())
+        """Half a document is not raced for, nor an answer that the person wants left at that where its model ends."""
+        return not self.answer.text or not (self._restarts() or self._asked.options.handover == "stop")
 
     async def _race(self, attempt: Attempt, main: asyncio.Task[Final], second: Leg, slow: str) -> tuple[Attempt, Final]:
         """Both at once: whoever brings the next new text, or the end, is the one."""

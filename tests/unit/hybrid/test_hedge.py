@@ -235,6 +235,8 @@ async def test_half_a_document_is_not_raced_for() -> None:
     options = {**HEDGE, "response_format": {"type": "json_object"}}
     desk.engine.scripts.append(['{"a": ', Sleep(15), "1}"])
     assert (await desk.hybrid.complete(ASK, options)).text == '{"a": 1}'
+    desk.engine.scripts.append(["The ", Sleep(15), "end."])
+    assert (await desk.hybrid.complete(ASK, {**HEDGE, "handover": "stop"})).text == "The end."
     desk.engine.scripts.append([Sleep(15), "{}"])
     assert (await desk.hybrid.complete(ASK, options)).provider == "cloud"
     assert RefusedError.kind == "policy"
