@@ -1,4 +1,4 @@
-"""A process that spends until it is killed: `python spender.py FOLDER OWNER [URL]`. Each line it says is an acknowledged answer."""
+"""A process that spends until it is killed: `python spender.py FOLDER OWNER [URL]`. A line it says is an acknowledged answer."""
 
 from __future__ import annotations
 
