@@ -110,12 +110,12 @@ class Gateway:
         if entry.get("owned_by") == "house":
             return {"input": 0.0, "output": 0.0}
         found = self._prices.get(name) or self._prices.get(f"{entry.get('owned_by')}/{name}")
-        return found if isinstance(found, dict) and _priced(found) else None
+        if not isinstance(found, dict) or not _priced(found):
+            return None
+        return {side: float(found[side]) for side in ("input", "output")}
 
     async def _load_prices(self) -> None:
-        """Once a page is enough: they are for estimates; what an answer costs comes with it."""
-        if self._prices:
-            return
+        """For estimates and budgets; what an answer costs comes with it."""
         try:
             body = await read_json(await self._transport.request("GET", PRICES))
         except (UnreachableError, ValueError) as error:
