@@ -25,6 +25,7 @@ PARTS = {
     "tokens": ("hybr.server.doors.command", "API tokens for scripts"),
     "config": ("hybr.server.config.command", "show every setting and where it came from"),
     "page": ("hybr.server.pagecommand", "build the page's bundle"),
+    "doctor": ("hybr.server.doctor", "check what a server needs here"),
     "store": ("hybr.server.store.command", "the database: its state, and moving it"),
     "models": ("hybr.mlc_build.cli", "build, list and remove models"),
 }
