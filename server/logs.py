@@ -70,7 +70,7 @@ class Formatter(logging.Formatter):
 
     def error(self, error: BaseException) -> list[str]:
         """Return an exception as lines: its places, its type, and its message where that is ours or asked for."""
-        lines = []
+        lines: list[str] = []
         seen: BaseException | None = error
         while seen is not None and len(lines) < 200:
             open_ = self.open_ or type(seen).__module__.startswith(OURS)

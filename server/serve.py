@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,8 @@ def listen(settings: Settings) -> int:
         proxy_headers=False,  # nobody stands before us; who claims to is not believed
         timeout_graceful_shutdown=settings.drain + 2,
     )
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup's wish is respected
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # a closed terminal drains like a stop
     with contextlib.suppress(KeyboardInterrupt):
         draining(uvicorn.Server(config), parts.relay, settings.drain, parts.probes).run(sockets=[listener])
     return 0

@@ -30,8 +30,8 @@ class MoveError(HybrError):
     """The rows could not be moved; the target is as it was."""
 
 
-async def move(source: Database, target: Database, tell: Callable[[str], None] = str) -> dict[str, int]:
-    """Copy every table's rows and return how many by table.
+async def move(source: Database, target: Database, tell: Callable[[str], object] = str) -> dict[str, int]:
+    """Copy every table's rows, `tell` of each, and return how many by table.
 
     Raises ConfigError when the target holds anything, MoveError when a row does not fit or the two sides differ afterwards.
     """
