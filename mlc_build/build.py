@@ -9,6 +9,7 @@ The same inputs give the same bytes, so the same revision.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import os
 import shutil
@@ -20,7 +21,7 @@ import brotli
 
 from hybr.server import paths
 
-from . import catalogue, checkpoint, manifest, pack, rewrite, sources, steps, store, template, tiny
+from . import checkpoint, manifest, own, pack, rewrite, sources, steps, store, template, tiny
 from .errors import BuildError, MissingTool, disk
 from .progress import Progress
 
@@ -36,7 +37,7 @@ HERE = Path(__file__).parent
 LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "software": "model-software.wasm"}
 
 CODE = {
-    "weights": ("quantise.py", "shards.py", "checkpoint.py", "tokenizer.py", "blocks.py"),
+    "weights": ("quantise.py", "shards.py", "checkpoint.py", "huggingface.py", "safetensors.py", "tokenizer.py", "blocks.py"),
     "library": ("compile.py", "lower.py", "model", "kernels", "quantise.py", "blocks.py"),
 }
 """What each kept step is made by."""
@@ -57,12 +58,21 @@ def build(
     stream: TextIO | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Path:
-    """Build a model and return its folder. Does little more than read when the same build is there.
+    """Build a model of the catalogue, or the checkpoint at a path; see `build_entry`."""
+    return build_entry(own.entry_of(name, quantisation), profiles, stream, seconds)
+
+
+def build_entry(
+    entry: Entry,
+    profiles: Sequence[Profile] = tuple(LIBRARIES),
+    stream: TextIO | None = None,
+    seconds: dict[str, float] | None = None,
+) -> Path:
+    """Build an entry and return its folder. Does little more than read when the same build is there.
 
     Progress goes to `stream` (default standard error); `seconds` is filled with what each step took. Raises BuildError;
     state.json then says `failed`, with the error's code and message, unless the model is unknown or another process builds it.
     """
-    entry = catalogue.find(name, quantisation)
     with disk(store.root()), store.building(entry.id):
         try:
             _check_tools()
@@ -78,7 +88,7 @@ def build(
 
 def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:
     """Return the steps of a build and their usual seconds; what is here already takes none."""
-    millions = entry.source.get("member_bytes", 0) / 0.7e6  # a Q4_1 weight takes 0.6 to 0.7 bytes
+    millions = sources.size(entry.source) / 0.7e6  # a Q4_1 weight takes 0.6 to 0.7 bytes
     found = {
         "fetch": 0.0 if sources.present(entry.source) else FETCH,
         "weights": 1 + millions * WEIGHTS_PER_MILLION[entry.quantisation],
@@ -103,7 +113,8 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
             _place(_library(entry, opened, profile, progress), folder)
         progress.step("publish", "checking and publishing")
         write_config(entry, opened, folder)
-        found = manifest.make(folder, entry, opened.config)
+        c = opened.config
+        found = manifest.make(folder, dataclasses.replace(entry, context=c.context_window_size, family=c.family), c)
         final = store.put(entry.id, folder, found["rev"])
     for kept in ("steps/weights", "steps/libraries", "runtime"):
         steps.prune(paths.home() / kept)
@@ -125,15 +136,29 @@ def _open(entry: Entry, progress: Progress) -> tuple[Checkpoint, str]:
     """Return the checkpoint and a string that stands for its contents."""
     progress.step("fetch", "looking for the weights")
     if entry.source["kind"] == "seeded":
-        return checkpoint.open_seeded(), steps.key(HERE / "tiny.py")
+        return checkpoint.open_seeded(entry), steps.key(HERE / "tiny.py")
 
     def hear(done: int, total: int) -> None:
         progress.at(done / total, f"downloading the weights: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 
-    path = sources.fetch(entry.id, hear)
+    if entry.source["kind"] == "safetensors":
+        return _open_folder(entry)
+    if entry.source["kind"] == "gguf":
+        path = Path(entry.source["path"])
+        return checkpoint.open_gguf(path, entry), sources.sha256(path)
+    path = sources.fetch(entry.base, hear)
     sources.check(path, entry.source)
-    opened = checkpoint.open_gguf(path, entry)
-    return opened, str(entry.source["member_sha256"])
+    return checkpoint.open_gguf(path, entry), str(entry.source["member_sha256"])
+
+
+def _open_folder(entry: Entry) -> tuple[Checkpoint, str]:
+    from . import huggingface, safetensors
+
+    path = Path(entry.source["path"])
+    opened = huggingface.open_folder(path, entry)
+    texts = (huggingface.folder_of(path) / name for name in huggingface.TEXTS)
+    found = [*safetensors.files(path), *(file for file in texts if file.is_file())]
+    return opened, steps.key(*((file.name, sources.sha256(file)) for file in found))
 
 
 def _weights(entry: Entry, opened: Checkpoint, origin: str) -> Path:
@@ -169,12 +194,14 @@ def _library(entry: Entry, opened: Checkpoint, profile: Profile, progress: Progr
 
 def write_config(entry: Entry, opened: Checkpoint, folder: Path) -> None:
     """Write mlc-chat-config.json, after checking the conversation template against the checkpoint's own."""
+    from . import tokenizer
+
     vocabulary, config = opened.vocabulary, opened.config
-    conversation = template.conversation(vocabulary)
-    template.check(conversation, opened.template, entry)
+    conversation = template.conversation(vocabulary, opened.template, drop_system=bool(entry.template.get("drop_default_system")))
+    template.check(conversation, opened.template, entry, vocabulary)
     content = {
         "version": "0.1.0",
-        "model_type": entry.family,
+        "model_type": config.family,
         "quantization": entry.quantisation,
         "model_config": config.to_dict(),
         "vocab_size": config.vocab_size,
@@ -189,13 +216,9 @@ def write_config(entry: Entry, opened: Checkpoint, folder: Path) -> None:
         "repetition_penalty": 1.0,
         "pad_token_id": vocabulary.pad,
         "bos_token_id": vocabulary.bos,
-        "eos_token_id": vocabulary.eos,
+        "eos_token_id": template.stops(vocabulary),
         "tokenizer_files": ["tokenizer.json", "tokenizer_config.json"],
-        "tokenizer_info": {
-            "token_postproc_method": "byte_level",
-            "prepend_space_in_encode": False,
-            "strip_space_in_decode": False,
-        },
+        "tokenizer_info": tokenizer.kind(vocabulary),
         "conv_template": conversation,
     }
     steps.dump(content, folder / "mlc-chat-config.json")

@@ -30,10 +30,10 @@ class Entry:
         name: what a person reads.
         family: architecture, as the compiler names it.
         quantisation: one of `quantise.FORMS`.
-        source: where the weights come from (`kind` is `wheel` or `seeded`).
+        source: where the weights come from (`kind` is `wheel`, `seeded`, or of a person's own: `gguf` or `safetensors`).
         licence: of the weights.
         origin: of the weights, for a person.
-        context: window in tokens.
+        context: window in tokens; 0 for what the checkpoint has.
         prefill_chunk: most tokens of one prefill call.
         test_only: not offered to people.
         sampling: default temperature and top_p.

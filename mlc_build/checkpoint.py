@@ -1,11 +1,12 @@
 """A checkpoint as the compiler wants it: numbers, float tensors in Hugging Face's layout, vocabulary, conversation template.
 
-Two kinds: a GGUF file of the Llama family, and the seeded `tiny`. llama.cpp's converter interleaves the rows of the query and key
-projections for its own rotary embedding; reading undoes that.
+Here are GGUF files and the seeded `tiny`; `huggingface.py` reads the third kind. llama.cpp's converter interleaves the rows of a
+Llama's query and key projections for its own rotary embedding; reading undoes that.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,23 @@ LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+LAYERS = {
+    "llama": LAYER,
+    "qwen2": LAYER,
+    "qwen3": {**LAYER, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"},
+    "phi3": {**LAYER, "attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"},
+}
+"""Of each `general.architecture` that can be built. Mistral's GGUF calls itself llama."""
+
+ROPE_TABLES = frozenset({"rope_freqs", "rope_factors_long", "rope_factors_short"})
+
+PATTERNS = {
+    "llama-bpe": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    "qwen2": (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
+}
+"""How the tokenizers of Llama 3 and Qwen split text into words, by GGUF's name for it (from their tokenizer.json)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,10 @@ class Vocabulary:
         eos: id of the token that ends an answer.
         pad: id of the token that fills.
         unknown: id of the token for what has none.
+        stops: every id that ends an answer, `eos` among them.
+        opens: there is a `bos`; whether a text begins with it is for the template to say.
+        pattern: what splits text into words instead of GPT-2's pattern.
+        ready: the checkpoint's own tokenizer.json, where it brings one.
 
     """
 
@@ -76,6 +98,10 @@ class Vocabulary:
     eos: int
     pad: int
     unknown: int
+    stops: tuple[int, ...] = ()
+    opens: bool = False
+    pattern: str | None = None
+    ready: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,12 +122,15 @@ class Checkpoint:
     tensors: Mapping[str, Tensor | F32]
 
 
-def open_seeded() -> Checkpoint:
-    """Return `tiny`."""
+def open_seeded(entry: Entry | None = None) -> Checkpoint:
+    """Return `tiny`, with the window of `entry`."""
     words = [*tiny.SPECIALS, *byte_alphabet()]
     specials = list(range(len(tiny.SPECIALS)))
     vocabulary = Vocabulary(words, [], specials, digits=False, words=False, bos=tiny.BOS, eos=tiny.EOS, pad=3, unknown=0)
-    return Checkpoint(tiny.CONFIG, vocabulary, CHATML, tiny.tensors())
+    config = tiny.CONFIG
+    if entry is not None:
+        config = dataclasses.replace(config, context_window_size=entry.context, prefill_chunk_size=entry.prefill_chunk)
+    return Checkpoint(config, vocabulary, CHATML, tiny.tensors())
 
 
 def open_gguf(path: Path, entry: Entry) -> Checkpoint:
@@ -117,7 +146,11 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
         raise SourceError(f"{path} is not a whole GGUF file ({error}); remove it and run the command again") from error
     fields = {name: field.contents() for name, field in reader.fields.items()}
     config = _config(fields, reader, entry)
-    tensors = {hugging_face_name(tensor.name): tensor for tensor in reader.tensors}
+    tensors = {
+        hugging_face_name(tensor.name, config.family): tensor
+        for tensor in reader.tensors
+        if tensor.name.removesuffix(".weight") not in ROPE_TABLES
+    }
     found = {name: GgufTensor(tensor, _order(name, config)) for name, tensor in tensors.items()}
     return Checkpoint(config, _vocabulary(fields), str(_need(fields, "tokenizer.chat_template")), found)
 
@@ -184,20 +217,22 @@ def uninterleave(weight: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
 
 
 def _order(name: str, config: ModelConfig) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None:
-    """Return what brings a tensor's rows into Hugging Face's order, or None where they are."""
+    """Return what brings a tensor's rows into Hugging Face's order, or None where they are: only Llamas are interleaved."""
+    if config.family != "llama":
+        return None
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
     return None if heads is None else lambda rows: uninterleave(rows, heads)
 
 
-def hugging_face_name(name: str) -> str:
-    """Translate a GGUF tensor's name. Raises SourceError for one that no Llama has."""
+def hugging_face_name(name: str, family: str = "llama") -> str:
+    """Translate a GGUF tensor's name. Raises SourceError for one that the family does not have."""
     stem, _, kind = name.rpartition(".")
     if stem in WHOLE:
         return f"{WHOLE[stem]}.{kind}"
     parts = stem.split(".")
-    if len(parts) == 3 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in LAYER:
-        return f"model.layers.{parts[1]}.{LAYER[parts[2]]}.{kind}"
-    raise SourceError(f"tensor {name} has no place in a Llama; this checkpoint is of another family")
+    if len(parts) == 3 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in LAYERS[family]:
+        return f"model.layers.{parts[1]}.{LAYERS[family][parts[2]]}.{kind}"
+    raise SourceError(f"tensor {name} has no place in a {family} model; this checkpoint is of another family")
 
 
 def byte_alphabet() -> list[str]:
@@ -210,36 +245,84 @@ def byte_alphabet() -> list[str]:
     return [chr(byte) if byte in plain else chr(next(spare)) for byte in range(256)]
 
 
+def window(entry: Entry, longest: int, slides: int | None = None) -> int:
+    """Return the window in tokens: the entry's, or where it names none (0) what the checkpoint has, 4096 at most.
+
+    Raises SourceError for one past the checkpoint's, or past a sliding window, which no library here slides.
+    """
+    largest = min(longest, slides or longest)
+    if entry.context > longest:
+        raise SourceError(f"{entry.id} is to have a context of {entry.context}; the checkpoint has {longest}")
+    if entry.context > largest:
+        raise SourceError(
+            f"{entry.id} is to have a context of {entry.context}; its attention slides past {largest}: choose that or less"
+        )
+    return entry.context or min(largest, 4096)
+
+
 def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
     family = _need(fields, "general.architecture")
-    if family != "llama":
-        raise SourceError(f"general.architecture is {family!r}; only llama can be built so far")
-    heads, width = int(_need(fields, "llama.attention.head_count")), int(_need(fields, "llama.embedding_length"))
-    longest = int(_need(fields, "llama.context_length"))
-    if entry.context > longest:
-        raise SourceError(f"the catalogue gives {entry.id} a context of {entry.context}; the checkpoint has {longest}")
+    if family not in LAYERS:
+        raise SourceError(f"general.architecture is {family!r}; there can be built {', '.join(LAYERS)}")
+
+    def need(name: str) -> Any:
+        return _need(fields, f"{family}.{name}")
+
+    def have(name: str, otherwise: Any) -> Any:
+        return fields.get(f"{family}.{name}", otherwise)
+
+    heads, width = int(need("attention.head_count")), int(need("embedding_length"))
+    head_dim = int(have("attention.key_length", have("rope.dimension_count", width // heads)))
+    if int(have("rope.dimension_count", head_dim)) != head_dim:
+        raise SourceError(
+            f"{family}.rope.dimension_count is {have('rope.dimension_count', 0)}; only whole heads of {head_dim} can turn"
+        )
+    if have("rope.scaling.type", "none") not in {"none", "linear", "longrope"}:
+        raise SourceError(
+            f"{family}.rope.scaling.type is {have('rope.scaling.type', '')!r}; there can be built none, linear and longrope"
+        )
+    context = window(entry, int(need("context_length")), have("attention.sliding_window", None))
+    factors, magnitude = _rope(reader, have, head_dim, context)
     return ModelConfig(
         hidden_size=width,
-        num_hidden_layers=int(_need(fields, "llama.block_count")),
+        num_hidden_layers=int(need("block_count")),
         num_attention_heads=heads,
-        num_key_value_heads=int(fields.get("llama.attention.head_count_kv", heads)),
-        head_dim=int(fields.get("llama.rope.dimension_count", width // heads)),
-        intermediate_size=int(_need(fields, "llama.feed_forward_length")),
+        num_key_value_heads=int(have("attention.head_count_kv", heads)),
+        head_dim=head_dim,
+        intermediate_size=int(need("feed_forward_length")),
         vocab_size=len(_need(fields, "tokenizer.ggml.tokens")),
-        rope_theta=float(fields.get("llama.rope.freq_base", 10000.0)),
+        rope_theta=float(have("rope.freq_base", 10000.0)),
         # Stored as float32: 1e-5 comes back as 9.999999747378752e-06, which is the same float32.
-        rms_norm_eps=float(_need(fields, "llama.attention.layer_norm_rms_epsilon")),
+        rms_norm_eps=float(need("attention.layer_norm_rms_epsilon")),
         tie_word_embeddings=all(tensor.name != "output.weight" for tensor in reader.tensors),
-        context_window_size=entry.context,
-        prefill_chunk_size=entry.prefill_chunk,
+        context_window_size=context,
+        prefill_chunk_size=min(entry.prefill_chunk, context),
+        family=family,
+        qkv_bias=any(tensor.name == "blk.0.attn_q.bias" for tensor in reader.tensors),
+        qk_norm=any(tensor.name == "blk.0.attn_q_norm.weight" for tensor in reader.tensors),
+        rope_factors=factors,
+        rope_magnitude=magnitude,
     )
+
+
+def _rope(reader: Any, have: Callable[[str, Any], Any], head_dim: int, context: int) -> tuple[tuple[float, ...], float]:
+    """Return the divisors of the rotary frequencies, a table among the tensors or one number, and the factor on what turns."""
+    tables = {tensor.name.removesuffix(".weight"): tensor for tensor in reader.tensors}
+    original = int(have("rope.scaling.original_context_length", 0)) or int(have("context_length", 0))
+    name = "rope_freqs" if "rope_freqs" in tables else "rope_factors_long" if context > original else "rope_factors_short"
+    if name in tables:
+        return tuple(float(x) for x in tables[name].data), float(have("rope.scaling.attn_factor", 1.0))
+    if have("rope.scaling.type", "none") == "linear":
+        return (float(have("rope.scaling.factor", 1.0)),) * (head_dim // 2), 1.0
+    return (), 1.0
 
 
 def _vocabulary(fields: dict[str, Any]) -> Vocabulary:
     model, split = _need(fields, "tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "default")
-    if model != "gpt2" or split not in {"smollm", "gpt-2", "default"}:
+    if model != "gpt2" or split not in {"smollm", "gpt-2", "default", *PATTERNS}:
         raise SourceError(
-            f"tokenizer.ggml.model is {model!r}, split by {split!r}; only gpt2 split by smollm or gpt-2 can be built so far"
+            f"tokenizer.ggml.model is {model!r}, split by {split!r}; there can be built gpt2 split by smollm, gpt-2, "
+            f"{' or '.join(PATTERNS)}. Build it from the same model's safetensors, which bring their tokenizer.json"
         )
     eos = int(_need(fields, "tokenizer.ggml.eos_token_id"))
     return Vocabulary(
@@ -252,6 +335,9 @@ def _vocabulary(fields: dict[str, Any]) -> Vocabulary:
         eos=eos,
         pad=int(fields.get("tokenizer.ggml.padding_token_id", eos)),
         unknown=int(fields.get("tokenizer.ggml.unknown_token_id", eos)),
+        stops=tuple(dict.fromkeys([eos, int(fields.get("tokenizer.ggml.eot_token_id", eos))])),
+        opens="tokenizer.ggml.bos_token_id" in fields,
+        pattern=PATTERNS.get(split),
     )
 
 

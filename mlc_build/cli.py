@@ -1,4 +1,4 @@
-"""`hybr models`: build, list, verify and remove. Light at import; the compiler is loaded when something is compiled."""
+"""`hybr models`: build, list, inspect, verify and remove. Light at import; the compiler is loaded when something is compiled."""
 
 from __future__ import annotations
 
@@ -19,12 +19,21 @@ def add_parser(subparsers: Any) -> None:
     """Add the `models` command to the `hybr` frame's subparsers; each action leaves its function in `args.run`."""
     models: argparse.ArgumentParser = subparsers.add_parser("models", help="build, list and remove models")
     actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="build a model of the catalogue for the page")
-    build.add_argument("id", help="which one; `hybr models list` shows them")
-    build.add_argument("--quant", help="another quantisation than the model's default: q4f32_1, q4e8f32_1 or q0f32")
+    build = actions.add_parser("build", help="build a model for the page, of the catalogue or from your own checkpoint")
+    build.add_argument(
+        "source",
+        help="a catalogue id (`hybr models list`), a GGUF file, a safetensors file, or a folder in Hugging Face's layout",
+    )
+    build.add_argument("--id", help="what to call it (default: the catalogue's id, or the path's name and the quantisation)")
+    build.add_argument("--quant", help="another quantisation than the default: q4f32_1, q4e8f32_1 or q0f32")
+    build.add_argument("--context", type=int, metavar="N", help="window in tokens (default: the catalogue's; else up to 4096)")
+    build.add_argument("--prefill-chunk", type=int, metavar="N", help="most tokens of one prefill call (default 256)")
     build.add_argument("--profile", choices=[*PROFILES, "both"], default="both", help="libraries to compile (default both)")
     build.set_defaults(run=_guarded(build_model))
     actions.add_parser("list", help="show the catalogue and what is built").set_defaults(run=_guarded(list_models))
+    inspect = actions.add_parser("inspect", help="show what a built model is, needs and consists of")
+    inspect.add_argument("id")
+    inspect.set_defaults(run=_guarded(inspect_model))
     verify = actions.add_parser("verify", help="read a built model and compare it with its manifest")
     verify.add_argument("id")
     verify.set_defaults(run=_guarded(verify_model))
@@ -35,10 +44,12 @@ def add_parser(subparsers: Any) -> None:
 
 def build_model(args: argparse.Namespace) -> None:
     """Build one model; progress goes to standard error."""
-    from .build import build
+    from . import own
+    from .build import build_entry
 
     chosen = [profile for profile in PROFILES if args.profile in {profile, "both"}]
-    build(args.id, args.quant, chosen)
+    entry = own.entry_of(args.source, args.quant, name=args.id, context=args.context, chunk=args.prefill_chunk)
+    build_entry(entry, chosen)
 
 
 def list_models(_args: argparse.Namespace) -> None:
@@ -63,6 +74,29 @@ def describe(name: str, state: dict[str, Any]) -> str:
     elif state["state"] == "failed" and state["error"]:
         told = state["error"]["message"]
     return f"{name:<22} {state['state']:<9} {told}".rstrip()
+
+
+def inspect_model(args: argparse.Namespace) -> None:
+    """Print a built model's manifest for a person."""
+    from . import store
+
+    found = store.manifest(args.id)
+    kept = {True: "taken over as they were", "partly": "partly rounded anew", False: "none, or rounded anew"}
+    rows = {
+        "model": f"{found['name']} ({found['id']}, revision {found['rev']})",
+        "family": f"{found['family']}, {found['quantisation']}",
+        "window": f"{found['context']} tokens",
+        "download": f"{found['bytes'] / 1e6:.1f} MB",
+        "GPU memory": f"{found['vram_bytes'] / 1e6:.0f} MB",
+        "features": ", ".join(found["features"]) or "none beyond WebGPU",
+        "limits": ", ".join(f"{name} {value}" for name, value in found["limits"].items()),
+        "blocks": f"the checkpoint's own: {kept[found.get('repacked', False)]}",
+        "weights": f"{found['origin']}, licence {found['licence']}",
+    }
+    for name, value in rows.items():
+        print(f"{name:<11} {value}")
+    for item in found["files"]:
+        print(f"{item['bytes']:>12}  {item['sha256'][:16]}  {item['path']}")
 
 
 def verify_model(args: argparse.Namespace) -> None:

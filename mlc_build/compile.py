@@ -112,7 +112,7 @@ def build_module(
 def describe(config: ModelConfig, quantisation: str, profile: Profile, parameters: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return what the page may ask the library about itself."""
     return {
-        "model_type": "llama",
+        "model_type": config.family,
         "quantization": quantisation,
         "profile": profile,
         "context_window_size": config.context_window_size,

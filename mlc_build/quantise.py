@@ -116,12 +116,26 @@ def matrices(config: ModelConfig) -> dict[str, tuple[tuple[str, ...], int, int]]
     return found
 
 
-def norms(config: ModelConfig) -> list[str]:
-    """Return the names of the normalisation weights, each a vector of the hidden size."""
-    found = []
+def vectors(config: ModelConfig) -> dict[str, tuple[tuple[str, ...], int]]:
+    """Return the library's vectors: name -> (checkpoint tensors one after the other, length)."""
+    h = config.hidden_size
+    found: dict[str, tuple[tuple[str, ...], int]] = {}
+
+    def add(name: str, length: int) -> None:
+        found[name] = ((name,), length)
+
     for i in range(config.num_hidden_layers):
-        found += [f"model.layers.{i}.input_layernorm", f"model.layers.{i}.post_attention_layernorm"]
-    return [*found, "model.norm"]
+        p = f"model.layers.{i}"
+        a = f"{p}.self_attn"
+        add(f"{p}.input_layernorm.weight", h)
+        add(f"{p}.post_attention_layernorm.weight", h)
+        if config.qkv_bias:
+            found[f"{a}.qkv_proj.bias"] = (tuple(f"{a}.{one}_proj.bias" for one in "qkv"), config.qkv_size)
+        if config.qk_norm:
+            add(f"{a}.q_norm.weight", config.head_dim)
+            add(f"{a}.k_norm.weight", config.head_dim)
+    add("model.norm.weight", h)
+    return found
 
 
 def specs(config: ModelConfig, quantisation: str) -> list[Spec]:
@@ -132,7 +146,7 @@ def specs(config: ModelConfig, quantisation: str) -> list[Spec]:
         for name, (_, rows, columns) in matrices(config).items()
         for spec in layout(name, rows, columns, form(quantisation, name))
     ]
-    return found + [Spec(f"{name}.weight", (config.hidden_size,), "float32") for name in norms(config)]
+    return found + [Spec(name, (length,), "float32") for name, (_, length) in vectors(config).items()]
 
 
 def layout(name: str, rows: int, columns: int, encoding: Encoding) -> list[Spec]:
@@ -152,17 +166,18 @@ def quantise(tensors: Mapping[str, Tensor | npt.NDArray[Any]], config: ModelConf
     _check(quantisation)
     have = {name: Whole(found) if isinstance(found, np.ndarray) else found for name, found in tensors.items()}
     _complain(have, config)
-    for name, (parts, rows, columns) in matrices(config).items():
+    for name, (stacked, rows, columns) in matrices(config).items():
+        parts = _parts(name, stacked, have)
         found = {f"{part}.weight": have[f"{part}.weight"] for part in parts}
         shape = (sum(tensor.shape[0] for tensor in found.values()), *next(iter(found.values())).shape[1:])
         if shape != (rows, columns):
             raise QuantiseError(f"tensor(s) {', '.join(parts)} make {shape}; the configuration needs {(rows, columns)}")
         yield from _matrix(layout(name, rows, columns, form(quantisation, name)), found, form(quantisation, name))
-    for name in norms(config):
-        vector = _read(f"{name}.weight", have[f"{name}.weight"]).reshape(-1)
-        if vector.shape != (config.hidden_size,):
-            raise QuantiseError(f"tensor {name}.weight has {vector.shape}; the configuration needs ({config.hidden_size},)")
-        yield Parameter(f"{name}.weight", vector)
+    for name, (parts, length) in vectors(config).items():
+        vector = np.concatenate([_read(part, have[part]).reshape(-1) for part in parts])
+        if vector.shape != (length,):
+            raise QuantiseError(f"tensor {', '.join(parts)} has {vector.shape}; the configuration needs ({length},)")
+        yield Parameter(name, vector)
 
 
 def repacked(origins: Iterable[str]) -> bool | str:
@@ -171,6 +186,11 @@ def repacked(origins: Iterable[str]) -> bool | str:
     if seen["repacked"] and seen["rounded"]:
         return "partly"
     return bool(seen["repacked"])
+
+
+def _parts(name: str, stacked: tuple[str, ...], have: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the checkpoint's tensors of a matrix: its parts, or the one that is stacked already (Phi-3)."""
+    return (name,) if f"{name}.weight" in have else stacked
 
 
 def _matrix(wanted: list[Spec], tensors: Mapping[str, Tensor], encoding: Encoding) -> Iterator[Parameter]:
@@ -215,8 +235,9 @@ def _check(quantisation: str) -> None:
 
 
 def _complain(have: Mapping[str, Tensor], config: ModelConfig) -> None:
-    names = [part for parts, _, _ in matrices(config).values() for part in parts] + norms(config)
-    wanted = {f"{name}.weight" for name in names}
+    wanted = {part for parts, _ in vectors(config).values() for part in parts}
+    for name, (stacked, _, _) in matrices(config).items():
+        wanted |= {f"{part}.weight" for part in _parts(name, stacked, have)}
     if missing := sorted(wanted - set(have)):
         raise QuantiseError(f"the checkpoint lacks {len(missing)} tensor(s), first {missing[0]}")
     if extra := sorted(set(have) - wanted):

@@ -1,4 +1,4 @@
-"""A plain numpy Llama on the very weights the page loads: the answer sheet for the compiled model.
+"""A plain numpy Llama, or one of its kin, on the very weights the page loads: the answer sheet for the compiled model.
 
 It reads the artifact folder (tensor cache) and dequantises with the kernels' formula, so a difference from the page is a fault of
 the kernels or the runtime, never of the quantisation. Everything is float32; sums run in numpy's order, so equal means "within
@@ -83,14 +83,19 @@ class Reference:
     def _attention(self, layer: int, x: F32) -> F32:
         c, p = self.config, self.parameters
         name = f"model.layers.{layer}.self_attn"
-        qkv = (x @ p[f"{name}.qkv_proj.weight"].T).reshape(len(x), -1, c.head_dim)
-        q, k, v = np.split(qkv, [c.num_attention_heads, c.num_attention_heads + c.num_key_value_heads], axis=1)
+        qkv = x @ p[f"{name}.qkv_proj.weight"].T
+        if c.qkv_bias:
+            qkv = qkv + p[f"{name}.qkv_proj.bias"]
+        heads = qkv.reshape(len(x), -1, c.head_dim)
+        q, k, v = np.split(heads, [c.num_attention_heads, c.num_attention_heads + c.num_key_value_heads], axis=1)
+        if c.qk_norm:
+            q, k = self._norm(q, p[f"{name}.q_norm.weight"]), self._norm(k, p[f"{name}.k_norm.weight"])
         position = np.arange(self.length, self.length + len(x))
         keys = self._keys[layer] = np.concatenate([self._keys[layer], self._rotate(k, position)])
         values = self._values[layer] = np.concatenate([self._values[layer], v])
         group = c.num_attention_heads // c.num_key_value_heads
         keys, values = np.repeat(keys, group, axis=1), np.repeat(values, group, axis=1)
-        scores = np.einsum("qhd,khd->hqk", self._rotate(q, position), keys) * np.float32(c.head_dim**-0.5)
+        scores = np.einsum("qhd,khd->hqk", self._rotate(q, position), keys) * np.float32(c.attention_scale)
         scores = np.where(np.arange(len(keys)) > position[:, None], np.float32(-np.inf), scores)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights = weights / weights.sum(-1, keepdims=True)
@@ -102,6 +107,8 @@ class Reference:
         """Rotate pairs `(i, i + half)`, the layout of Hugging Face's Llama checkpoints."""
         half = self.config.head_dim // 2
         frequency = self.config.rope_theta ** (-np.arange(half, dtype=np.float64) / half)
+        if self.config.rope_factors:
+            frequency = frequency / np.array(self.config.rope_factors)
         angle = position[:, None, None] * frequency
         cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
         low, high = x[..., :half], x[..., half:]

@@ -51,7 +51,15 @@ def fetch(model: str, progress: Progress | None = None) -> Path:
 
 def present(source: dict[str, Any]) -> bool:
     """Say whether a source's weights are on this machine."""
-    return source["kind"] == "seeded" or _is_whole(location(source), source)
+    return source["kind"] != "wheel" or _is_whole(location(source), source)
+
+
+def size(source: dict[str, Any]) -> int:
+    """Return about how many bytes of weights a source has."""
+    if "path" not in source:
+        return int(source.get("member_bytes", 0))
+    path = Path(source["path"])
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.safetensors")))
 
 
 def location(source: dict[str, Any]) -> Path:

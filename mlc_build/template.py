@@ -1,7 +1,13 @@
-"""The conversation template, as WebLLM's conv_template, and the proof that it renders what the checkpoint's own template renders.
+"""The conversation template, as WebLLM's conv_template, learnt from the checkpoint's own and proven to render the same.
 
-ChatML is the one form so far. `check` renders sample conversations with both and compares the texts. What a checkpoint says when
-there is no system turn is the one thing that may differ, and only if the catalogue says so (`drop_default_system`).
+`learn` renders the checkpoint's Jinja template over a few conversations of marked words and reads off what stands between the
+marks: what opens and closes each turn, what a system turn looks like, and what the checkpoint says where there is none. Then
+`check` renders sample conversations with both and compares the texts. Two differences may remain: the checkpoint's own system
+turn, where the catalogue says so (`drop_default_system`), and blanks around a message, which some templates strip and WebLLM
+cannot.
+
+A template whose turns depend on more than their role (a system message inside the first question, say) has no such form and is
+refused by `check`, with both texts.
 """
 
 from __future__ import annotations
@@ -15,8 +21,6 @@ if TYPE_CHECKING:
     from .checkpoint import Vocabulary
 
 Message = dict[str, str]
-
-OPEN, CLOSE = "<|im_start|>", "<|im_end|>"
 
 SAMPLES: tuple[tuple[Message, ...], ...] = (
     ({"role": "user", "content": "What is the capital of France?"},),
@@ -35,37 +39,107 @@ SAMPLES: tuple[tuple[Message, ...], ...] = (
 )
 
 
-def conversation(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return WebLLM's conv_template for ChatML. Raises SourceError when the vocabulary lacks ChatML's marks."""
-    for mark in (OPEN, CLOSE):
-        if mark not in vocabulary.tokens:
-            raise SourceError(f"the vocabulary has no {mark}; only ChatML conversations can be built so far")
+SYSTEM, ASKED, SAID, AGAIN = "mark1system", "mark2asked", "mark3said", "mark4again"
+
+
+def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = False) -> dict[str, Any]:
+    """Return WebLLM's conv_template for a checkpoint's own template.
+
+    Args:
+        vocabulary: the checkpoint's tokens.
+        source: its template, in Jinja.
+        drop_system: leave out what it says where a conversation has no system message.
+
+    Raises:
+        SourceError: the template cannot be rendered, or shows no turns.
+
+    """
+    first, last = marks(vocabulary)
+    asked, said = {"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID}
+    told = (asked, said, {"role": "user", "content": AGAIN})
+    start, between, after, end = _cut(render_jinja(source, told, vocabulary), ASKED, SAID, AGAIN)
+    closed = _opening_of(end, _cut(render_jinja(source, told, vocabulary, prompt=False), AGAIN)[1], last)
+    answered = _opening_of(after, _cut(render_jinja(source, told[:2], vocabulary, prompt=False), SAID)[1], last)
+    answer, opening = end.removeprefix(closed), after.removeprefix(answered)
+    if not opening or not start.endswith(opening) or not between.startswith(closed + answer):
+        raise SourceError(f"the chat template's turns cannot be told apart: {start!r}, {between!r}, {after!r}, {end!r}")
+    alone = start.removesuffix(opening)
+    begins = bool(first) and alone.startswith(first)
+    before, default, rest = _system(source, vocabulary, opening, alone)
     return {
-        "name": "chatml",
-        "system_template": f"{OPEN}system\n{{system_message}}{CLOSE}\n",
-        "system_message": "",
-        "render_empty_system_message": False,
+        "name": "learnt",
+        "system_template": f"{before.removeprefix(first) if begins else before}{{system_message}}{rest}",
+        "system_message": "" if drop_system else default,
+        # A system turn that is there even when it says nothing (Llama 3 tells the date in it).
+        "render_empty_system_message": not drop_system and bool(rest) and alone == before + rest,
         "add_role_after_system_message": True,
-        "roles": {"user": f"{OPEN}user", "assistant": f"{OPEN}assistant", "tool": f"{OPEN}tool"},
-        "role_templates": {"user": "{user_message}", "assistant": "{assistant_message}", "tool": "{tool_message}"},
+        "roles": {"user": opening, "assistant": answer, "tool": opening},
+        "role_templates": {
+            "user": "{user_message}",
+            "assistant": between.removeprefix(closed + answer) + "{assistant_message}",
+            "tool": "{tool_message}",
+        },
         "messages": [],
-        "seps": [f"{CLOSE}\n"],
-        "role_content_sep": "\n",
-        "role_empty_sep": "\n",
-        "stop_str": [CLOSE],
-        "stop_token_ids": [vocabulary.eos],
+        "seps": [closed, answered],
+        "role_content_sep": "",
+        "role_empty_sep": "",
+        "stop_str": [vocabulary.tokens[i] for i in stops(vocabulary)],
+        "stop_token_ids": stops(vocabulary),
         "function_string": "",
         "use_function_calling": False,
+        **({"system_prefix_token_ids": [vocabulary.bos]} if begins else {}),
     }
 
 
-def render(template: dict[str, Any], messages: tuple[Message, ...]) -> str:
-    """Render a conversation up to the assistant's turn as WebLLM does from a conv_template."""
+def marks(vocabulary: Vocabulary) -> tuple[str, str]:
+    """Return the texts of the tokens that open a text, empty where none does, and that end an answer."""
+    return vocabulary.tokens[vocabulary.bos] if vocabulary.opens else "", vocabulary.tokens[vocabulary.eos]
+
+
+def stops(vocabulary: Vocabulary) -> list[int]:
+    """Return the ids that end an answer."""
+    return list(vocabulary.stops or (vocabulary.eos,))
+
+
+def _opening_of(text: str, closing: str, last: str) -> str:
+    """Return the part of `closing` that `text` begins with: some templates end a finished conversation with the last token."""
+    return closing if text.startswith(closing) else closing.removesuffix(last)
+
+
+def _system(source: str, vocabulary: Vocabulary, opening: str, alone: str) -> tuple[str, str, str]:
+    """Return what opens a system turn, what it says by default, and what closes it; `alone` is what stands there without one."""
+    turns = ({"role": "system", "content": SYSTEM}, {"role": "user", "content": ASKED})
+    try:
+        before, rest, _ = _cut(render_jinja(source, turns, vocabulary), SYSTEM, ASKED)
+    except SourceError:  # the template refuses a system turn, or loses it: as plain text before the first question
+        return alone, "", "\n\n"
+    rest = rest.removesuffix(opening)
+    inside = alone.startswith(before) and alone.endswith(rest) and len(alone) > len(before) + len(rest)
+    return before, alone[len(before) : len(alone) - len(rest)] if inside else "", rest
+
+
+def _cut(text: str, *marks: str) -> list[str]:
+    """Return what stands before, between and after the marks. Raises SourceError where one is not there once and in its turn."""
+    found = []
+    for mark in marks:
+        before, there, text = text.partition(mark)
+        if not there or mark in text:
+            raise SourceError(f"the chat template does not show each message once and in order: {before + there + text!r}")
+        found.append(before)
+    return [*found, text]
+
+
+def render(template: dict[str, Any], messages: tuple[Message, ...], first: str = "") -> str:
+    """Render a conversation up to the assistant's turn as WebLLM does from a conv_template.
+
+    `first` is the text of the token that `system_prefix_token_ids` names; WebLLM puts the token itself there.
+    """
     system, rest = template["system_message"], list(messages)
     if rest and rest[0]["role"] == "system":
         system = rest.pop(0)["content"]
     shown = system or template["render_empty_system_message"]
-    parts = [template["system_template"].replace("{system_message}", system)] if shown else []
+    parts = [first] if template.get("system_prefix_token_ids") else []
+    parts += [template["system_template"].replace("{system_message}", system)] if shown else []
     for index, message in enumerate(rest):
         role, seps = message["role"], template["seps"]
         text = template["role_templates"][role].replace(f"{{{role}_message}}", message["content"], 1)
@@ -73,24 +147,60 @@ def render(template: dict[str, Any], messages: tuple[Message, ...]) -> str:
     return "".join([*parts, template["roles"]["assistant"], template["role_empty_sep"]])
 
 
-def render_jinja(source: str, messages: tuple[Message, ...]) -> str:
-    """Render a conversation with a checkpoint's own template, up to the assistant's turn."""
+def render_jinja(source: str, messages: tuple[Message, ...], vocabulary: Vocabulary, *, prompt: bool = True) -> str:
+    """Render a conversation with a checkpoint's own template, up to the assistant's turn if `prompt`.
+
+    Raises SourceError where the template itself refuses, or is none.
+    """
+    import jinja2
+    from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source).render(messages=list(messages), add_generation_prompt=True)
+    def refuse(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.globals["raise_exception"] = refuse
+    first, last = marks(vocabulary)
+    try:
+        made = environment.from_string(source).render(
+            messages=list(messages), add_generation_prompt=prompt, bos_token=first, eos_token=last
+        )
+    except (jinja2.TemplateError, TypeError) as error:
+        raise SourceError(f"the chat template cannot be rendered: {error}") from error
+    return made
 
 
-def check(template: dict[str, Any], source: str, entry: Entry) -> None:
+def strips(source: str, vocabulary: Vocabulary) -> bool:
+    """Say whether a template takes the blanks around a message away."""
+    return f" {ASKED} " not in render_jinja(source, ({"role": "user", "content": f" {ASKED} "},), vocabulary)
+
+
+def check(template: dict[str, Any], source: str, entry: Entry, vocabulary: Vocabulary) -> None:
     """Compare both templates over the samples.
 
     Raises SourceError with the first conversation that differs and both texts.
     """
-    for messages in SAMPLES:
-        ours, theirs = render(template, messages), render_jinja(source, messages)
-        if ours == theirs:
-            continue
-        prefix = theirs.removesuffix(ours) if theirs.endswith(ours) else ""
-        system = prefix.startswith(f"{OPEN}system\n") and prefix.count(OPEN) == 1 and messages[0]["role"] != "system"
-        if not (system and entry.template.get("drop_default_system")):
+    bare = strips(source, vocabulary)
+    for sample in SAMPLES:
+        messages = tuple({**m, "content": m["content"].strip()} for m in sample) if bare else sample
+        system = messages[0]["role"] == "system"
+        try:
+            ours, theirs = render(template, messages, marks(vocabulary)[0]), render_jinja(source, messages, vocabulary)
+        except SourceError:
+            if system:  # refused by the checkpoint's template: there is nothing to compare with
+                continue
+            raise
+        dropped = not system and entry.template.get("drop_default_system") and _is_default(theirs, ours, source, vocabulary)
+        if ours != theirs and not dropped:
             raise SourceError(f"{entry.id}: on {messages} our conversation template gives {ours!r}, the checkpoint's {theirs!r}")
+
+
+def _is_default(theirs: str, ours: str, source: str, vocabulary: Vocabulary) -> bool:
+    """Say whether all that the checkpoint renders besides is its own system turn."""
+    try:
+        said, first = conversation(vocabulary, source), marks(vocabulary)[0]
+    except SourceError:
+        return False
+    system = said["system_template"].replace("{system_message}", said["system_message"])
+    return bool(theirs.removeprefix(first) == system + ours.removeprefix(first))

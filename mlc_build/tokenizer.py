@@ -1,7 +1,8 @@
 """tokenizer.json and tokenizer_config.json, written from a checkpoint's vocabulary.
 
-Byte-level BPE: specials are cut out first, then (SmolLM) digits stand alone, GPT-2's pattern splits into words, bytes become
-printable characters and merges join them. Merges are written as strings, the form that every version of the library in the
+A checkpoint that brings its tokenizer.json keeps it. From a GGUF's lists one is made here: byte-level BPE, specials are cut out
+first, then (SmolLM) digits stand alone, GPT-2's pattern or the model's own splits into words, bytes become printable characters
+and merges join them. Merges are written as strings, the form that every version of the library in the
 page reads; the newer pairs are not.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from .errors import SourceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,15 +24,22 @@ FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def make(vocabulary: Vocabulary) -> Tokenizer:
-    """Return the tokenizer of a vocabulary."""
+    """Return the tokenizer of a vocabulary. Raises SourceError for a merge of tokens that it does not have."""
     ids = {token: index for index, token in enumerate(vocabulary.tokens)}
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in vocabulary.merges)]
+    for left, right in pairs:
+        if not {left, right, left + right} <= ids.keys():
+            raise SourceError(
+                f"the tokenizer does not match: it merges {left!r} and {right!r}, but its tokens lack one of them or their join"
+            )
     found = Tokenizer(models.BPE(vocab=ids, merges=pairs))
     split: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if vocabulary.digits else []
+    if vocabulary.pattern:
+        split.append(pre_tokenizers.Split(Regex(vocabulary.pattern), "isolated"))
     found.pre_tokenizer = pre_tokenizers.Sequence(
         [
             *split,
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=vocabulary.words),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=vocabulary.words and not vocabulary.pattern),
         ]
     )
     found.decoder = decoders.ByteLevel()
@@ -41,8 +51,9 @@ def make(vocabulary: Vocabulary) -> Tokenizer:
 def write(checkpoint: Checkpoint, folder: Path) -> None:
     """Write both files into `folder`."""
     vocabulary = checkpoint.vocabulary
-    content = json.loads(make(vocabulary).to_str())
-    content["model"]["merges"] = vocabulary.merges
+    content = vocabulary.ready or json.loads(make(vocabulary).to_str())
+    merges = content["model"]["merges"] if vocabulary.ready else vocabulary.merges
+    content["model"]["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
     text = json.dumps(content, ensure_ascii=False, indent=1)
     (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
     config = {
@@ -58,3 +69,15 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         "chat_template": checkpoint.template,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def kind(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return what WebLLM must know to turn tokens back into bytes (`tokenizer_info`), read from the tokenizer's decoder."""
+    decoder = json.dumps((vocabulary.ready or {}).get("decoder") or {"type": "ByteLevel"})
+    spaced = "ByteFallback" in decoder  # SentencePiece's kind: blanks are marks, unknown bytes are tokens
+    prepends = spaced and "Prepend" in json.dumps(vocabulary.ready)
+    return {
+        "token_postproc_method": "byte_fallback" if spaced else "byte_level",
+        "prepend_space_in_encode": prepends,
+        "strip_space_in_decode": prepends and "Strip" in decoder,
+    }

@@ -27,6 +27,14 @@ class Family(Protocol):
         """Return x / sqrt(mean(x^2) + eps) * weight over the last axis."""
         ...
 
+    def biased(self, x: nn.Tensor, bias: nn.Parameter) -> nn.Tensor:
+        """Return x plus a vector of the last axis."""
+        ...
+
+    def head_norm(self, qkv: nn.Tensor, query: Norm, key: Norm, config: ModelConfig) -> nn.Tensor:
+        """Return `(1, n, heads, head_dim)` with each query and key head normalised; values as they are."""
+        ...
+
     def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
         """Return silu(first half) * second half of x times the transposed matrix."""
         ...

@@ -28,6 +28,8 @@ def frequencies(config: ModelConfig) -> npt.NDArray[np.float32]:
     """Return turns per token, `(2, head_dim / 2)`: the part that multiplies exactly, and the rest."""
     half = config.head_dim // 2
     turns = config.rope_theta ** (-np.arange(half, dtype=np.float64) / half) / (2 * np.pi)
+    if config.rope_factors:
+        turns /= np.array(config.rope_factors)
     bits = 24 - int(config.context_window_size - 1).bit_length()
     mantissa, exponent = np.frexp(turns)
     upper = np.ldexp(np.floor(np.ldexp(mantissa, bits)), exponent - bits)

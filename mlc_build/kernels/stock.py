@@ -60,6 +60,36 @@ class Stock:
         """See Family."""
         return nn.op.rms_norm(x, norm.weight, axes=[-1], epsilon=norm.eps)
 
+    def biased(self, x: nn.Tensor, bias: nn.Parameter) -> nn.Tensor:
+        """See Family."""
+
+        def add(x: te.Tensor, bias: te.Tensor) -> te.Tensor:
+            return te.compute(x.shape, lambda b, i, j: x[b, i, j] + bias[j], name="biased")
+
+        return nn.op.tensor_expr_op(add, "biased", [x, bias])
+
+    def head_norm(self, qkv: nn.Tensor, query: Norm, key: Norm, config: ModelConfig) -> nn.Tensor:
+        """See Family."""
+        queries, keys, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+
+        def normalise(x: te.Tensor, query: te.Tensor, key: te.Tensor) -> te.Tensor:
+            k = te.reduce_axis((0, dim), name="k")
+            squares = te.compute(
+                (1, x.shape[1], queries + keys), lambda b, i, h: te.sum(x[b, i, h, k] * x[b, i, h, k], axis=k), name="squares"
+            )
+
+            def one(b: Any, i: Any, h: Any, j: Any) -> Any:
+                # The least index keeps the read inside: both branches of a selection may be computed.
+                mean = squares[b, i, te.min(h, queries + keys - 1)] / dim
+                weight = tirx.Select(h < queries, query[j], key[j])
+                return tirx.if_then_else(
+                    h < queries + keys, x[b, i, h, j] * tirx.rsqrt(mean + config.rms_norm_eps) * weight, x[b, i, h, j]
+                )
+
+            return te.compute(x.shape, one, name="head_norm")
+
+        return nn.op.tensor_expr_op(normalise, "head_norm", [qkv, query.weight, key.weight])
+
     def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
         """See Family."""
 

@@ -1,4 +1,4 @@
-"""The numbers of a Llama-shaped checkpoint, and the shapes that follow from them.
+"""The numbers of a Llama-shaped checkpoint, what its family does otherwise, and the shapes that follow.
 
 Light on purpose (nothing but stdlib): the catalogue and the pipeline read it without the compiler. Every rule that a kernel or
 the quantiser relies on is checked here, once, so that a bad checkpoint fails with the name of the field and not inside
@@ -14,6 +14,9 @@ from hybr.mlc_build.errors import SourceError
 
 GROUP = 32
 """Weights that share one scale in the 4-bit formats, along the input dimension."""
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3")
+"""Families that can be built, as Hugging Face's `model_type`. One graph serves them; their differences are options."""
 
 PAGE = 16
 """Tokens in a page of the KV cache; WebLLM asks for this number, and the attention kernels are built for it."""
@@ -40,6 +43,11 @@ class ModelConfig:
         tie_word_embeddings: the head is the embedding.
         context_window_size: tokens the KV cache holds.
         prefill_chunk_size: most tokens of one prefill call.
+        family: `model_type` of the checkpoint, one of FAMILIES.
+        qkv_bias: queries, keys and values have biases (Qwen2).
+        qk_norm: each head's query and key are normalised before the rotation (Qwen3).
+        rope_factors: what each rotary frequency is divided by, one a pair of a head; none for 1 (Llama 3, Phi-3's longrope).
+        rope_magnitude: what rotated queries and keys are multiplied by (longrope).
 
     """
 
@@ -55,6 +63,11 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     context_window_size: int = 2048
     prefill_chunk_size: int = 256
+    family: str = "llama"
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    rope_factors: tuple[float, ...] = ()
+    rope_magnitude: float = 1.0
 
     def __post_init__(self) -> None:
         for field in ("hidden_size", "intermediate_size"):
@@ -69,6 +82,10 @@ class ModelConfig:
             )
         if self.head_dim % 4:
             raise ConfigError(f"head_dim is {self.head_dim}; it must be a multiple of 4")
+        if self.rope_factors and len(self.rope_factors) != self.head_dim // 2:
+            raise ConfigError(
+                f"rope_factors has {len(self.rope_factors)} numbers; head_dim {self.head_dim} needs half as many as that"
+            )
         for field in ("num_hidden_layers", "vocab_size", "context_window_size", "prefill_chunk_size"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} is {getattr(self, field)}; it must be at least 1")
@@ -88,6 +105,11 @@ class ModelConfig:
         """Rows of the fused query/key/value projection."""
         return self.attention_size + 2 * self.key_value_size
 
+    @property
+    def attention_scale(self) -> float:
+        """What a query's product with a key is multiplied by."""
+        return float(self.head_dim**-0.5 * self.rope_magnitude**2)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as WebLLM's `model_config` spells them."""
         return asdict(self)
@@ -96,4 +118,5 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Read the fields back, ignoring what is not ours."""
         names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in names})
+        found = {name: value for name, value in values.items() if name in names}
+        return cls(**{**found, "rope_factors": tuple(found.get("rope_factors", ()))})

@@ -1,4 +1,4 @@
-"""A Llama as a Relax module: what WebLLM calls, in the order it calls it.
+"""A Llama, or one of its kin, as a Relax module: what WebLLM calls, in the order it calls it.
 
 `embed` turns tokens into vectors, `prefill` reads several of them, `decode` one; both return the last position's logits and the
 cache. The graph says what is computed; how is the business of the kernels object (`mlc_build.kernels`), so that one graph
@@ -52,14 +52,24 @@ class Attention(nn.Module):
         self.config, self.kernels = config, kernels
         self.qkv_proj = Matrix(config.qkv_size, config.hidden_size, quantisation)
         self.o_proj = Matrix(config.hidden_size, config.attention_size, quantisation)
+        if config.qkv_bias:
+            self.qkv_proj.bias = nn.Parameter((config.qkv_size,), "float32")
+        if config.qk_norm:
+            self.q_norm = Norm(config.head_dim, config.rms_norm_eps)
+            self.k_norm = Norm(config.head_dim, config.rms_norm_eps)
 
     def forward(self, x: nn.Tensor, residual: nn.Tensor, cache: PagedKVCache, layer: int) -> nn.Tensor:
         """Return residual + attention(x)."""
         c = self.config
         batch, length, _ = x.shape
         heads = c.num_attention_heads + 2 * c.num_key_value_heads
-        qkv = nn.op.reshape(self.kernels.linear(x, self.qkv_proj), (batch, length, heads, c.head_dim))
-        mixed = cache.attention_with_fused_qkv(layer, qkv, c.num_attention_heads, c.head_dim**-0.5)
+        flat = self.kernels.linear(x, self.qkv_proj)
+        if c.qkv_bias:
+            flat = self.kernels.biased(flat, self.qkv_proj.bias)
+        qkv = nn.op.reshape(flat, (batch, length, heads, c.head_dim))
+        if c.qk_norm:
+            qkv = self.kernels.head_norm(qkv, self.q_norm, self.k_norm, c)
+        mixed = cache.attention_with_fused_qkv(layer, qkv, c.num_attention_heads, c.attention_scale)
         return self.kernels.linear(nn.op.reshape(mixed, (batch, length, c.attention_size)), self.o_proj, residual)
 
 

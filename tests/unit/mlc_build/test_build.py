@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import signal
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import brotli
 import pytest
+from families import write_folder, write_gguf
 
-from hybr.mlc_build import manifest, store
+from hybr.mlc_build import cli, manifest, store
 from hybr.mlc_build.build import build
 from hybr.mlc_build.errors import DiskFull
 
@@ -25,6 +27,14 @@ FILES = {
     "mlc-chat-config.json", "tensor-cache.json", "params_shard_0.bin", "tokenizer.json", "tokenizer_config.json",
     "model.wasm", "model-software.wasm", "tiny.gguf",
 }  # fmt: skip
+
+
+def run(*words: str) -> int:
+    """Run `hybr models ...` and return its exit status."""
+    parser = argparse.ArgumentParser()
+    cli.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["models", *words])
+    return int(args.run(args))
 
 
 @pytest.fixture
@@ -101,3 +111,29 @@ def test_full_disk(small_disk: Path, real_home: Path, monkeypatch: pytest.Monkey
     assert store.read("tiny")["state"] in {"failed", "missing"}
     assert not [path for path in small_disk.rglob("tmp-*") if not path.is_relative_to(small_disk / "runtime")]
     assert not list(small_disk.rglob("*.wasm"))
+
+
+def test_a_persons_own_folder(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Qwen3 in Hugging Face's layout is built from its path, inspected by its id, and says what it is; twice the same bytes."""
+    write_folder(tmp_path / "My Qwen", "qwen3", dtype="BF16", shards=2)
+    words = ["build", str(tmp_path / "My Qwen"), "--context", "200", "--prefill-chunk", "64", "--profile", "software"]
+    assert run(*words) == 0
+    folder = store.current("my-qwen-q4e8f32-1")
+    assert folder is not None
+    found = json.loads((folder / "manifest.json").read_text())
+    assert (found["family"], found["context"], found["quantisation"], found["repacked"]) == ("qwen3", 200, "q4e8f32_1", False)
+    told = json.loads((folder / "mlc-chat-config.json").read_text())
+    assert (told["model_type"], told["context_window_size"], told["prefill_chunk_size"]) == ("qwen3", 200, 64)
+    assert told["conv_template"]["stop_token_ids"] == [2]
+    assert run("inspect", "my-qwen-q4e8f32-1") == 0
+    assert "qwen3, q4e8f32_1" in capsys.readouterr().out
+    assert run(*words, "--id", "other") == 0
+    assert store.current("other").name == folder.name  # type: ignore[union-attr] - it was just built
+
+
+def test_a_persons_own_gguf(fresh: Path, tmp_path: Path) -> None:
+    """A GGUF outside the catalogue is built from its path in the quantisation asked for."""
+    write_gguf(tmp_path / "small.gguf", "phi3")
+    assert run("build", str(tmp_path / "small.gguf"), "--quant", "q0f32", "--profile", "software", "--id", "phi") == 0
+    found = store.manifest("phi")
+    assert (found["family"], found["quantisation"], found["context"]) == ("phi3", "q0f32", 512)

@@ -70,6 +70,12 @@ def test_rm(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "told"),
     [
         (("build", "gpt-9"), "no model 'gpt-9' in the catalogue; there are tiny"),
+        (("build", "tiny", "--id", "../x"), "'../x' cannot be an id"),
+        (("build", "tiny", "--context", "0"), "--context is 0; it must be at least 1"),
+        (("build", "/nowhere/at/all"), "no model '/nowhere/at/all' in the catalogue"),
+        (("build", "/etc/hostname"), "neither a GGUF file"),
+        (("build", "/etc", "--quant", "q9"), "there is no quantisation 'q9'; choose q4f32_1 or q4e8f32_1 or q0f32"),
+        (("inspect", "smollm2-135m"), "smollm2-135m is not built"),
         (("build", "tiny", "--quant", "q9"), "tiny is not built in 'q9'; choose q4f32_1 or q4e8f32_1 or q0f32"),
         (("verify", "tiny"), "run: hybr models build tiny"),
     ],

@@ -83,7 +83,7 @@ def test_untied_head_and_grouped_heads() -> None:
     for part, rows in {"q": config.attention_size, "k": config.key_value_size, "v": config.key_value_size}.items():
         shape = (rows, config.hidden_size)
         tensors[f"model.layers.0.self_attn.{part}_proj.weight"] = (source.standard_normal(shape) / 8).astype(np.float32)
-    tensors |= {f"{name}.weight": np.ones(config.hidden_size, np.float32) for name in quantise.norms(config)}
+    tensors |= {name: np.ones(length, np.float32) for name, (_, length) in quantise.vectors(config).items()}
     made = {p.name: p.array for p in quantise.quantise(tensors, config, "q4f32_1")}
     prompt = [int(i) for i in source.integers(0, config.vocab_size, 40)]
     difference = Native(config, "q4f32_1", made).forward(prompt) - Reference(config, dequantised(made)).forward(prompt)[-1]

@@ -20,22 +20,73 @@ ENTRY = catalogue.find("tiny")
 DROPPING = dataclasses.replace(ENTRY, template={"drop_default_system": True})
 
 
+BARE = dataclasses.replace(
+    VOCABULARY,
+    tokens=["<s>" if i == 1 else "</s>" if i == 2 else token for i, token in enumerate(VOCABULARY.tokens)],
+    opens=True,
+)
+QWEN = WITH_DEFAULT.replace("You are a helpful AI assistant", "You are Qwen.")
+LLAMA3 = """{{- bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n\n" }}
+{{- system_message + "<|eot_id|>" }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"""
+PHI3 = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+ZEPHYR = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token}}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+FAMILIES = {"chatml": checkpoint.CHATML, "qwen": QWEN, "llama3": LLAMA3, "phi3": PHI3, "zephyr": ZEPHYR, "mistral": MISTRAL}
+
+
 def test_text() -> None:
     """A question alone becomes one turn and an open answer: no system turn appears from nowhere."""
-    text = template.render(template.conversation(VOCABULARY), ({"role": "user", "content": "Hi"},))
+    made = template.conversation(VOCABULARY, checkpoint.CHATML)
+    text = template.render(made, ({"role": "user", "content": "Hi"},))
     assert text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_same_as_chatml() -> None:
-    """Over all samples, plain ChatML renders the same both ways."""
-    template.check(template.conversation(VOCABULARY), checkpoint.CHATML, ENTRY)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_learnt_templates_render_the_same(name: str) -> None:
+    """Over all samples, what was learnt from a family's template renders what it renders."""
+    made = template.conversation(BARE, FAMILIES[name])
+    template.check(made, FAMILIES[name], ENTRY, BARE)
+    assert made["stop_token_ids"] == [2]
+    assert ("system_prefix_token_ids" in made) == (name in {"llama3", "mistral"})
 
 
-def test_default_system_turn_needs_the_catalogues_word() -> None:
-    """A checkpoint that adds a system turn of its own passes only where the catalogue drops it."""
+def test_default_system_message_is_learnt() -> None:
+    """What Qwen says where there is no system message becomes ours; what Llama 3 frames it with stays when it is empty."""
+    assert template.conversation(BARE, QWEN)["system_message"] == "You are Qwen."
+    llama = template.conversation(BARE, LLAMA3)
+    assert llama["render_empty_system_message"] is True
+    assert llama["system_template"].endswith("December 2023\n\n{system_message}<|eot_id|>")
+
+
+def test_default_system_turn_is_dropped_at_the_catalogues_word() -> None:
+    """With the catalogue's word the conversation has no system turn of its own; without it, leaving it out is an error."""
+    dropped = template.conversation(VOCABULARY, WITH_DEFAULT, drop_system=True)
+    assert dropped["system_message"] == ""
+    template.check(dropped, WITH_DEFAULT, DROPPING, VOCABULARY)
     with pytest.raises(SourceError, match=r"tiny: on .*You are a helpful"):
-        template.check(template.conversation(VOCABULARY), WITH_DEFAULT, ENTRY)
-    template.check(template.conversation(VOCABULARY), WITH_DEFAULT, DROPPING)
+        template.check(dropped, WITH_DEFAULT, ENTRY, VOCABULARY)
 
 
 @pytest.mark.parametrize(
@@ -43,20 +94,33 @@ def test_default_system_turn_needs_the_catalogues_word() -> None:
     [
         checkpoint.CHATML.replace("<|im_end|>", "<|end|>"),
         checkpoint.CHATML.replace("'\\n' + message['content']", "message['content']"),
-        checkpoint.CHATML.replace("message['content']", "message['content'] | trim"),
         checkpoint.CHATML + "<think>",
-        "[INST]{{ messages[0]['content'] }}[/INST]",
     ],
-    ids=["mark", "newline", "trimmed", "suffix", "another"],
+    ids=["mark", "newline", "suffix"],
 )
 def test_differences_are_found(other: str) -> None:
-    """A template that differs by a mark, a newline, trimming or a suffix is refused, even where a system turn may go."""
+    """A template that differs by a mark, a newline or a suffix is refused, even where a system turn may go."""
     with pytest.raises(SourceError, match="our conversation template gives"):
-        template.check(template.conversation(VOCABULARY), other, DROPPING)
+        template.check(template.conversation(VOCABULARY, checkpoint.CHATML), other, DROPPING, VOCABULARY)
 
 
-def test_vocabulary_without_marks() -> None:
-    """A vocabulary without ChatML's marks is refused by the mark's name."""
-    bare = dataclasses.replace(VOCABULARY, tokens=[token.replace("im_start", "x") for token in VOCABULARY.tokens])
-    with pytest.raises(SourceError, match=r"no <\|im_start\|>"):
-        template.conversation(bare)
+def test_blanks_around_a_message_may_be_stripped() -> None:
+    """WebLLM cannot strip them, so a template that does is compared without; everything else must still be equal."""
+    stripping = checkpoint.CHATML.replace("message['content']", "message['content'] | trim")
+    template.check(template.conversation(VOCABULARY, stripping), stripping, ENTRY, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("[INST]{{ messages[0]['content'] }}[/INST]", "does not show each message once"),
+        ("{% for message in messages %}{{ message['content'] }}{% endfor %}", "cannot be told apart"),
+        ("{% for message in messages %}", "cannot be rendered"),
+        ("{{ raise_exception('no') }}", "cannot be rendered: no"),
+    ],
+    ids=["first only", "no turns", "broken", "refuses"],
+)
+def test_templates_that_cannot_be_learnt(source: str, words: str) -> None:
+    """A template without turns that can be told apart is refused in words that say why."""
+    with pytest.raises(SourceError, match=words):
+        template.conversation(VOCABULARY, source)

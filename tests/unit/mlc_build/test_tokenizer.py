@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from hybr.mlc_build import catalogue, checkpoint, sources, tokenizer
+from hybr.mlc_build.errors import SourceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,3 +94,46 @@ def test_smollm_as_llama_cpp_has_it(smollm: Path) -> None:
     for text in TEXTS:
         if text:
             assert llama.tokens(text) == found.encode(text, add_special_tokens=False).ids
+
+
+def test_merges_of_another_tokenizer_are_refused() -> None:
+    """A merge whose tokens are not in the list is named."""
+    with pytest.raises(SourceError, match="it merges 'a' and 'b'"):
+        tokenizer.make(dataclasses.replace(SEEDED.vocabulary, merges=["a b"]))
+
+
+@pytest.mark.parametrize(
+    ("pre", "text", "words"),
+    [
+        (
+            "llama-bpe",
+            "I've 12345 (cats)  and\n\n x",
+            ["I", "'ve", " ", "123", "45", " (", "cats", ")", " ", " and", "\n\n", " x"],
+        ),
+        ("qwen2", "I've 123 (cats)", ["I", "'ve", " ", "1", "2", "3", " (", "cats", ")"]),
+    ],
+)
+def test_split_patterns(pre: str, text: str, words: list[str]) -> None:
+    """Text is split into words as Llama 3 and Qwen split it: contractions, digits by threes or alone, blanks before a word."""
+    made = tokenizer.make(dataclasses.replace(SEEDED.vocabulary, words=True, pattern=checkpoint.PATTERNS[pre]))
+    split = made.pre_tokenizer.pre_tokenize_str(text)
+    assert [text[start:end] for _, (start, end) in split] == words
+
+
+def test_a_checkpoints_own_tokenizer_is_kept(tmp_path: Path) -> None:
+    """tokenizer.json goes over as it is, merges as strings; how tokens become bytes is read from its decoder."""
+    own = json.loads(tokenizer.make(SEEDED.vocabulary).to_str())
+    own["model"] |= {"vocab": own["model"]["vocab"] | {"zz": 260}, "merges": [["z", "z"]]}
+    vocabulary = dataclasses.replace(SEEDED.vocabulary, ready=own)
+    tokenizer.write(dataclasses.replace(SEEDED, vocabulary=vocabulary), tmp_path)
+    kept = json.loads((tmp_path / "tokenizer.json").read_text())
+    assert kept["model"]["merges"] == ["z z"]
+    assert kept["decoder"] == own["decoder"]
+    assert tokenizer.kind(vocabulary)["token_postproc_method"] == "byte_level"
+    spaced = {
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Strip"}]},
+        "normalizer": {"type": "Prepend"},
+    }
+    assert tokenizer.kind(dataclasses.replace(vocabulary, ready=spaced)) == {
+        "token_postproc_method": "byte_fallback", "prepend_space_in_encode": True, "strip_space_in_decode": True,
+    }  # fmt: skip

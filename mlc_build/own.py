@@ -1,0 +1,93 @@
+"""Models of a person's own: an entry made of a path, where the catalogue has one ready. Standard library only.
+
+The id is the file's or folder's name with the quantisation, unless one is given; what the checkpoint says of itself (family,
+window) is read when it is opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import catalogue
+from .catalogue import Entry
+from .errors import UnknownModel, UnknownQuantisation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+QUANTISATIONS = ("q4f32_1", "q4e8f32_1", "q0f32")
+DEFAULT = "q4e8f32_1"
+PREFILL_CHUNK = 256
+SAMPLING = {"temperature": 0.7, "top_p": 0.95}
+
+
+def entry_of(
+    source: str, quantisation: str | None = None, *, name: str | None = None, context: int | None = None, chunk: int | None = None
+) -> Entry:
+    """Return what to build for a catalogue id or a path.
+
+    Args:
+        source: a catalogue id, a GGUF file, a safetensors file, or a folder in Hugging Face's layout. An id goes first.
+        quantisation: instead of the model's default.
+        name: id of the built model, instead of the catalogue's or one made of the path.
+        context: window in tokens, instead of the catalogue's or the checkpoint's.
+        chunk: most tokens of one prefill call.
+
+    Raises:
+        UnknownModel: neither an id nor a checkpoint, or an id that cannot be a folder's name.
+        UnknownQuantisation: none of those there are.
+
+    """
+    known = {entry.id for entry in catalogue.everything()}
+    path = Path(source)
+    entry = catalogue.find(source, quantisation) if source in known or not path.exists() else _of(path, quantisation)
+    if name is not None and not ID.fullmatch(name):
+        raise UnknownModel(f"{name!r} cannot be an id: up to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit")
+    for option, value in {"--context": context, "--prefill-chunk": chunk}.items():
+        if value is not None and value < 1:
+            raise UnknownModel(f"{option} is {value}; it must be at least 1")
+    return dataclasses.replace(
+        entry,
+        id=name or entry.id,
+        context=context or entry.context,
+        prefill_chunk=min(chunk or entry.prefill_chunk, context or entry.context or PREFILL_CHUNK),
+    )
+
+
+def _of(path: Path, quantisation: str | None) -> Entry:
+    chosen = quantisation or DEFAULT
+    if chosen not in QUANTISATIONS:
+        raise UnknownQuantisation(f"there is no quantisation {chosen!r}; choose {_either(QUANTISATIONS)}")
+    name = path.resolve().name if path.is_dir() else path.stem
+    base = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:48] or "model"
+    return Entry(
+        id=f"{base}-{chosen.replace('_', '-')}",
+        base=base,
+        name=f"{name}, {chosen}",
+        family="",
+        quantisation=chosen,
+        source={"kind": _kind(path), "path": str(path.resolve())},
+        licence="as its source says",
+        origin=name,
+        context=0,
+        prefill_chunk=PREFILL_CHUNK,
+        test_only=False,
+        sampling=SAMPLING,
+        template={},
+    )
+
+
+def _kind(path: Path) -> str:
+    if path.is_file() and path.suffix == ".gguf":
+        return "gguf"
+    if path.is_dir() or path.suffix == ".safetensors":
+        return "safetensors"
+    raise UnknownModel(f"{path} is neither a GGUF file (.gguf), a safetensors file nor a folder in Hugging Face's layout")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(words)

@@ -1,0 +1,113 @@
+"""Tensors from safetensors files: a length, a JSON header, and raw bytes, which are mapped and read when they are wanted.
+
+    8 bytes   N, little endian
+    N bytes   {"name": {"dtype", "shape", "data_offsets": [start, end]}, "__metadata__": {...}}
+    the rest  data
+
+(github.com/huggingface/safetensors, README.) The header is checked before anything is believed: every tensor inside the file, of
+the size its shape says. A sharded checkpoint has `model.safetensors.index.json`, which names the file of each tensor.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .quantise import F32
+
+INDEX = "model.safetensors.index.json"
+LONGEST_HEADER = 100 << 20
+WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
+
+
+@dataclass(frozen=True)
+class RawTensor:
+    """One tensor of a safetensors file; see quantise.Tensor."""
+
+    file: Path
+    start: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    def read(self) -> F32:
+        """See quantise.Tensor."""
+        kind = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[self.dtype]
+        raw: npt.NDArray[Any] = np.memmap(self.file, kind, "r", self.start, self.shape) if 0 not in self.shape else np.empty(0)
+        if self.dtype == "BF16":
+            return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return np.array(raw, np.float32)
+
+    def blocks(self) -> None:
+        """See quantise.Tensor: safetensors hold floats."""
+
+
+def read(path: Path) -> dict[str, RawTensor]:
+    """Return the tensors of a file, or of a folder with one file or with shards and their index.
+
+    Raises SourceError, naming the file and tensor, for what is missing, cut short or of a type that is not known.
+    """
+    if path.is_file():
+        return _header(path)
+    index = path / INDEX
+    if not index.is_file():
+        whole = path / "model.safetensors"
+        if not whole.is_file():
+            raise SourceError(
+                f"{path} has neither model.safetensors nor {INDEX}; give a folder in Hugging Face's layout, or a file"
+            )
+        return _header(whole)
+    try:
+        named: dict[str, str] = json.loads(index.read_bytes())["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{index} has no weight_map; fetch it again") from error
+    return _sharded(path, named)
+
+
+def files(path: Path) -> list[Path]:
+    """Return the files that a checkpoint's tensors lie in."""
+    return sorted({tensor.file for tensor in read(path).values()})
+
+
+def _sharded(folder: Path, named: dict[str, str]) -> dict[str, RawTensor]:
+    headers: dict[str, dict[str, RawTensor]] = {}
+    for shard in sorted(set(named.values())):
+        if "/" in shard or not (folder / shard).is_file():
+            raise SourceError(f"{folder / shard} is missing; {INDEX} names it, so fetch it too")
+        headers[shard] = _header(folder / shard)
+    for name, shard in named.items():
+        if name not in headers[shard]:
+            raise SourceError(f"tensor {name} is not in {shard}, where {INDEX} says it is; fetch both again")
+    return {name: headers[shard][name] for name, shard in named.items()}
+
+
+def _header(file: Path) -> dict[str, RawTensor]:
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if size < 8 or length > min(size - 8, LONGEST_HEADER):
+            raise SourceError(f"{file} is not a whole safetensors file: its header would have {length} bytes; fetch it again")
+        try:
+            told = json.loads(opened.read(length))
+            return {name: _tensor(file, name, it, 8 + length, size) for name, it in told.items() if name != "__metadata__"}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SourceError(f"{file} has a header that cannot be read ({error}); fetch it again") from error
+
+
+def _tensor(file: Path, name: str, told: dict[str, Any], base: int, size: int) -> RawTensor:
+    kind, shape, (start, end) = told["dtype"], tuple(int(n) for n in told["shape"]), told["data_offsets"]
+    if kind not in WIDTHS:
+        raise SourceError(f"tensor {name} in {file.name} has dtype {kind}; only {', '.join(WIDTHS)} can be read")
+    if end - start != int(np.prod(shape, dtype=np.int64)) * WIDTHS[kind]:
+        raise SourceError(f"tensor {name} in {file.name} has {end - start} bytes, which its shape {shape} does not make")
+    if not 0 <= start <= end <= size - base:
+        raise SourceError(f"{file} ends before tensor {name}: it is cut short; fetch it again")
+    return RawTensor(file, base + start, kind, shape)

@@ -1,0 +1,168 @@
+"""Reading safetensors and the folder around them: what is there comes back as it was, what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from families import ENTRY, config, tensors, told, write_folder, write_safetensors
+
+from hybr.mlc_build import huggingface, safetensors
+from hybr.mlc_build.errors import SourceError
+from hybr.mlc_build.quantise import QuantiseError, quantise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("F32", 24), ("F16", 11), ("BF16", 7)])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_round_trip(tmp_path: Path, dtype: str, bits: int, shards: int) -> None:
+    """Names, shapes and numbers come back, to the bits that the type keeps, from one file or several."""
+    made = write_folder(tmp_path, "llama", dtype=dtype, shards=shards)
+    found = safetensors.read(tmp_path)
+    assert set(found) == set(made)
+    for name, array in made.items():
+        assert found[name].shape == array.shape
+        assert (np.abs(found[name].read() - array) <= np.abs(array) * 2.0**-bits + 1e-6 * (bits < 24)).all()
+    assert len(safetensors.files(tmp_path)) == shards
+
+
+def test_single_file_finds_its_folder(tmp_path: Path) -> None:
+    """Given a file, the texts are those beside it."""
+    write_folder(tmp_path, "qwen2")
+    found = huggingface.open_folder(tmp_path / "model.safetensors", ENTRY)
+    assert found.config == config("qwen2")
+    assert (found.vocabulary.eos, found.vocabulary.stops, found.vocabulary.opens) == (2, (2,), False)
+
+
+def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a safetensors file's header."""
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda f: f.write_bytes(f.read_bytes()[:4]), "not a whole safetensors file"),
+        (lambda f: f.write_bytes(b"\xff" * 100), "not a whole safetensors file"),
+        (lambda f: f.write_bytes(f.read_bytes()[:-5]), "ends before tensor model.norm.weight"),
+        (lambda f: f.write_bytes((8).to_bytes(8, "little") + b"not json"), "a header that cannot be read"),
+        (lambda f: rewrite(f, lambda h: h["model.norm.weight"].update(dtype="I8")), r"model.norm.weight .* has dtype I8"),
+        (lambda f: rewrite(f, lambda h: h["model.norm.weight"].update(shape=[65])), r"256 bytes, which its shape \(65,\)"),
+        (lambda f: rewrite(f, lambda h: h["model.norm.weight"].pop("shape")), "a header that cannot be read"),
+        (lambda f: f.rename(f.with_name("other.safetensors")), "neither model.safetensors nor"),
+    ],
+    ids=["cut header", "garbage", "cut data", "no json", "dtype", "shape", "no shape", "no file"],
+)
+def test_damaged_files(tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:
+    """A file that is cut short, garbled or lies is refused by the tensor's or the file's name."""
+    write_folder(tmp_path, "llama-tied")
+    damage(tmp_path / "model.safetensors")
+    with pytest.raises(SourceError, match=words):
+        safetensors.read(tmp_path)
+
+
+def test_missing_shard(tmp_path: Path) -> None:
+    """A shard that the index names and the folder lacks is named, and so is a tensor that its shard lacks."""
+    write_folder(tmp_path, "llama", shards=2)
+    first, second = sorted(tmp_path.glob("model-*.safetensors"))
+    rewrite(first, lambda header: header.pop(next(name for name in header if name != "__metadata__")))
+    with pytest.raises(SourceError, match=r"is not in model-00001-of-00002.safetensors"):
+        safetensors.read(tmp_path)
+    second.unlink()
+    with pytest.raises(SourceError, match=r"model-00002-of-00002.safetensors is missing"):
+        safetensors.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"model_type": "mamba"}, "model_type in config.json is 'mamba'"),
+        ({"hidden_act": "gelu"}, "hidden_act .* 'gelu'"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}}, "lists 1 factors; a head of 16 needs 8"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"max_position_embeddings": 128}, "context of 256; the checkpoint has 128"),
+        ({"sliding_window": 64}, "its attention slides past 64"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads is 3; it must divide"),
+        ({"hidden_size": 40}, "hidden_size is 40; it must be a multiple of 32"),
+        ({"vocab_size": 100}, "vocab_size in config.json is 100: they are of two models"),
+        ({"rms_norm_eps": None}, "config.json has no rms_norm_eps"),
+    ],
+)
+def test_configs_that_cannot_be_built(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    """Each is refused by the field's name before a tensor is read."""
+    write_folder(tmp_path, "llama", **changed)
+    with pytest.raises(SourceError, match=words):
+        huggingface.open_folder(tmp_path, ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", None, "config.json is missing"),
+        ("config.json", "{", "config.json is not JSON"),
+        ("tokenizer.json", None, "tokenizer.json is missing"),
+        ("tokenizer.json", '{"model": {"type": "Unigram"}}', "not a BPE tokenizer"),
+        ("tokenizer_config.json", "{}", "has no chat_template"),
+    ],
+)
+def test_texts_that_are_wrong(tmp_path: Path, name: str, content: str | None, words: str) -> None:
+    """A missing or garbled text is named."""
+    write_folder(tmp_path, "llama")
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=words):
+        huggingface.open_folder(tmp_path, ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("model.layers.1.self_attn.q_proj.bias"), r"lacks 1 tensor\(s\), first model.layers.1.self_attn.q_proj"),
+        (lambda t: t.update({"visual.weight": np.ones(3, np.float32)}), r"does not use, first visual.weight"),
+        (lambda t: t.update({"model.layers.0.self_attn.k_proj.bias": np.ones(7, np.float32)}), r"k_proj.bias.* has \(103,\)"),
+        (lambda t: t["model.layers.0.mlp.up_proj.weight"].__setitem__((0, 0), np.inf), "up_proj.weight holds values"),
+    ],
+)  # fmt: skip
+def test_tensors_that_are_wrong(tmp_path: Path, change: Callable[[dict[str, Any]], None], words: str) -> None:
+    """A missing, unknown, misshapen or poisoned tensor is named."""
+    write_folder(tmp_path, "qwen2")
+    made = tensors(config("qwen2"))
+    change(made)
+    write_safetensors(tmp_path / "model.safetensors", made)
+    found = huggingface.open_folder(tmp_path, ENTRY)
+    with pytest.raises(QuantiseError, match=words):
+        list(quantise(found.tensors, found.config, "q4f32_1"))
+
+
+def test_memory_is_a_tensors_not_the_models(tmp_path: Path) -> None:
+    """Quantising holds a few tensors at a time, whatever the number of layers."""
+
+    def peak(layers: int) -> int:
+        folder = tmp_path / str(layers)
+        write_folder(folder, "llama-tied")
+        made = huggingface.read_config({**told("llama-tied"), "num_hidden_layers": layers}, ENTRY)
+        write_safetensors(folder / "model.safetensors", tensors(made))
+        found = safetensors.read(folder)
+        tracemalloc.start()
+        for _ in quantise(found, made, "q4e8f32_1"):
+            pass
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(1)  # imports and caches
+    assert peak(16) < 1.5 * peak(2)
