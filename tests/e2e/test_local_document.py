@@ -118,7 +118,7 @@ def test_opened_directly(visit: Callable[..., tuple[Page, Watch]], start: str) -
     mode = page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getMode())")
     assert (mode == "local-only") == (start == "/local")
     assert page.get_by_test_id("local-banner").is_visible() == (start == "/local")
-    assert ("server’s model does" in page.locator("#promise").inner_text()) == (start == "/")
+    assert ("When it cannot" in page.locator("#promise").inner_text()) == (start == "/")
 
 
 def test_there_and_back(served: Served, visit: Callable[..., tuple[Page, Watch]]) -> None:
