@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -73,6 +75,26 @@ def test_a_life(served: Served) -> None:
     served.process.send_signal(signal.SIGTERM)
     served.process.wait(10)
     until(lambda: all(gone(pid) for pid in offspring), timeout=5, what="the house model's end")
+
+
+def test_48_the_terminal_closes(served: Served) -> None:
+    """SIGHUP stops the server as SIGTERM does, with its children, instead of killing it."""
+    offspring = children(served.process.pid)
+    served.process.send_signal(signal.SIGHUP)
+    served.process.wait(20)
+    assert served.process.returncode != -signal.SIGHUP
+    until(lambda: all(gone(pid) for pid in offspring), timeout=5, what="the house model's end")
+
+
+def test_48_no_descriptor_is_left(served: Served) -> None:
+    """A server that can take no more connections answers again as soon as some are closed (EMFILE)."""
+    port = int(served.url.rsplit(":", 1)[1])
+    used = len(list(Path(f"/proc/{served.process.pid}/fd").iterdir()))
+    resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE, (used + 8, used + 8))
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    for one in held:
+        one.close()
+    until(lambda: answers(f"{served.url}/healthz"), timeout=20, what="an answer")
 
 
 def test_kill_9(served: Served) -> None:
