@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hybr.mlc_build import catalogue
+from hybr.mlc_build import catalogue, own
 from hybr.mlc_build.errors import UnknownModel, UnknownQuantisation
 from hybr.mlc_build.quantise import QUANTISATIONS
 
@@ -53,10 +53,15 @@ def test_public_fields() -> None:
         assert public["quantisation"] in set(QUANTISATIONS)
 
 
+def test_forms_are_named_alike() -> None:
+    """What a person's own checkpoint can be built in, listed without numpy, is what the quantiser knows."""
+    assert own.QUANTISATIONS == QUANTISATIONS
+
+
 def test_light() -> None:
     """The modules the server imports bring neither numpy nor the compiler with them."""
     code = (
-        "import sys; from hybr.mlc_build import catalogue, cli, sources, store; "
+        "import sys; from hybr.mlc_build import catalogue, cli, own, sources, store; "
         "sys.exit(bool({'numpy', 'tvm', 'tvm_ffi', 'gguf', 'tokenizers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
