@@ -213,7 +213,8 @@ async def test_how_long_to_wait_is_said() -> None:
 async def test_prices() -> None:
     """The house costs nothing; a model is found by name, or by owner and name; nonsense is no price."""
     upstream = ScriptedUpstream()
-    upstream.files["/v1/models"] = {"data": [{"id": "h", "owned_by": "house"}, {"id": "m", "owned_by": "box"}, {"id": "box/n"}]}
+    listed = [{"id": "h", "owned_by": "house"}, {"id": "m", "owned_by": "box"}, {"id": "box/n"}]
+    upstream.files["/v1/models"] = {"data": listed}
     gateway = Gateway(upstream)
     assert gateway.price(None) is None
     upstream.files["/api/prices"] = {"currency": "EUR", "models": {"box/m": {"input": 1, "output": 1}}}
