@@ -228,9 +228,7 @@ def lab(config: dict[str, Any], transport: Transport) -> tuple[EngineBridge | No
     return parts(str(script))
 
 
-def start(
-    host: Host, config: dict[str, Any], transport: Transport, client: Client, bridge: EngineBridge | None = None
-) -> App:
+def start(host: Host, config: dict[str, Any], transport: Transport, client: Client, bridge: EngineBridge | None = None) -> App:
     """Build the App and begin; `boot` without the browser."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     app = App(host, config, transport, client, bridge)
