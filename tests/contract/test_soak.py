@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import os
 import random
 import resource
@@ -13,7 +14,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -27,6 +28,8 @@ from hybr.server.providers.remote import Patience
 from hybr.server.tries import Tries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hybr.server.serve import Parts
 
 MODEL = "openai/gpt-5-mini"
@@ -126,7 +129,12 @@ def held(parts: Parts) -> dict[str, int]:
 async def soaked(folder: Path, seconds: float) -> None:
     """Let a crowd at a server with a faulty provider, and look for what is left."""
     chance = random.Random(4)  # noqa: S311
-    async with wired(lambda one: faulty(chance) if one.method == "POST" else []) as wire:
+
+    def script(one: Asked) -> Script:
+        wire.asked.clear()  # what the fake remembers is no leak of ours
+        return faulty(chance) if one.method == "POST" else []
+
+    async with wired(script) as wire:
         parts = parts_of(folder, "openai", wire.address, openai.KEY, HURRY, retries=1)
         parts.relay.tries = Tries(lambda wait: asyncio.sleep(wait / 100))
         remote_of(parts).breaker = Breaker(lambda: time.monotonic() * 100)  # it opens and closes many times in the while
@@ -152,6 +160,15 @@ async def soaked(folder: Path, seconds: float) -> None:
     assert grown < 16 * 1024 * 1024, (grown, crowd.ends)
 
 
+@pytest.fixture
+def unlogged() -> Iterator[None]:
+    """No log: pytest keeps every record until the test's end, and there are tens of thousands."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("unlogged")
 async def test_soak(tmp_path: Path) -> None:
     """Half a minute of fifty streams with random faults leaves no task, no descriptor, no reservation and no memory."""
     before = descriptors()
@@ -161,6 +178,7 @@ async def test_soak(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("unlogged")
 async def test_soak_at_length(tmp_path: Path) -> None:
     """The same for a quarter of an hour."""
     before = descriptors()
