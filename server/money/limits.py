@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from hybr.server.money.booking import NANO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,3 +53,9 @@ class Policy:
         if caller.token is not None:
             found.append((f"key:{caller.token}", self.keys.get(caller.token, self.tokens)))
         return found
+
+
+def limits_of(limits: Limits) -> dict[str, Any]:
+    """Return limits as they are shown: money in USD, None for no limit."""
+    found: dict[str, Any] = asdict(limits)
+    return {name: value / NANO if value is not None and name.startswith("spend") else value for name, value in found.items()}

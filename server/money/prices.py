@@ -52,10 +52,13 @@ FREE = Price(0, 0, 0)
 
 
 class Prices:
-    """The price of any model on any day. `version` names the data, for whoever keeps a copy."""
+    """The price of any model on any day. `version` names the data, for whoever keeps a copy; `own` are the operator's in it."""
 
-    def __init__(self, table: Mapping[str, tuple[Price, ...]], version: str) -> None:
+    def __init__(
+        self, table: Mapping[str, tuple[Price, ...]], version: str, own: Mapping[str, tuple[Price, ...]] | None = None
+    ) -> None:
         self.version = version
+        self.own = own or {}
         self._table = {
             pattern: tuple(sorted(prices, key=lambda one: one.begins, reverse=True)) for pattern, prices in table.items()
         }
@@ -95,7 +98,8 @@ def over(own: Mapping[str, Any]) -> Prices:
     base = shipped()
     if not own:
         return base
-    return Prices(base._table | parse(own), f"{base.version}+own")  # noqa: SLF001  of its own class
+    parsed = parse(own)
+    return Prices(base._table | parsed, f"{base.version}+own", parsed)  # noqa: SLF001  of its own class
 
 
 def parse(tables: Mapping[str, Any]) -> dict[str, tuple[Price, ...]]:

@@ -8,7 +8,6 @@ nano-dollars; `cost` in USD is for reading, `cost_nano` for calculating.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import JSONResponse
@@ -17,6 +16,7 @@ from hybr.server.caller import of as asker
 from hybr.server.errors import RefusedError, RequestError
 from hybr.server.money.booking import NANO
 from hybr.server.money.ledger import FIGURES
+from hybr.server.money.limits import limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hybr.server.caller import Caller
-    from hybr.server.money.limits import Limits
     from hybr.server.money.meter import Meter
     from hybr.server.money.till import Till
     from hybr.server.relay import Relay
@@ -129,12 +128,6 @@ def figures_of(row: Sequence[int]) -> dict[str, Any]:
     """Return the figures by their names on the wire."""
     found = {NAMES[name]: figure for name, figure in zip(FIGURES, row, strict=True)}
     return {**found, "cost": found["cost_nano"] / NANO}
-
-
-def limits_of(limits: Limits) -> dict[str, Any]:
-    """Return limits as they are shown: money in USD, None for no limit."""
-    found: dict[str, Any] = asdict(limits)
-    return {name: value / NANO if value is not None and name.startswith("spend") else value for name, value in found.items()}
 
 
 def day(name: str, value: str | None, default: dt.date) -> dt.date:

@@ -158,11 +158,17 @@ def test_parts_of_one_file(tmp_path: Path) -> None:
         timeouts = { idle = 2.5 }
         [limits]
         spend_day = 0.1
+        [prices."box/m"]
+        input = 0.1
+        output = 0.3
     """
     settings = told(tmp_path, toml=toml).settings
     assert [one.name for one in settings.upstreams.configured] == ["box"]
     assert settings.upstreams.default == "box/m"
     assert settings.money.policy.everybody.spend_day == 100_000_000
+    price = settings.money.prices.find("box/m", "2026-11-23")
+    assert price is not None
+    assert (price.input, price.output) == (100_000_000, 300_000_000)
     assert settings.port == 9000
 
 
@@ -183,7 +189,12 @@ def test_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     """`hybr config show` has a line for every setting and upstream, and no secret, as text, as JSON and in a repr."""
     toml = 'log_level = "debug"\n[upstreams.groq]\nkey_env = "GROQ_API_KEY"\n'
     (tmp_path / "hybr.toml").write_text(toml)
-    for name, value in {"HYBR_DATA": str(tmp_path), "HYBR_DATABASE_URL": SECRET, "GROQ_API_KEY": "gsk-canary"}.items():
+    for name, value in {
+        "HYBR_DATA": str(tmp_path),
+        "HYBR_DATABASE_URL": SECRET,
+        "GROQ_API_KEY": "gsk-canary",
+        "OPENAI_API_KEY": "sk-canary",
+    }.items():
         monkeypatch.setenv(name, value)
     assert cli.main(["config", "show", "--json", "--port", "9"]) == 0
     plain = capsys.readouterr().out
@@ -192,12 +203,46 @@ def test_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert rows["port"] == {"name": "port", "value": "9", "source": "--port"}
     assert rows["log_level"]["source"] == str(tmp_path / "hybr.toml")
     assert rows["upstreams.groq"]["value"] == "https://api.groq.com/openai/v1 (key set)"
+    assert rows["upstreams.groq"]["source"] == str(tmp_path / "hybr.toml")
+    assert rows["upstreams.openai"]["source"] == "OPENAI_API_KEY"
     assert cli.main(["config", "show"]) == 0
     drawn = capsys.readouterr().out
     assert f"file: {tmp_path / 'hybr.toml'}" in drawn
     for text in (plain, drawn, repr(load())):
         assert "s3cr3t" not in text
         assert "canary" not in text
+
+
+MONEY = """
+unknown_price = "allow"
+[limits]
+spend_day = 0.1
+[limits.users.alice]
+streams = 2
+[prices."box/*"]
+input = 0.25
+output = 1
+"""
+
+
+@pytest.mark.parametrize("variable", ["", "HYBR_LIMITS"])
+def test_show_money(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str) -> None:
+    """Who has which limits, what an unknown price means and the operator's prices are shown, with the file that says so."""
+    file = tmp_path / ("limits.toml" if variable else "hybr.toml")
+    file.write_text(MONEY)
+    monkeypatch.setenv("HYBR_DATA", str(tmp_path))
+    if variable:
+        monkeypatch.setenv(variable, str(file))
+    assert cli.main(["config", "show", "--json"]) == 0
+    rows = {row["name"]: (row["value"], row["source"]) for row in json.loads(capsys.readouterr().out)}
+    source = f"{file} ({variable})" if variable else str(file)
+    assert rows["limits"] == ("spend_day=0.1", source)
+    assert rows["limits.users.alice"] == ("streams=2, spend_day=0.1", source)
+    assert rows["limits.token"] == ("no limit", "default")
+    assert rows["unknown_price"] == ("allow", source)
+    assert rows['prices."box/*"'] == ("USD a million tokens: 0.25 in, 1 out from 1970-01-01", source)
+    assert rows["prices"][1] == "default"
+    assert rows["prices"][0].startswith("list prices of 20")
 
 
 def test_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
