@@ -26,12 +26,12 @@ def crossed() -> list[dict[str, Any]]:
 
 
 def test_the_views_are_drawn_as_roots(crossed: list[dict[str, Any]]) -> None:
-    """The first message draws the four views, in their order, each with its module's address in the bundle."""
+    """The first message draws the five views, in their order, each with its module's address in the bundle."""
     first = crossed[0]
     assert (first["kind"], first["op"]) == ("panel", "render")
-    assert [root["name"] for root in first["roots"]] == ["mode", "status", "models", "usage"]
+    assert [root["name"] for root in first["roots"]] == ["mode", "status", "models", "usage", "egress"]
     text = json.dumps(first["docs"])
-    for name in ("mode", "status", "models", "usage"):
+    for name in ("mode", "status", "models", "usage", "egress"):
         assert f"http://127.0.0.1/assets/0/js/ui/{name}.js" in text
 
 

@@ -25,9 +25,11 @@ hybrid = SimpleNamespace(
     get_status=lambda: {"mode": chosen[-1] if chosen else "cloud"},
     get_auto_switch_config=lambda: {"modes": ["local", "cloud"]},
     get_usage_stats=dict,
-    set_mode=lambda mode, manual: chosen.append(mode),
+    get_egress_log=list,
 )
-context = SimpleNamespace(hybrid=hybrid, local=local, events=EventBus(), preferences={})
+place = SimpleNamespace(where="main", set_mode=lambda mode, manual: chosen.append(mode))
+chat = SimpleNamespace(egress="allow")
+context = SimpleNamespace(hybrid=hybrid, local=local, events=EventBus(), preferences={}, place=place, chat=chat)
 host = SimpleNamespace(origin="http://127.0.0.1", assets="/assets/0", post=send)
 
 from hybr.webapp.ui.app import start  # noqa: E402  as python.worker.js does it: after the core
