@@ -1,4 +1,4 @@
-"""`hybr config show`: every setting, limit and price, and where it came from; `hybr config check` says whether they hold together.
+"""`hybr config show`: every setting, limit and price, and where it came from; `hybr config check` says whether it all fits.
 
 A secret shows as *** and a database's address without its password, so that the output can go into a bug report.
 """

@@ -23,7 +23,7 @@ class Refusal(NamedTuple):
 class Account:
     """The state behind one scope's limits. `check` everything first, then `take`: nothing is half taken."""
 
-    __slots__ = ("_day", "limits", "policy", "purses", "rates", "requests", "running", "scope", "tokens")
+    __slots__ = ("_day", "_kept", "limits", "policy", "purses", "rates", "requests", "running", "scope", "tokens")
 
     def __init__(self, scope: str, limits: Limits, now: float) -> None:
         self.scope = scope
@@ -33,6 +33,7 @@ class Account:
         self.running = 0
         self.purses: tuple[Purse, ...] = ()
         self._day: Period | None = None
+        self._kept: tuple[Purse, ...] = ()  # of periods that are over, while something is in them: a clock may be set back
         prefix = "key-" if scope.startswith("key:") else ""
         self.rates = tuple((f'"{prefix}{name}"', bucket) for name, bucket in self.buckets())
         self.policy = [f"{name};q={bucket.size};w=60" for name, bucket in self.rates]
@@ -71,16 +72,17 @@ class Account:
         if self._day is today:
             return self.purses
         self._day = today
-        known = {one.key: one for one in self.purses}
+        known = {one.key: one for one in (*self._kept, *self.purses)}
         wanted = ((today, self.limits.spend_day), (month, self.limits.spend_month))
         self.purses = tuple(
             known.get((self.scope, period.name)) or purse.Purse(self.scope, period, limit)
             for period, limit in wanted
             if limit is not None
         )
+        self._kept = tuple(one for one in known.values() if one not in self.purses and (one.lease or one.used or one.reserved))
         return self.purses
 
     def idle(self, now: float) -> bool:
         """Say whether nothing would be lost by forgetting it."""
         buckets = all(bucket is None or bucket.idle(now) for bucket in (self.requests, self.tokens))
-        return buckets and not self.running and not any(one.lease or one.used for one in self.purses)
+        return buckets and not self.running and not any(one.lease or one.used for one in (*self._kept, *self.purses))

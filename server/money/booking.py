@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hybr.server.caller import Caller
 
 NANO = 1_000_000_000  # nano-dollars in a dollar
+MOST = 10**8  # tokens that one answer can be said to have used: what a provider says is no more than its word
 
 
 @dataclass(slots=True)
@@ -92,7 +93,8 @@ class Booking:
         """Note what was used, `cached` of the prompt's tokens out of the provider's cache. The last word counts."""
         if self.ended:
             return
-        spent = Spent(max(prompt_tokens, 0), max(completion_tokens, 0), min(max(cached, 0), max(prompt_tokens, 0)))
+        prompt, completion = (min(max(tokens, 0), MOST) for tokens in (prompt_tokens, completion_tokens))
+        spent = Spent(prompt, completion, min(max(cached, 0), prompt))
         spent.cost = self.books.price(self, spent)
         self.spent = spent
         self.books.record(self)

@@ -96,8 +96,11 @@ class Journal:
         return name
 
     def done(self, name: str) -> None:
-        """Throw a piece away, for the store has it."""
-        (self.folder / f"{name}.journal").unlink(missing_ok=True)
+        """Throw a piece away, for the store has it; one that stays does no harm, for the store knows its name."""
+        try:
+            (self.folder / f"{name}.journal").unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("a settled piece of the journal cannot be removed (%s)", error.strerror)
 
     def close(self) -> None:
         """End the process's writing; its pieces that are left are for whoever comes next."""

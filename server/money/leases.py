@@ -61,7 +61,8 @@ SET = text(
 RENEW = text("UPDATE leases SET expires = :expires WHERE process = :process")
 MINE = text("SELECT scope, period, amount FROM leases WHERE process = :process")
 PRUNE = (
-    text("DELETE FROM leases WHERE expires < :old"),
+    text("DELETE FROM leases WHERE expires < :old AND amount = 0 AND written = 0"),
+    text("DELETE FROM leases WHERE period < :before"),
     text("DELETE FROM segments WHERE settled < :old"),
     text("DELETE FROM budgets WHERE period < :before"),
 )
@@ -164,7 +165,10 @@ async def give_back(connection: AsyncConnection, process: str, keys: Sequence[Ke
 
 
 async def prune(connection: AsyncConnection, now: float, before: str) -> None:
-    """Forget leases and journals that are long over, and budgets of periods before `before` (ISO day)."""
+    """Forget leases and journals that are long over, and budgets of periods before `before` (ISO day).
+
+    A lease that nobody settled stays as long as its budget: it counts as spent, also where nobody has asked for more since.
+    """
     for statement in PRUNE:
         await connection.execute(
             statement, {"old": now - KEPT, "before": before} if ":before" in statement.text else {"old": now - KEPT}

@@ -139,7 +139,8 @@ class Meter:
     def _open(self, caller: Caller, now: float) -> tuple[Account, ...]:
         """Return a caller's accounts, made at their first request; a person's is shared by all their tokens."""
         if len(self._accounts) >= ACCOUNTS:
-            idle = [key for key, accounts in self._accounts.items() if all(one.idle(now) for one in accounts)]
+            busy = {key[0] for key, accounts in self._accounts.items() if not all(one.idle(now) for one in accounts)}
+            idle = [key for key in self._accounts if key[0] not in busy]  # a person's tokens stay together: they share an account
             for key in idle:
                 del self._accounts[key]
         scopes = self.policy.scopes(caller)

@@ -62,6 +62,7 @@ class Till:
         self._tasks: list[asyncio.Task[None]] = []
         self._dirty = asyncio.Event()
         self._pruned = ""
+        self._settled = False
 
     # -- what the meter calls
 
@@ -148,8 +149,8 @@ class Till:
             await asyncio.sleep(SETTLE)
             try:
                 await self.settle()
-            except HybrError as error:
-                log.warning("what was spent waits for the store: %s", error.message)
+            except Exception as error:  # noqa: BLE001  whatever it is, the next try is not given up for it
+                told("what was spent waits for the store", error)
                 await asyncio.sleep(RETRY_AFTER)
                 self._dirty.set()
 
@@ -173,36 +174,50 @@ class Till:
             if one := self.purses.get(key):
                 one.used -= cost
                 one.lease = held[key]
+        self._settled = True
         self.journal.done(batch.name)
 
     async def _renewing(self) -> None:
         while True:
-            try:
-                await self.adopt()
-                await self.renew()
-            except HybrError as error:
-                log.warning("leases cannot be renewed: %s", error.message)
+            steps = {
+                "what a dead process spent waits": self.adopt,
+                "leases cannot be renewed": self.renew,
+                "old rows stay": self.prune,
+            }
+            for what, step in steps.items():  # each by itself: a broken journal must not cost this process its leases
+                try:
+                    await step()
+                except Exception as error:  # noqa: BLE001  as above
+                    told(what, error)
             await asyncio.sleep(RENEW)
 
     async def renew(self) -> None:
-        """Say that this process lives, give back what it does not use, and forget what is over."""
+        """Say that this process lives, and give back what it does not use."""
         if not self.purses:
             return
         from hybr.server.money import leases
 
-        now, today = self.clock(), self.wall()
+        now = self.clock()
         idle = [one for one in self.purses.values() if not one.reserved and not one.used and now - one.touched > IDLE]
         if idle:
             await self._give_back(idle)
         async with self._lock:
             began = self.clock()
             async with self.database.begin() as connection:
-                held = await leases.renew(connection, self.process, today)
-                if self._pruned != (day := day_of(today)):
-                    await leases.prune(connection, today, day_of(today - 62 * 86_400))
-                    self._pruned = day
+                held = await leases.renew(connection, self.process, self.wall())
             for key, one in self.purses.items():
                 one.lease, one.valid = held.get(key, 0), began + leases.TTL
+
+    async def prune(self) -> None:
+        """Forget what is over, once a day; a process that books nothing does not open the store for it."""
+        today = self.wall()
+        if not (self._settled or self.purses) or self._pruned == (day := day_of(today)):
+            return
+        from hybr.server.money import leases
+
+        async with self.database.begin() as connection:
+            await leases.prune(connection, today, day_of(today - 62 * 86_400))
+        self._pruned = day
 
     async def _give_back(self, purses: Sequence[Purse]) -> None:
         from hybr.server.money import leases
@@ -241,6 +256,14 @@ class Till:
 def day_of(now: float) -> str:
     """Return the UTC day of a POSIX time."""
     return f"{dt.datetime.fromtimestamp(now, dt.UTC):%Y-%m-%d}"
+
+
+def told(what: str, error: Exception) -> None:
+    """Log why a step of the till's life failed; what is no state of the store is a defect, and has its traceback."""
+    if isinstance(error, HybrError):
+        log.warning("%s: %s", what, error.message)
+    else:
+        log.error("%s", what, exc_info=error)
 
 
 def heard(task: asyncio.Task[None]) -> None:

@@ -171,8 +171,9 @@ def target(text: str) -> URL:
 def is_down(error: BaseException) -> bool:
     """Say whether the error means that the store cannot answer now, and not that we asked wrongly."""
     if isinstance(error, exc.DBAPIError):
-        forbidden = getattr(error.orig, "sqlstate", None) == FORBIDDEN
-        return forbidden or not isinstance(error, DEFECTS)
+        state = getattr(error.orig, "sqlstate", None) or ""
+        # A value that cannot be one (class 22) has no class of its own in SQLAlchemy where asyncpg finds it before sending.
+        return state == FORBIDDEN or not (isinstance(error, DEFECTS) or state.startswith("22"))
     # asyncpg's own errors come unwrapped where no connection came about.
     return isinstance(error, (exc.TimeoutError, OSError, TimeoutError)) or type(error).__module__.startswith("asyncpg")
 

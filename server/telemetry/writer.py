@@ -81,9 +81,14 @@ class Writer:
             await asyncio.gather(self._task, return_exceptions=True)
         try:
             await self.flush()
-        except HybrError:
-            self.dropped += len(self._queue)
-            self._queue.clear()
+        except Exception:  # noqa: BLE001  nothing that telemetry meets keeps a server from its end
+            self._drop(len(self._queue))
+
+    def _drop(self, count: int) -> None:
+        """Drop the oldest rows and count them."""
+        for _ in range(count):
+            self._queue.popleft()
+        self.dropped += count
 
     async def _writing(self) -> None:
         while True:
@@ -94,6 +99,9 @@ class Writer:
             except HybrError as error:
                 log.warning("telemetry waits, and is dropped beyond %d rows: %s", ROOM, error.message)
                 await asyncio.sleep(AGAIN)
+            except Exception:
+                log.exception("telemetry that cannot be stored is dropped")  # a defect: the same rows would fail for ever
+                self._drop(min(BATCH, len(self._queue)))
 
     async def flush(self) -> None:
         """Write all that waits. Raises UnavailableError; what was not written still waits."""

@@ -189,6 +189,17 @@ def test_idle_accounts_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(meter._accounts) < 5
 
 
+def test_a_person_has_one_account_for_all_their_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgetting idle accounts does not part a person from a token of theirs that is not idle: their limits hold for both."""
+    monkeypatch.setattr("hybr.server.money.meter.ACCOUNTS", 2)
+    meter = meter_of(Clock(), Policy(Limits(streams=1), tokens=Limits(requests_per_minute=5)))
+    script = Caller("ada", "user", "k")
+    meter.admit(script, call()).close()
+    meter.admit(BOB, call()).close()
+    with meter.admit(script, call()):
+        assert refusal(meter, ADA).code == "limit_streams"
+
+
 class Interleaved(RuleBasedStateMachine):
     """Answers that begin, go on and end in any order and by any way (adverse list, 39)."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from accounts import ADA, BOB, NOON, Clock, answer, budget, call, figures, metered, policy
+from sqlalchemy import text
 
 from hybr.server.caller import Caller
 from hybr.server.errors import LimitError, RefusedError, UnavailableError
@@ -332,6 +334,104 @@ async def test_old_things_are_forgotten(database: Database) -> None:
     async with metered(database, policy(spend_day=32 * ONE), wall=wall) as meter:
         await answer(meter)
         await meter.till.settle()  # type: ignore[attr-defined]
-        await meter.till.renew()  # type: ignore[attr-defined]
+        await meter.till.prune()  # type: ignore[attr-defined]
         assert await budget(database) == (0, 0)
         assert (await budget(database, period="2027-01-25"))[0] == ONE
+
+
+async def rows(store: Database, table: str) -> int:
+    """Return how many rows a table has."""
+    async with store.begin() as connection:
+        return int((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())  # noqa: S608
+
+
+async def test_settled_pieces_are_forgotten_without_a_limit(database: Database) -> None:
+    """Where nobody's spending is limited the names of settled pieces do not pile up either."""
+    wall = Clock(NOON)
+    async with metered(database, policy(), wall=wall) as meter:
+        for _ in range(3):
+            await answer(meter)
+            await meter.till.settle()  # type: ignore[attr-defined]
+            wall.now += 5 * 86_400
+        await meter.till.prune()  # type: ignore[attr-defined]
+        assert await rows(database, "segments") == 1
+
+
+async def test_what_nobody_settled_stays_spent(database: Database) -> None:
+    """A month's lease whose process died counts as spent weeks later, though its journal is lost and nobody asked in between."""
+    limits, wall = policy(spend_month=32 * ONE), Clock(NOON - 20 * 86_400)
+    async with metered(database, limits, wall=wall) as dead:
+        await answer(dead)
+        lost = dead.till.purses["user:ada", "2026-11"].lease  # type: ignore[attr-defined]
+        dead.till.purses.clear()  # type: ignore[attr-defined]
+        dead.till._batch.rows.clear()  # type: ignore[attr-defined]
+    shutil.rmtree(database.folder / "journal")
+    wall.now = NOON
+    async with metered(database, limits, wall=wall) as meter:
+        await answer(meter, BOB)
+        await meter.till.prune()  # type: ignore[attr-defined]
+        assert sum(error is None for error in await storm(meter, 50)) == (32 * ONE - lost) // ONE
+    assert (await budget(database, period="2026-11"))[0] <= 32 * ONE
+
+
+async def test_a_clock_set_back_over_midnight_makes_no_second_budget(database: Database) -> None:
+    """What is reserved of a day's budget stays reserved when the wall clock leaves that day and comes back (adverse list, 48)."""
+    wall = Clock(NOON + 12 * 3600 - 1)
+    async with metered(database, policy(spend_day=10 * ONE), wall=wall) as meter:
+        running = [await meter.book(ADA, call(10), "p") for _ in range(6)]
+        wall.now += 2
+        await answer(meter)
+        wall.now -= 2
+        assert sum(error is None for error in await storm(meter, 20)) == 4
+        for booking in running:
+            with booking:
+                booking.answered("p", "p/m", 1)
+                booking.usage(9, 10)
+    assert await budget(database, period="2026-11-23") == (10 * ONE, 0)
+
+
+async def test_a_provider_that_lies_about_its_tokens(database: Database) -> None:
+    """A count that no database can hold is bounded: the answer is booked, and so are everybody's after it."""
+    async with metered(database, policy()) as meter:
+        with await meter.book(BOB, call(10), "p") as booking:
+            booking.answered("p", "p/m", 1)
+            booking.usage(10**30, 10**30, 10**30)
+        await answer(meter)
+        await meter.till.settle()  # type: ignore[attr-defined]
+    assert await figures(database) == (1, ONE)
+    assert (await figures(database, "bob"))[0] == 1
+
+
+async def test_a_journal_that_cannot_be_removed_stops_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that became read-only what is used is settled all the same, in the background, again and again."""
+    monkeypatch.setattr("hybr.server.money.till.SETTLE", 0.001)
+    async with metered(database, policy(spend_day=100 * ONE)) as meter:
+        till: Any = meter.till
+        for number in range(3):
+            (database.folder / "journal" / f"{till.process}-{number}.journal").mkdir(parents=True)
+        till.start()
+        for number in range(1, 4):
+            await answer(meter)
+            async with asyncio.timeout(20):
+                while await figures(database) != (number, number * ONE):  # noqa: ASYNC110  the store has no event
+                    await asyncio.sleep(0.005)
+        assert not any(task.done() for task in till._tasks)
+
+
+async def test_a_journal_that_cannot_be_read_costs_no_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour's broken journal does not keep this process from renewing its leases."""
+    monkeypatch.setattr("hybr.server.money.till.RENEW", 0.005)
+    folder = database.folder / "journal"
+    (folder / "dead-0.journal").mkdir(parents=True)
+    (folder / "dead.lock").write_text("")
+    clock, wall = Clock(), Clock(NOON)
+    async with metered(database, policy(spend_day=100 * ONE), clock, wall) as meter:
+        till: Any = meter.till
+        await answer(meter)
+        (purse,) = till.purses.values()
+        clock.now += 20
+        till.start()
+        async with asyncio.timeout(20):
+            while purse.valid < clock.now + leases.TTL:  # noqa: ASYNC110  nor a purse
+                await asyncio.sleep(0.005)
+        assert not any(task.done() for task in till._tasks)

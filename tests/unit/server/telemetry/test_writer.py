@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -104,3 +105,19 @@ async def test_forgetting_one_owner(database: Database) -> None:
     await writer.flush()
     assert [await count(database, table) for table in ("telemetry", "telemetry_days")] == [0, 0]
     assert await count(database, owner="bob") == 2
+
+
+async def test_a_row_that_no_store_takes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that can never be stored is dropped and counted; the writer goes on with what comes after it."""
+    monkeypatch.setattr(writer_module, "EVERY", 0.001)
+    writer = Writer(database, wall=lambda: NOON)
+    writer.start()
+    writer.note(row(latency=10**30))
+    async with asyncio.timeout(20):
+        while not writer.dropped:  # noqa: ASYNC110  a counter has no event
+            await asyncio.sleep(0.005)
+        writer.note(row())
+        while not await count(database):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    await writer.stop()
+    assert (writer.dropped, await count(database)) == (1, 1)
