@@ -49,7 +49,7 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        parts.start(parts.doors.address(address))
+        parts.start(address)
         try:
             yield
         finally:

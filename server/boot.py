@@ -29,6 +29,7 @@ log = logging.getLogger("hybr.boot")
 
 BUILDS = ("tiny", "smollm2-135m")
 PATIENCE = 25.0  # seconds after which /healthz no longer waits for the house model: the page can say what is missing
+SOON = 3.0  # seconds after which the address is said, ready or not; without a page, which takes minutes to build, at once
 COMMAND = "hybr.server.cli"
 
 
@@ -47,8 +48,8 @@ class Boot:
         self._children: list[Child] = []
         site.lost = self.restore
 
-    def start(self, address: str) -> None:
-        """Begin, in the background."""
+    def start(self, address: Callable[[], str]) -> None:
+        """Begin, in the background; `address` says what the person opens, which is another once a link was used."""
         if self.build:
             self.models.queued.update(BUILDS)
         self._tasks.append(asyncio.create_task(self._run(address)))
@@ -82,17 +83,28 @@ class Boot:
         report["house"] = {"state": house, "notice": self.house.llama.notice}
         return report
 
-    async def _run(self, address: str) -> None:
+    async def _run(self, address: Callable[[], str]) -> None:
         warming = asyncio.create_task(self._warm())
         self._tasks.append(warming)
+        self.site.folder = self.site.folder or await asyncio.to_thread(find_page)
+        greeting = asyncio.create_task(self._greet(address, SOON if self.site.folder else 0))
+        self._tasks.append(greeting)
+        await asyncio.sleep(0)  # the greeting before what the building of the page says
         await self._page()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(warming), max(0, PATIENCE - (time.monotonic() - self.begin)))
+        greeting.cancel()
         if self.site.folder:
-            self.say(f"HYBR is ready at {address}")
+            self.say(f"HYBR is ready at {address()}")
         await warming
         if self.build:
             await self._builds()
+
+    async def _greet(self, address: Callable[[], str], seconds: float) -> None:
+        """Say the address before all is ready: the page at it shows what is being waited for."""
+        if seconds:
+            await asyncio.sleep(seconds)
+        self.say(f"HYBR is starting: {address()} can be opened already")
 
     async def _warm(self) -> None:
         if not self.warm:

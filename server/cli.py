@@ -23,6 +23,7 @@ PARTS = {
     "users": ("hybr.server.accounts", "the people who may log in"),
     "keys": ("hybr.server.keys.command", "the people's provider keys and the master key"),
     "tokens": ("hybr.server.doors.command", "API tokens for scripts"),
+    "link": ("hybr.server.doors.link", "print a fresh link into a running server"),
     "config": ("hybr.server.config.command", "show every setting and where it came from"),
     "page": ("hybr.server.pagecommand", "build the page's bundle"),
     "doctor": ("hybr.server.doctor", "check what a server needs here"),

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hybr.server import logs
@@ -133,9 +134,9 @@ class Parts:
     log_requests: str = "errors"
 
     def start(self, address: str) -> None:
-        """Begin to prepare what is missing."""
-        self.boot.start(address)
-        self.doors.start()
+        """Begin to prepare what is missing; `address` is the server's, without a way in."""
+        self.boot.start(partial(self.doors.address, address))
+        self.doors.start(address)
         self.office.start()
         self.keyring.start()
         for remote in self.remotes:

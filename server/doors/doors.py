@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse
 
 from hybr.server import accounts
 from hybr.server.caller import PERSON
-from hybr.server.doors import page, store
+from hybr.server.doors import link, page, store
 from hybr.server.doors.credential import extract
 from hybr.server.doors.local import LIFE, Local
 from hybr.server.doors.registry import Entry, Pass, Registry, Visit
@@ -37,15 +37,17 @@ class Doors:
     def __init__(self, database: Database, folder: Path, mode: Mode) -> None:
         self.mode: Mode = mode
         self.database = database
+        self.folder = folder
         self.local = Local(folder)
         self.throttle = Throttle()
         self.accounts = accounts.Accounts(database)
         self.registry = Registry(self.look, self.changes)
         self.port = 0
+        self._announced: Path | None = None
 
     def address(self, plain: str) -> str:
-        """Return what the person at the terminal opens: with the link's token where there is one."""
-        return f"{plain}/?token={self.local.link}" if self.mode == "token" else plain
+        """Return what the person at the terminal opens: with the link's token where there is one that was not used yet."""
+        return f"{plain}/?token={self.local.link}" if self.mode == "token" and not self.local.used else plain
 
     @staticmethod
     def watch(scope: Scope) -> Callable[[], bool] | None:
@@ -56,13 +58,16 @@ class Doors:
         visit.task = None
         return lambda: not visit.ended
 
-    def start(self) -> None:
-        """Begin to watch for revocations."""
+    def start(self, address: str) -> None:
+        """Begin to watch for revocations, and say to `hybr link` where this server is."""
         if self.mode != "off":
             self.registry.start()
+        if self.mode == "token":
+            self._announced = link.announce(self.folder, address, self.port, self.local.issued.seed)
 
     async def stop(self) -> None:
         """End the watching."""
+        link.withdraw(self._announced)
         await self.registry.stop()
 
     def cookie_name(self, scope: Scope) -> bytes:
@@ -97,7 +102,9 @@ class Doors:
         """Return what a document's address answers instead of the document: the way in, or the way on from the link."""
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         token = next((value for name, value in query if name == "token"), None)
-        if self.mode == "token" and token is not None and (cookie := self.local.redeem(token)):
+        # By GET alone: who looks ahead with HEAD would use the link up and throw the cookie away.
+        opening = self.mode == "token" and scope["method"] == "GET"
+        if opening and token is not None and (cookie := self.local.redeem(token)):
             return self.welcome(scope, clean(scope["path"], query), cookie)
         try:
             known = await self.find(extract(scope["headers"], self.cookie_name(scope)))

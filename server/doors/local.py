@@ -13,12 +13,15 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from hybr.server.doors.link import Issued
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger("hybr.doors")
 
+LONGEST = 200  # characters of a link's token
 LIFE = 180 * 24 * 3600.0  # seconds until a browser must be let in anew
 
 
@@ -29,15 +32,17 @@ class Local:
         self.path = folder / "door.key"
         self.clock = clock
         self.link = secrets.token_urlsafe(32)
-        self._used = False
+        self.issued = Issued(clock)
+        self.used = False
         self._secret = b""
 
     def redeem(self, token: str) -> str | None:
-        """Return a cookie for the link's token, the first time; None for anything else."""
-        if self._used or not hmac.compare_digest(token.encode(), self.link.encode()):
-            return None
-        self._used = True
-        return self.cookie()
+        """Return a cookie for the printed link's token or one of `hybr link`, each the first time; None for anything else."""
+        token = token[:LONGEST].encode("ascii", "replace").decode()  # a lone surrogate of a JSON body has no UTF-8
+        if not self.used and hmac.compare_digest(token, self.link):
+            self.used = True
+            return self.cookie()
+        return self.cookie() if self.issued.redeem(token) else None
 
     def cookie(self) -> str:
         """Return a fresh cookie: when it was made, a nonce, and the signature over both."""

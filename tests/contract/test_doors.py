@@ -17,8 +17,8 @@ from fakes.wire import events, streamed, wired
 from people import PASSWORD, browser, person, token
 from serving import listening, parts_in, question, soon
 
-from hybr.server import accounts
-from hybr.server.doors import registry, store
+from hybr.server import accounts, cli
+from hybr.server.doors import link, registry, store
 from hybr.server.doors.local import Local
 from hybr.server.providers.remote import Patience
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hybr.server.serve import Parts
 
 UNLIKE = {"date", "x-hybr-request"}  # in no two answers the same, whoever asks
+JSON = {"content-type": "application/json"}
 ASK = question(model="openai/gpt-5-mini", stream=True)
 
 
@@ -63,10 +64,10 @@ async def test_the_link(tmp_path: Path) -> None:
     """The printed link gives a browser a strict cookie and a clean address, once; the cookie outlasts a restart."""
     parts = parts_in(tmp_path, "token")
     async with listening(parts) as address, browser(address) as client:
-        link = parts.doors.address(address)
-        assert link.startswith(f"{address}/?token=")
+        printed = parts.doors.address(address)
+        assert printed.startswith(f"{address}/?token=")
         assert (await client.get("/")).status_code == 401
-        answer = await client.get(f"{link}&mode=cloud&model=tiny")
+        answer = await client.get(f"{printed}&mode=cloud&model=tiny")
         assert (answer.status_code, answer.headers["location"]) == (303, "/?mode=cloud&model=tiny")
         cookie = answer.headers["set-cookie"]
         assert cookie.startswith(f"hybr-{httpx.URL(address).port}=")
@@ -74,9 +75,9 @@ async def test_the_link(tmp_path: Path) -> None:
             assert word in cookie
         assert (await client.get("/")).status_code == 200
         assert (await client.get("/api/session")).json() == {"auth": "token", "owner": "local", "role": "admin", "token": None}
-        assert (await client.get(link)).status_code == 303, "the same browser may open it again"
+        assert (await client.get(printed)).status_code == 303, "the same browser may open it again"
         async with browser(address) as other:
-            stale = await other.get(link)
+            stale = await other.get(printed)
             assert stale.status_code == 401
             assert "used already" in stale.text
     value = cookie.split(";")[0].split("=", 1)[1]
@@ -100,6 +101,63 @@ async def test_the_pasted_link(tmp_path: Path) -> None:
         assert (await client.delete("/api/session")).status_code == 200
         assert (await client.get("/v1/models")).status_code == 401
         assert (await client.post("/api/session", json=body)).status_code == 401
+
+
+async def test_looking_ahead_uses_nothing_up(tmp_path: Path) -> None:
+    """Who asks for the link's head, or posts to it, leaves it usable for who opens it."""
+    parts = parts_in(tmp_path, "token")
+    async with listening(parts) as address, browser(address) as client:
+        for method in ("HEAD", "POST", "OPTIONS"):
+            answer = await client.request(method, parts.doors.address(address))
+            assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+        assert (await client.get(parts.doors.address(address))).status_code == 303
+
+
+async def test_a_fresh_link(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hybr link` prints a link for the running server that works once, for a while, in this run alone."""
+    monkeypatch.setenv("HYBR_DATA", str(tmp_path / "data"))
+    parts = parts_in(tmp_path, "token")
+    async with listening(parts) as address, browser(address) as client, browser(address) as other:
+        (held,) = (tmp_path / "data" / "running").iterdir()
+        assert held.stat().st_mode & 0o777 == 0o600
+        await client.get(parts.doors.address(address))
+        assert cli.main(["link"]) == 0
+        fresh = capsys.readouterr().out.split()[-1]
+        assert fresh.startswith(f"{address}/?token=")
+        bent = fresh[:-1] + ("0" if fresh[-1] != "0" else "1")
+        assert (await other.get(bent)).status_code == 401
+        assert (await other.get(fresh)).status_code == 303
+        assert (await other.get("/v1/models")).status_code == 200
+        async with browser(address) as third:
+            assert (await third.get(fresh)).status_code == 401, "once"
+            for token in ("é", "\ud800", "x" * 1024, ".", "1.x."):
+                assert (await third.post("/api/session", content=json.dumps({"token": token}), headers=JSON)).status_code in {
+                    400,
+                    401,
+                }
+        seed = parts.doors.local.issued.seed
+        old = link.issue(seed, time.time() - link.LIFE - 1)
+        assert not parts.doors.local.redeem(old)
+        unused = link.issue(seed, time.time())
+    assert not held.exists(), "a server that has ended is not offered"
+    assert not parts_in(tmp_path, "token").doors.local.redeem(unused), "another run"
+    assert cli.main(["link"]) != 0
+    assert "no server" in capsys.readouterr().err
+
+
+def test_links_of_the_dead_and_the_unreadable(tmp_path: Path) -> None:
+    """A killed server's file is taken away, nonsense is passed over, and another server's file is left alone."""
+    path = link.announce(tmp_path, "http://127.0.0.1:1", 1, b"s" * 32)
+    assert path
+    (path.parent / "2.json").write_text('{"pid": 4194305, "address": "x", "seed": ""}')
+    (path.parent / "3.json").write_text("nonsense")
+    assert [told["address"] for told in link.running(tmp_path)] == ["http://127.0.0.1:1"]
+    assert not (path.parent / "2.json").exists()
+    path.write_text('{"pid": 1}')
+    link.withdraw(path)
+    assert path.exists()
+    (tmp_path / "file").write_text("")
+    assert link.announce(tmp_path / "file", "http://127.0.0.1:1", 1, b"s" * 32) is None
 
 
 def test_the_cookies_life(tmp_path: Path) -> None:
@@ -273,11 +331,15 @@ async def test_33_logout_and_expiry_in_mid_stream(tmp_path: Path, monkeypatch: p
             stream = asyncio.create_task(told(client, begun))
             await begun.wait()
             await client.delete("/api/session")
-            assert ended(await asyncio.wait_for(stream, 10), wire)
+            said = await asyncio.wait_for(stream, 10)
+            await soon(lambda: wire.gone == 1)
+            assert ended(said, wire)
         wire.gone = 0
         monkeypatch.setattr(store, "LIFE", 1.5)
         async with browser(address, "ada") as client:
-            assert ended(await asyncio.wait_for(told(client, asyncio.Event()), 10), wire)
+            said = await asyncio.wait_for(told(client, asyncio.Event()), 10)
+            await soon(lambda: wire.gone == 1)
+            assert ended(said, wire)
             assert (await client.get("/v1/models")).status_code == 401
 
 

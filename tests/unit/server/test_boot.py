@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from serving import REV, listening, parts_in, shelve, soon, state
+from serving import REV, asking, listening, parts_in, shelve, soon, state
 
 from hybr.mlc_build import maker
 from hybr.server import boot
@@ -127,6 +128,52 @@ async def test_a_page_that_cannot_be_built(tmp_path: Path, monkeypatch: pytest.M
     assert "could not be built (exit code 3)" in parts.site.notice
     assert "hybr page build" in parts.site.notice
     assert parts.boot.health()["reason"] == parts.site.notice
+    await parts.stop()
+
+
+async def test_the_address_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a first start the link is the first thing printed, and works, before the page that it leads to is built."""
+    gate = tmp_path / "gate"
+    (tmp_path / "builder.py").write_text(
+        f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\nraise SystemExit(3)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(boot, "COMMAND", "builder")
+    monkeypatch.setattr(boot, "find_page", lambda: None)
+    parts = parts_in(tmp_path, "token")
+    said: list[str] = []
+    parts.boot.say = said.append
+    parts.doors.port = 8080
+    parts.start("http://127.0.0.1:8080")
+    await soon(lambda: len(said) >= 2)
+    assert f"http://127.0.0.1:8080/?token={parts.doors.local.link} " in said[0]
+    assert said[1].startswith("Building the page")
+    async with asking(parts) as client:
+        client.base_url = httpx.URL("http://127.0.0.1")
+        assert (await client.get(f"/?token={parts.doors.local.link}")).status_code == 303
+        assert (await client.get("/")).status_code == 503, "the notice of what is being prepared"
+        gate.touch()
+        await soon(lambda: "could not be built" in said[-1], 20)
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_a_slow_house_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: bool) -> None:
+    """Who waits for the house model has the address meanwhile; a link that was used is not offered again."""
+    monkeypatch.setattr(boot, "SOON", 0.01)
+    parts = parts_in(tmp_path, "token")
+    parts.site.folder, gate = tmp_path, asyncio.Event()
+    said: list[str] = []
+    parts.boot.say = said.append
+    parts.boot._warm = gate.wait  # type: ignore[method-assign,assignment]
+    parts.boot.start(lambda: parts.doors.address("http://127.0.0.1:8080"))
+    await soon(lambda: said)
+    assert f"/?token={parts.doors.local.link} " in said[0]
+    if used:
+        assert parts.doors.local.redeem(parts.doors.local.link)
+    gate.set()
+    await soon(lambda: len(said) == 2)
+    link = f"/?token={parts.doors.local.link}"
+    assert said[1] == f"HYBR is ready at http://127.0.0.1:8080{'' if used else link}"
     await parts.stop()
 
 
