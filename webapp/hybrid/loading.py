@@ -1,0 +1,261 @@
+"""Getting a model into the engine and out of it again, and following what other tabs do with the engine they share.
+
+One load at a time: a second `init` of the same model joins the first, of another model replaces it. Whatever belongs to a load
+that was replaced, cancelled or killed is ignored when it comes late (`_Load.live`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, UnknownModelError
+from hybr.webapp.hybrid.loader import Loader
+from hybr.webapp.hybrid.model import IDLE, Model
+
+log = logging.getLogger(__name__)
+
+PREFLIGHT_S = 25.0  # the shell's probe gives up after 20 s
+
+
+@dataclass(slots=True)
+class _Load:
+    """One load under way; `live` until something else took its place."""
+
+    model: str
+    live: bool = True
+    verdict: HybridError | None = None
+    task: asyncio.Task[HybridError | None] = field(init=False)
+
+
+class Loading(Model):
+    """See the module. What is done about a model that failed is `local.LocalLLM`'s matter."""
+
+    _load: _Load | None = None
+    _repair: asyncio.Task[None] | None = None
+
+    def _listen(self) -> None:
+        self._loader = Loader(lambda: self._runtime, self._catalogue)
+        self._changed = asyncio.Event()  # set, and replaced, whenever another tab's load has come to an end
+        for each in self._choice.all.values():
+            each.on_death(self._died)
+            each.on_state(self._elsewhere)
+
+    @abstractmethod
+    def _died(self, error: HybridError) -> None:
+        """The worker, or the model in it, is gone."""
+
+    @abstractmethod
+    def _cope(self, model: str, error: HybridError) -> None:
+        """A load has failed, and it has been told."""
+
+    async def set_runtime(self, wish: object) -> bool:
+        """Prefer `auto`, `webgpu` or `wasm`, now and later; a model in the other one is unloaded. False for nonsense."""
+        if not self._choice.prefer(wish):
+            return False
+        if self._choice.runtime() is not self._runtime:
+            await self.unload()
+        self.choose()
+        await self._look_into_cache()
+        return True
+
+    async def init(self, model_id: str | None = None) -> bool | dict[str, Any]:
+        """Load a model: True, or `{"success": False, "error": {name, message, code}}`. Never raises but for cancellation.
+
+        A model that the server is still building is waited for, with progress events.
+        """
+        try:
+            error = await self._init(model_id)
+        except HybridError as refused:
+            error = refused
+        return True if error is None else {"success": False, "error": error.to_dict()}
+
+    async def _init(self, model_id: object) -> HybridError | None:
+        entry = await self._entry(model_id)
+        await self._wait_for_preflight()
+        if error := self._unfit(entry):
+            self._events.emit("local-llm:error", {"error": error.to_dict(), "model": entry["id"]})
+            return error
+        await self._follow(entry["id"])
+        if self.model == entry["id"]:
+            return None
+        load = self._load
+        if load is None or load.model != entry["id"]:
+            load = await self._begin(entry["id"])
+        await asyncio.wait([load.task])  # whoever waits may leave; the load goes on
+        return load.verdict if load.task.cancelled() else load.task.result()
+
+    async def _entry(self, model_id: object) -> dict[str, Any]:
+        if self._catalogue.find(model_id) is None:
+            await self._catalogue.refresh()
+        entry = self._catalogue.find(model_id)
+        if entry is None:
+            known = ", ".join(self._catalogue.ids()) or "none"
+            wrong = "No model was named." if model_id is None else f"There is no local model {model_id!r}."
+            raise UnknownModelError(f"{wrong} There are: {known}.", field="model")
+        return entry
+
+    async def _wait_for_preflight(self) -> None:
+        try:
+            await asyncio.wait_for(self._probed.wait(), PREFLIGHT_S)
+        except TimeoutError:
+            log.warning("the preflight has not answered; trying without it")
+
+    async def _begin(self, model_id: str) -> _Load:
+        """Start a load in place of whatever is loaded or loading."""
+        load = _Load(model_id)
+        load.task = asyncio.get_running_loop().create_task(self._run(load))
+        self._retire(Aborted(f"Another model, {model_id}, was asked for instead."))
+        self._load = load
+        if self.is_ready():
+            self._gone("switch")
+        if self._instead_of and self._instead_of["instead"] != model_id:
+            self._instead_of = None
+        self._preferences.set("model", model_id)
+        self._set("loading", model=model_id)
+        self._events.emit("local-llm:loading", {"model": model_id, "progress": 0.0})
+        return load
+
+    async def _run(self, load: _Load) -> HybridError | None:
+        """The load itself; returns what went wrong."""
+        try:
+            loaded = await self._loader.load(load.model, lambda progress, event: self._report(load, progress, event))
+        except HybridError as error:
+            return self._failed(load, error)
+        except asyncio.CancelledError:
+            return self._failed(load, Aborted("The load was cancelled."))
+        self._load = None
+        self._preferences.set("load_at_start", True)
+        self._loaded(load.model, loaded)
+        return None
+
+    def _loaded(self, model: str, loaded: dict[str, Any]) -> None:
+        """It is ready, by this tab's doing or another's; `loaded` is the engine's account of it."""
+        self._set("ready", model=model, gpu=loaded.get("gpu"), profile=loaded.get("profile"), threads=loaded.get("threads"))
+        self._state.progress["progress"] = 1.0
+        self._cached.add(model)
+        ready = {"model": model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
+        self._events.emit("local-llm:ready", ready)
+
+    def _report(self, load: _Load, progress: float, event: dict[str, Any]) -> None:
+        if load.live:
+            self._tell_progress(load.model, progress, event)
+
+    def _tell_progress(self, model: str, progress: float, event: dict[str, Any]) -> None:
+        given = {name: event.get(name) for name in ("loaded_bytes", "total_bytes", "eta_s", "text")}
+        told = {name: IDLE[name] if value is None else value for name, value in given.items()}  # 0 s left is said
+        told["progress"] = max(self._state.progress["progress"], min(progress, 1.0))
+        self._state.progress = told
+        self._events.emit("local-llm:progress", {"model": model, **told})
+
+    def _failed(self, load: _Load, error: HybridError) -> HybridError:
+        if not load.live:
+            return load.verdict or error
+        self._load = None
+        if isinstance(error, Aborted):
+            self._set("unloaded")
+            self._events.emit("local-llm:unloaded", {"model": load.model, "reason": "cancelled"})
+        else:
+            self._set("error", model=load.model, error=error.to_dict())
+            if isinstance(error, LocalError) and "worker" in error.reactions:
+                self._runtime.restart()  # a lost device leaves its memory taken until the worker ends
+            self._events.emit("local-llm:error", {"error": error.to_dict(), "model": load.model})
+            if error.code == "engine_busy":
+                self._later(self.join())
+            self._cope(load.model, error)
+        return error
+
+    def _retire(self, verdict: HybridError) -> None:
+        """Let go of the load under way, if any: those who wait for it get `verdict`."""
+        if self._repair and self._repair is not asyncio.current_task():
+            self._repair.cancel()
+        if load := self._load:
+            self._load, load.live, load.verdict = None, False, verdict
+            load.task.cancel()
+
+    async def cancel_load(self) -> bool:
+        """Stop the load under way; its `init` returns an error of code `aborted`. True if there was one."""
+        load = self._load
+        if load is None:
+            return False
+        self._retire(Aborted("The load was cancelled."))
+        self._preferences.set("load_at_start", False)
+        self._set("unloaded")
+        self._events.emit("local-llm:unloaded", {"model": load.model, "reason": "cancelled"})
+        await self._quietly(self._runtime.cancel_load())
+        return True
+
+    async def switch_model(self, model_id: str | None = None) -> bool | dict[str, Any]:
+        """Load another model in place of the present one; the status is true to what came of it."""
+        return await self.init(model_id)
+
+    async def unload(self) -> bool:
+        """Free the engine; True if a model was loaded. The next visit does not load one by itself."""
+        if self._load:
+            return await self.cancel_load()
+        self._retire(Aborted("The model was unloaded."))
+        if not self.is_ready():
+            return False
+        self._preferences.set("load_at_start", False)
+        self._gone("unload")
+        if await self._quietly(self._runtime.unload()):
+            return True
+        await self.join()  # another tab is being answered by it
+        return False
+
+    async def delete(self, model_id: str) -> bool:
+        """Remove a model's files from the browser, unloading it first. False if that failed."""
+        if model_id in {self.model, self._load.model if self._load else None}:
+            await self.unload()
+        done = await self._quietly(self._runtime.delete(model_id))
+        await self._look_into_cache()
+        return done
+
+    async def resume(self) -> bool | dict[str, Any]:
+        """Load again what was loaded in an earlier visit, if it is still in the browser: nothing is downloaded unasked."""
+        model = self._preferences.get("model")
+        if not model or not self._preferences.get("load_at_start"):
+            return False
+        await self._look_into_cache()
+        return await self.init(model) if model in self._cached else False
+
+    # -- other tabs, which share the engine
+
+    async def join(self) -> None:
+        """Take over how it stands with the engine: another tab may have loaded a model already."""
+        try:
+            self._elsewhere(await self._runtime.status())
+        except HybridError as error:
+            log.info("the engine does not say how it stands: %s", error)
+
+    async def _follow(self, model: str) -> None:
+        """Wait for another tab's load of this model."""
+        while self.is_loading() and self._load is None and self._state.model == model:
+            await self._changed.wait()
+
+    def _elsewhere(self, status: dict[str, Any]) -> None:
+        """Another tab has done something about the model. What this tab is doing itself it knows better."""
+        if self._load is not None:
+            return
+        state, model = status.get("state"), status.get("loading") or status.get("model")
+        if state == "loading":
+            self._loading_elsewhere(str(model), status.get("progress") or {})
+            return
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if state == "ready" and self.model != model:
+            self._runtime = self._choice.all.get("wasm" if status.get("profile") == "wasm" else "webgpu", self._runtime)
+            self._loaded(str(model), status)
+        elif state != "ready" and self._state.state in {"ready", "loading"}:
+            self._gone("elsewhere")
+
+    def _loading_elsewhere(self, model: str, progress: dict[str, Any]) -> None:
+        if not self.is_loading() or self._state.model != model:
+            if self.is_ready():
+                self._gone("elsewhere")
+            self._set("loading", model=model)
+            self._events.emit("local-llm:loading", {"model": model, "progress": 0.0})
+        self._tell_progress(model, float(progress.get("progress") or 0.0), progress)
