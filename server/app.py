@@ -19,6 +19,7 @@ from hybr.server.doors.routes import Sessions
 from hybr.server.errors import HybrError, NotFoundError, RequestError
 from hybr.server.keys.routes import Keys
 from hybr.server.openapi.page import described, docs
+from hybr.server.quick import Quick
 from hybr.server.security import Guard
 from hybr.server.surfaces.chat import Chat
 from hybr.server.surfaces.embeddings import Embeddings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hybr.server.serve import Parts
+    from hybr.server.surfaces.base import Surface
 
 
 class Raw:
@@ -58,11 +60,10 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
     parts.doors.port = urlsplit(address).port or 0
     sessions = Sessions(parts.doors)
     keys = Keys(parts.keyring, {remote.name: remote.upstream for remote in parts.remotes})
+    spoken: dict[str, Surface] = {"/v1/chat/completions": Chat(), "/v1/messages": Messages(), "/v1/embeddings": Embeddings()}
+    surfaces = {path: Raw(partial(parts.relay.answer, surface)) for path, surface in spoken.items()}
     routes = [
-        # Looked through from the top for every request: those that must be quick come first.
-        Route("/v1/chat/completions", Raw(partial(parts.relay.answer, Chat())), methods=["POST"]),
-        Route("/v1/messages", Raw(partial(parts.relay.answer, Messages())), methods=["POST"]),
-        Route("/v1/embeddings", Raw(partial(parts.relay.answer, Embeddings())), methods=["POST"]),
+        *(Route(path, surface, methods=["POST"]) for path, surface in surfaces.items()),
         Route("/api/session", sessions.begin, methods=["POST"]),
         Route("/api/session", sessions.show, methods=["GET"]),
         Route("/api/session", sessions.end, methods=["DELETE"]),
@@ -92,7 +93,8 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
     ]
     handlers: dict[Any, Any] = {HybrError: envelope, HTTPException: http_error, FileNotFoundError: gone, Exception: crash}
     application = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
-    return Access(Guard(Door(application, parts.doors), parts.hosts, parts.doors.port), routes, parts.log_requests)
+    quick = Quick(application, surfaces, crash)
+    return Access(Guard(Door(quick, parts.doors), parts.hosts, parts.doors.port), routes, parts.log_requests)
 
 
 async def no_icon(request: Request) -> Response:  # noqa: ARG001

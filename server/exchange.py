@@ -38,7 +38,8 @@ class Exchange:
         self.valid = valid
         self.begun = False
         self.reason: HybrError | None = None
-        self.work: asyncio.Task[None] | None = None
+        self.over = False
+        self.work = asyncio.current_task()
         self.writing = 0.0
         self.last = self.loop.time()
 
@@ -69,9 +70,19 @@ class Exchange:
 
     def cut(self, reason: HybrError) -> None:
         """End it; its client is told why where that is still possible."""
-        if self.reason is None and self.work is not None:
+        if self.reason is None and self.work is not None and not self.over:
             self.reason = reason
             self.work.cancel()
+
+    def left(self, waiting: asyncio.Task[None]) -> None:
+        """End it when the one who waits for the client's leaving has come to an end, unless that one was only dismissed."""
+        if not waiting.cancelled():
+            self.cut(LeftError("the client has left", code="client_gone"))
+
+    def calm(self) -> None:
+        """Take the cancelling back: its reason is known, and the task goes on to tell it."""
+        if self.work is not None:
+            self.work.uncancel()
 
     @property
     def deaf(self) -> bool:
@@ -122,6 +133,12 @@ class DeafError(RequestError):
     """A client that asks and does not listen."""
 
     status = 408
+
+
+class LeftError(RequestError):
+    """A client that has gone; nobody reads this."""
+
+    status = 499
 
 
 class RevokedError(RequestError):

@@ -1,8 +1,8 @@
 """The one way from a request to whoever answers it, for every surface: who asks, who may answer, what it costs, and the end.
 
-Two tasks a request: one relays, one waits for the client to leave; the first to end decides. That is what notices a leaving
+Beside the task that answers stands one that waits for the client to leave, and then cancels it. That is what notices a leaving
 client in every phase, for uvicorn's `send` does not raise when nobody listens any more. The upstream's connection closes
-with the relay task, and with it the generation.
+on the way out, and with it the generation.
 
 A stream that breaks off ends in a whole event: our error, never a made-up finish, never half a line.
 """
@@ -23,12 +23,12 @@ from starlette.responses import JSONResponse
 from hybr.server import caller
 from hybr.server.body import check_type, left, read_body
 from hybr.server.errors import HybrError, NotFoundError, UnavailableError, UpstreamError
-from hybr.server.exchange import DeafError, Exchange, Pulse
+from hybr.server.exchange import DeafError, Exchange, LeftError, Pulse
 from hybr.server.money.booking import Booking
 from hybr.server.tries import Target, Tries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hybr.relay")
 
 ANSWER = 16 * 1024 * 1024  # characters of a plain answer
+MONEY = {"spend_day", "spend_month", "price_unknown", "budget_unavailable"}  # refusals that a cheaper choice may escape
 LISTED = 12  # models named in a refusal; a provider can have hundreds
 
 
@@ -139,36 +140,47 @@ class Relay:
         if not call.model:
             call = replace(call, model=self.default(who))
         targets = self.targets(call, who)
-        with await self.meter.book(who, call, targets[0].provider.name) as booking:
+        booking, targets = await self.booked(who, call, targets)
+        if booking.bound:  # or the provider's own, larger one would be paid out of money that nobody kept
+            call = replace(call, body={**call.body, "max_tokens": booking.bound})
+        with booking:
             scope["state"]["booking"] = booking  # for the log's line
             head = [(b"x-hybr-request", request), *booking.standing]
             exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
-            exchange.work = asyncio.create_task(self.relay(exchange, targets, call, booking))
-            await self.until_left(exchange, exchange.work, receive, booking)
+            await self.until_left(exchange, self.relay(exchange, targets, call, booking), receive, booking)
 
-    async def until_left(self, exchange: Exchange, work: asyncio.Task[None], receive: Receive, booking: Booking) -> None:
-        """Wait for the answer's end or its client's leaving, and leave nothing running."""
+    async def booked(self, who: Caller, call: Call, targets: list[Target]) -> tuple[Booking, list[Target]]:
+        """Return the booking and who may be asked under it: a fallback that the caller's budget does not hold is none."""
+        provider, others = targets[0].provider.name, [target.model for target in targets[1:]]
+        try:
+            return await self.meter.book(who, call, provider, others), targets
+        except HybrError as error:
+            if not others or error.code not in MONEY:
+                raise
+            return await self.meter.book(who, call, provider), targets[:1]
+
+    async def until_left(self, exchange: Exchange, work: Coroutine[Any, Any, None], receive: Receive, booking: Booking) -> None:
+        """Answer until the end, or until the client has left or somebody else ends it; leave nothing running."""
         leaving = asyncio.create_task(left(receive))
+        leaving.add_done_callback(exchange.left)
         self.pulse.add(exchange)
         try:
-            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                booking.failed("client_gone")
-            elif work.cancelled():
-                reason = exchange.reason or stopped()
-                booking.failed(reason.code)
-                await self.told(exchange, reason)
-            else:
-                work.result()
+            await work
+        except asyncio.CancelledError:
+            if exchange.reason is None:  # then it is the server itself that ends this task
+                raise
+            exchange.calm()
+            booking.failed(exchange.reason.code)
+            await self.told(exchange, exchange.reason)
         finally:
+            exchange.over = True
             self.pulse.remove(exchange)
-            # Awaited, so that when this returns the upstream is released, whatever ended the request.
-            for task in (work, leaving):
-                task.cancel()
-            await asyncio.gather(work, leaving, return_exceptions=True)
+            leaving.cancel()
 
     async def told(self, exchange: Exchange, reason: HybrError) -> None:
         """Tell the client of an answer that was ended from outside, in an event or in a status."""
+        if isinstance(reason, LeftError):
+            return
         if not exchange.begun:
             raise reason
         if not isinstance(reason, DeafError):  # who does not read cannot be told; uvicorn closes the connection
@@ -247,7 +259,7 @@ class Free:
 
     clock = staticmethod(time.monotonic)
 
-    async def book(self, who: Caller, call: Call, provider: str = "") -> Booking:  # noqa: ARG002
+    async def book(self, who: Caller, call: Call, provider: str = "", others: Sequence[str] = ()) -> Booking:  # noqa: ARG002
         """Return a booking."""
         return Booking(self, who, call.model, stream=call.stream, hold=None)
 

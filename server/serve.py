@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -84,6 +85,10 @@ def listen(settings: Settings) -> int:
     )
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup's wish is respected
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # a closed terminal drains like a stop
+    # What is there now stays: the collector need not look through it again, which took 20 ms and fell on whoever asked.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5000, 20, 20)
     with contextlib.suppress(KeyboardInterrupt):
         draining(uvicorn.Server(config), parts.relay, settings.drain, parts.probes).run(sockets=[listener])
     return 0

@@ -54,10 +54,13 @@ class Books(Protocol):
 
 
 class Booking:
-    """See the module. `kind` is None for an answer that went well, else an error's code; `standing` are the RateLimit headers."""
+    """See the module. `kind` is None for an answer that went well, else an error's code; `standing` are the RateLimit headers.
+
+    `bound` is the most tokens that the provider may be asked for, where money was kept and the request names no bound itself.
+    """
 
     __slots__ = (
-        "attempts", "began", "books", "caller", "ended", "first_at", "hold", "kind", "model", "pieces", "provider",
+        "attempts", "began", "books", "bound", "caller", "ended", "first_at", "hold", "kind", "model", "pieces", "provider",
         "requested", "spent", "standing", "stream",
     )  # fmt: skip
 
@@ -76,6 +79,7 @@ class Booking:
         self.spent: Spent | None = None
         self.kind: str | None = None
         self.standing: tuple[tuple[bytes, bytes], ...] = ()
+        self.bound: int | None = None
         self.ended = False
 
     def answered(self, provider: str, model: str, attempts: int) -> None:

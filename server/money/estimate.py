@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hybr.server.providers.content import BUDGETS
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hybr.server.providers.base import Call
 
 CHARACTERS = 3  # bytes a token: English has 4, code and other scripts have fewer
@@ -40,8 +44,15 @@ def length(text: str) -> int:
     return size // CHARACTERS + 1
 
 
-def output(call: Call) -> int:
-    """Return the most tokens the answer may have, as the request says, else a usual bound."""
-    body = call.body
-    bound = body.get("max_tokens") or body.get("max_completion_tokens")
-    return bound if isinstance(bound, int) else (0 if "input" in body else OUTPUT)
+def output(call: Call, models: Sequence[str] = ()) -> int:
+    """Return the most tokens the answer may have, whichever of `models` gives it: as the request says, else a usual bound."""
+    bounds = bounded(call)
+    most = max(bounds) if bounds else 0 if "input" in call.body else OUTPUT
+    beside = any(model.startswith("anthropic/") for model in (call.model, *models))  # others' bounds have the thinking in them
+    return most + (BUDGETS.get(call.body.get("reasoning_effort", ""), 0) if beside else 0)
+
+
+def bounded(call: Call) -> list[int]:
+    """Return the bounds that a request names for its answer, by either name: who has both is kept by the larger."""
+    found = (call.body.get(name) for name in ("max_tokens", "max_completion_tokens"))
+    return [bound for bound in found if isinstance(bound, int)]

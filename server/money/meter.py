@@ -89,36 +89,38 @@ class Meter:
     _today: Period = field(default_factory=lambda: purse.Period("", 0.0))
     _month: Period = field(default_factory=lambda: purse.Period("", 0.0))
 
-    async def book(self, caller: Caller, call: Call, provider: str = "") -> Booking:
-        """Return the booking for `call`, to be entered at once; `provider` is who will be asked.
+    async def book(self, caller: Caller, call: Call, provider: str = "", others: Sequence[str] = ()) -> Booking:
+        """Return the booking for `call`, to be entered at once; `provider` is who will be asked, `others` the models after it.
 
         Raises LimitError for a limit, RefusedError for a price that is not known, UnavailableError when nobody can say whether
         the caller has money left.
         """
         for _ in range(ROUNDS):
             try:
-                return self.admit(caller, call, provider)
+                return self.admit(caller, call, provider, others)
             except LeaseError as lack:
                 await self.till.fill(lack.purses, lack.need)
         raise self._refused(LimitError("too many requests ask for this budget at once", code="budget_busy", retry_after=1))
 
-    def admit(self, caller: Caller, call: Call, provider: str = "") -> Booking:
+    def admit(self, caller: Caller, call: Call, provider: str = "", others: Sequence[str] = ()) -> Booking:
         """Return the booking without waiting. Raises as `book` does, and LeaseError where that would wait."""
         now = self.clock()
         accounts = self._accounts.get((caller.owner, caller.token)) or self._open(caller, now)
-        prompt, output = estimate.prompt(call), estimate.output(call)
+        prompt, output = estimate.prompt(call), estimate.output(call, others)
         tokens = prompt + output
         for account in accounts:
             if (refusal := account.check(tokens, now)) is not None:
                 raise self._refused(self._over(accounts, account, refusal, now))
-        price = self.prices.find(call.model, self.today().name)
+        today = self.today().name
+        price = self.prices.find(call.model, today)
         hold = Hold(accounts, price, prompt, tokens)
-        self._reserve(hold, price, prompt, output, now)
+        self._reserve(hold, [price, *[self.prices.find(model, today) for model in others]], prompt, output, now)
         for account in accounts:
             account.take(tokens, now)
         self.running += 1
         booking = Booking(self, caller, call.model, stream=call.stream, hold=hold)
         booking.provider = provider
+        booking.bound = output if hold.amount and output and not estimate.bounded(call) else None
         policy, rate = standings(accounts, now)
         if policy:
             booking.standing = ((b"ratelimit-policy", policy.encode()), (b"ratelimit", rate.encode()))
@@ -150,16 +152,15 @@ class Meter:
         self._accounts[caller.owner, caller.token] = found
         return found
 
-    def _reserve(self, hold: Hold, price: Price | None, prompt: int, output: int, now: float) -> None:
-        """Keep the most the answer can cost in every budget of the caller."""
+    def _reserve(self, hold: Hold, prices: Sequence[Price | None], prompt: int, output: int, now: float) -> None:
+        """Keep the most the answer can cost, whoever gives it, in every budget of the caller."""
         limited = [account for account in hold.accounts if account.limits.spends()]
         if not limited:
             return
-        if price is None:
+        if None in prices:
             self._check_unpriced()
-            return
         hold.purses = tuple(one for account in limited for one in account.open(self._today, self._month))
-        need = price.cost(prompt, output, 0)
+        need = max(price.cost(prompt, output, 0) if price else 0 for price in prices)
         if not need:
             return
         for one in hold.purses:

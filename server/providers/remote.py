@@ -12,7 +12,6 @@ import json
 import logging
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -41,6 +40,7 @@ LISTING = 8 * 1024 * 1024
 ANSWER = 64 * 1024 * 1024  # bytes of one streamed answer
 FRESH = 3600.0  # seconds between looks at a provider's list of models
 ATTEMPTS = 3
+PARTING = 0.25  # seconds in which the rest of a whole answer comes, or its connection is not kept
 AGAIN = 60.0  # after a look that failed
 
 
@@ -157,81 +157,64 @@ class Remote:
         model = call.model.removeprefix(f"{self.name}/")
         if not self.upstream.fits(model):
             raise NotFoundError(f"{self.name} cannot have a model of that name", code="model_not_found", field="model")
-        opened = self._embed(call, model) if "input" in call.body else self._chat(call, model)
+        reading = Reading(Stream(self.name, self.dialect.reader(f"{self.name}/{model}")), self.patience)
         try:
-            async with opened as answer:
-                yield answer
+            yield await (self._embed if "input" in call.body else self._chat)(call, model, reading)
         except UpstreamError as error:
             if call.key is None:
                 self._note(error)
             raise
-
-    @asynccontextmanager
-    async def _chat(self, call: Call, model: str) -> AsyncIterator[Answer]:
-        question = self.dialect.question(call, model)
-        stream = Stream(self.name, self.dialect.reader(f"{self.name}/{model}"))
-        reading = Reading(stream, self.patience)
-        response = await self._send(question, reading, call.key)
-        try:
-            self._check(response)
-            first = await reading.first(response)
-            self._well(call)
-            yield Answer(reading.chunks(first, response), stream.reader, reading.attempts)
         finally:
-            if not stream.over:
-                response.close()  # cuts the connection, and with it the generation
-            response.release()
+            await reading.part()
 
-    @asynccontextmanager
-    async def _embed(self, call: Call, model: str) -> AsyncIterator[Answer]:
-        question = self.dialect.embedding(call, model)
-        reader = self.dialect.reader(f"{self.name}/{model}")
-        reading = Reading(Stream(self.name, reader), self.patience)
-        response = await self._send(question, reading, call.key)
+    async def _chat(self, call: Call, model: str, reading: Reading) -> Answer:
+        await self._send(self.dialect.question(call, model), reading, call.key)
+        self._check(reading.response)
+        first = await reading.first()
+        self._well(call)
+        return Answer(reading.chunks(first), reading.stream.reader, reading.attempts)
+
+    async def _embed(self, call: Call, model: str, reading: Reading) -> Answer:
+        reader = reading.stream.reader
+        await self._send(self.dialect.embedding(call, model), reading, call.key)
         try:
-            check_encoding(self.name, response)
+            check_encoding(self.name, reading.response)
             with reading.failures():
                 async with asyncio.timeout_at(reading.deadline_first):
-                    raw = await bounded(response, ANSWER)
+                    raw = await bounded(reading.response, ANSWER)
             vectors, tokens = self.dialect.embedded(json.loads(raw))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise UpstreamError(f"{self.name}'s vectors cannot be read", code="bad_answer", attempts=1) from None
-        finally:
-            response.close()
         if len(vectors) != len(call.body["input"]):
             raise UpstreamError(f"{self.name} sent another number of vectors", code="bad_answer", attempts=1)
         self._well(call)
         reader.finish = "stop"
         reader.usage = spent(tokens or sum(estimate.length(str(text)) for text in call.body["input"]), 0)
-        yield Answer(one({"vectors": vectors}), reader, reading.attempts)
+        return Answer(one({"vectors": vectors}), reader, reading.attempts)
 
     def _well(self, call: Call) -> None:
         """Note that it answered; of the operator's key a person's own says nothing."""
         if call.key is None:
             self.problem, self.suspect = "", False
 
-    async def _send(self, question: Question, reading: Reading, own: Secret | None) -> aiohttp.ClientResponse:
+    async def _send(self, question: Question, reading: Reading, own: Secret | None) -> None:
+        """Ask, and leave the response in `reading`. Raises unless its status is 200."""
         url, body = self._url(question.path, beta=question.beta), json.dumps(question.body).encode()
         headers = {**self._headers(own), "content-type": "application/json"}
         with reading.failures():
             async with asyncio.timeout_at(reading.deadline_first):
-                response = await self._post(url, body, headers, reading)
+                reading.response = response = await self._post(url, body, headers, reading)
                 if response.status != 200:
-                    try:
-                        raw = await bounded(response, REFUSAL)
-                    finally:
-                        response.close()
+                    raw = await bounded(response, REFUSAL)
                     raise refusal(self.name, response.status, response.headers, raw, own or self.upstream.key)
-        return response
 
     async def _post(self, url: URL, body: bytes, headers: dict[str, str], reading: Reading) -> aiohttp.ClientResponse:
         """Return the response's head. A kept connection that ends before a byte was closed before it got our request."""
         while True:
-            kept = SimpleNamespace(reused=False)
             try:
-                return await self._http().post(url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=kept)
+                return await self._http().post(url, data=body, headers=headers, allow_redirects=False)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not kept.reused or reading.attempts >= ATTEMPTS:
+                if not egress.reused() or reading.attempts >= ATTEMPTS:
                     raise
                 reading.attempts += 1
 
@@ -265,63 +248,78 @@ class Remote:
                 trust_env=False,
                 auto_decompress=False,
                 read_bufsize=64 * 1024,
-                trace_configs=[watching()],
             )
         return self._session
 
 
-def watching() -> aiohttp.TraceConfig:
-    """Return what makes aiohttp tell whether a request went over a kept connection."""
-
-    async def reused(session: aiohttp.ClientSession, context: Any, told: Any) -> None:  # noqa: ARG001
-        if context.trace_request_ctx:
-            context.trace_request_ctx.reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(reused)
-    return config
-
-
 class Reading:
-    """One answer being read, with its clock."""
+    """One answer being read, with its clock.
+
+    Reading has one timer, looked at when it rings: each wait only moves the moment until which it may last.
+    """
+
+    response: aiohttp.ClientResponse
 
     def __init__(self, stream: Stream, patience: Patience) -> None:
-        now = asyncio.get_running_loop().time()
+        self.loop = asyncio.get_running_loop()
+        now = self.loop.time()
         self.stream = stream
         self.patience = patience
-        self.deadline_first = now + patience.first
+        self.deadline_first = self.until = now + patience.first
         self.deadline = now + patience.total
         self.begun = False
         self.attempts = 1
         self.size = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def failures(self) -> Failures:
         """Return a context in which the network's failures become ours."""
         return Failures(self)
 
-    async def first(self, response: aiohttp.ClientResponse) -> list[dict[str, Any]]:
+    async def first(self) -> list[dict[str, Any]]:
         """Return the first chunks. Raises UpstreamError for a stream that fails before it says anything."""
+        self._timer = self.loop.call_at(self.until, self._look)
         with self.failures():
-            async with asyncio.timeout_at(self.deadline_first):
-                while not (out := await self._step(response)) and not self.stream.over:
-                    pass
+            while not (out := await self._step()) and not self.stream.over:
+                pass
         self.begun = True
         return out
 
-    async def chunks(self, first: list[dict[str, Any]], response: aiohttp.ClientResponse) -> AsyncIterator[list[dict[str, Any]]]:
+    async def chunks(self, first: list[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
         """Yield the answer as it comes. Raises UpstreamError when it breaks off."""
         yield first
+        idle, clock, failures = self.patience.idle, self.loop.time, self.failures()
         while not self.stream.over:
             if self.stream.failure:
                 raise self.stream.failure
-            with self.failures():
-                async with asyncio.timeout_at(min(self.deadline, asyncio.get_running_loop().time() + self.patience.idle)):
-                    out = await self._step(response)
+            self._wait(clock() + idle)
+            with failures:
+                out = await self._step()
+            self.until = self.deadline  # a client that takes its time is not the provider's silence
             if out:
                 yield out
 
-    async def _step(self, response: aiohttp.ClientResponse) -> list[dict[str, Any]]:
-        piece = await response.content.readany()
+    async def part(self) -> None:
+        """Give the connection back after a whole answer; cut it after any other, and with it the generation.
+
+        aiohttp keeps a connection only when it has seen the end of the body, which can be a packet behind the answer's.
+        """
+        if self._timer:
+            self._timer.cancel()
+        response = getattr(self, "response", None)
+        if response is None:
+            return
+        if self.stream.over and not response.content.at_eof():
+            with suppress(TimeoutError, aiohttp.ClientError, OSError):
+                async with asyncio.timeout(PARTING):
+                    while await response.content.readany():
+                        pass
+        if not response.content.at_eof():
+            response.close()
+        response.release()
+
+    async def _step(self) -> list[dict[str, Any]]:
+        piece = await self.response.content.readany()
         self.size += len(piece)
         if self.size > ANSWER:
             raise UpstreamError(f"{self.stream.name}'s answer is too long", code="answer_too_large", attempts=1)
@@ -329,6 +327,21 @@ class Reading:
         if self.stream.failure and not out:
             raise self.stream.failure
         return out
+
+    def _wait(self, moment: float) -> None:
+        """Begin a wait that may last until `moment`. The timer is moved only when it would ring later, which is rare."""
+        self.until = min(moment, self.deadline)
+        assert self._timer is not None  # noqa: S101  for mypy: `first` comes first
+        if self._timer.when() > self.until:
+            self._timer.cancel()
+            self._timer = self.loop.call_at(self.until, self._look)
+
+    def _look(self) -> None:
+        """End a wait that has lasted too long; else come again when it would have."""
+        if self.loop.time() >= self.until:
+            self.response.content.set_exception(TimeoutError())
+        else:
+            self._timer = self.loop.call_at(self.until, self._look)
 
 
 class Failures:
