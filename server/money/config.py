@@ -18,6 +18,9 @@ HYBR_LIMITS                                  path of a TOML:
     [prices."box/qwen3:8b"]                  # over the shipped list prices
     input = 0.1
     output = 0.2
+
+Where spending is limited, an answer whose request names no bound is held to the tokens that were reserved for it
+(`hybr.server.money.estimate.OUTPUT`), and a fallback is asked only where the budget holds its price too.
 """
 
 from __future__ import annotations

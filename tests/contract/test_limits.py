@@ -195,3 +195,30 @@ async def test_a_broken_store_costs_no_unlimited_answer(tmp_path: Path) -> None:
             refused = await client.post(CHAT, json=question(model=MODEL))
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "budget_unavailable")
             assert refused.headers["retry-after"] == "5"
+
+
+async def test_an_answer_without_a_bound_gets_one_where_money_is_limited(tmp_path: Path) -> None:
+    """The provider may say no more than what was reserved for it; who has no budget, or a bound of their own, keeps theirs."""
+    boundless = {name: value for name, value in question(model=MODEL).items() if name != "max_tokens"}
+    async with wired(openai.answer) as wire:
+        for limits, bound in ((policy(spend_day=10**9), {}), (policy(), {}), (policy(spend_day=10**9), {"max_tokens": 7})):
+            async with asking(limited(tmp_path, wire.address, limits)) as client:
+                assert (await client.post(CHAT, json=boundless | bound)).status_code == 200
+    bodies = [asked.body for asked in wire.asked if asked.method == "POST"]
+    assert [body.get("max_completion_tokens") for body in bodies] == [4096, None, 7]
+
+
+async def test_a_fallback_that_the_budget_does_not_hold_is_not_asked(tmp_path: Path) -> None:
+    """What a free model cannot answer goes on to one that costs only where the caller has the money for it."""
+    answers = []
+    async with wired(openai.answer) as wire:
+        for dollars in (100, 10**9):
+            parts = limited(tmp_path, wire.address, policy(spend_day=dollars))
+            parts.house.breaker.opened, parts.house.breaker.until = 1, parts.house.breaker.clock() + 3600
+            parts.relay.fallbacks = {"house": [MODEL]}
+            async with asking(parts) as client:
+                answers.append(await client.post(CHAT, json=question(model=parts.house.id)))
+    assert [answer.status_code for answer in answers] == [503, 200]
+    assert answers[0].json()["error"]["code"] == "breaker_open"
+    assert answers[1].headers["x-hybr-provider"] == "openai"
+    assert len([asked for asked in wire.asked if asked.method == "POST"]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy import text
 
 from hybr.server.caller import Caller
 from hybr.server.errors import LimitError, RefusedError, UnavailableError
-from hybr.server.money import leases
+from hybr.server.money import estimate, leases
 from hybr.server.money.limits import Limits, Policy
 from hybr.server.store.database import Database
 
@@ -435,3 +436,36 @@ async def test_a_journal_that_cannot_be_read_costs_no_lease(database: Database, 
             while purse.valid < clock.now + leases.TTL:  # noqa: ASYNC110  nor a purse
                 await asyncio.sleep(0.005)
         assert not any(task.done() for task in till._tasks)
+
+
+async def test_the_dearest_who_may_answer_is_reserved(database: Database) -> None:
+    """What is kept for an answer covers its fallbacks, free or dear; who is free is not let in for the dear one's money."""
+    async with metered(database, policy(spend_day=10 * ONE)) as meter:
+        booking = await meter.book(ADA, call(10, model="house-model"), "house", ["p/m"])
+        assert sum(error is None for error in await storm(meter, 20)) == 9
+        with booking:
+            booking.answered("p", "p/m", 2)
+            booking.usage(9, 10)
+        with pytest.raises(LimitError):
+            await meter.book(ADA, call(10, model="house-model"), "house", ["p/m"])
+        (await meter.book(ADA, call(10, model="house-model"), "house")).close()
+    assert await budget(database) == (10 * ONE, 0)
+
+
+async def test_a_fallback_whose_price_is_known_is_paid_for(database: Database) -> None:
+    """Where an unknown price is allowed, the budget still pays for the fallback that answered at a known one."""
+    async with metered(database, Policy(Limits(spend_day=10 * ONE), unknown_price="allow")) as meter:
+        with await meter.book(ADA, call(10, model="q/m"), "q", ["p/m"]) as booking:
+            booking.answered("p", "p/m", 2)
+            booking.usage(9, 10)
+    assert await budget(database) == (ONE, 0)
+
+
+async def test_both_bounds_of_an_answer(database: Database) -> None:
+    """A request that bounds its answer twice is kept by the larger: some providers go by the one, some by the other."""
+    async with metered(database, policy(spend_day=10 * ONE)) as meter:
+        asked = call(1)
+        with pytest.raises(LimitError):
+            await meter.book(ADA, replace(asked, body={**asked.body, "max_completion_tokens": 1000}), "p")
+        asked = replace(asked, model="anthropic/claude-haiku-4-5", body={**asked.body, "reasoning_effort": "high"})
+        assert estimate.output(asked) == 1 + 16_384
