@@ -69,6 +69,10 @@ class Gate:
         waiting.set_result("redact" if allow == "redact" else "allow" if allow else "never")
         return True
 
+    def asking(self, request_id: str) -> bool:
+        """Whether the person is still being asked, so that nothing of this request has left."""
+        return request_id in self._waiting
+
     async def chat(self, cloud: CloudRuntime, call: Call, emit: Emit) -> Final:
         """Ask the cloud, if the policy lets the call out. Raises RefusedError, and what the cloud raises."""
         policy = self.policy_for(call.options)

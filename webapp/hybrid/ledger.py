@@ -143,6 +143,11 @@ def _dollars(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
+def stated(value: object, otherwise: float | None = None) -> float | None:
+    """A stated cost, where it is one; NaN or less than nothing would spoil the books for good."""
+    return float(value) if _dollars(value) else otherwise  # type: ignore[arg-type]
+
+
 def _read(text: str | None) -> dict[str, dict[str, dict[str, float]]]:
     """What is stored; a damaged ledger is begun anew, since sums of nonsense help nobody."""
     try:

@@ -30,7 +30,7 @@ class Leg:
     shows life of the provider as a whole, where one that is busy with other requests is silent for a good reason; `ping` asks its
     worker for a sign of life. `stands_in`: it is asked only until the local model, which the person prefers, has been loaded.
     `bound` is when it counts as slow, so that the next leg may start beside it; None: no hedge. `context` is its window
-    in tokens, 0 when that is not known.
+    in tokens, 0 when that is not known. `unsent(request id)` says that nothing has gone out yet, since the person is being asked.
     """
 
     provider: Provider
@@ -46,6 +46,7 @@ class Leg:
     stands_in: bool = False
     bound: Bound | None = None
     context: int = 0
+    unsent: Callable[[str], bool] | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.ledger import Budget
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Modes, Remembers
-    from hybr.webapp.hybrid.types import Message, Mode, Options, Provider
-    from hybr.webapp.runtimes.base import CloudRuntime
+    from hybr.webapp.hybrid.types import Call, Final, Message, Mode, Options, Provider
+    from hybr.webapp.runtimes.base import CloudRuntime, Emit
 
 NO_CLOUD = "Cloud API client not available: call HybridLLMProvider.init(cloud_client), or open the page from `hybr serve`."
 Side = Literal["local", "cloud"] | None
@@ -241,7 +241,13 @@ class Planner:
         cloud, model = self.cloud, self._choice(asked, messages)
         if not self.budget_allows(model) and self.budget:
             return Leg("cloud", None, model, error=self.budget.error())
-        return Leg("cloud", lambda call, emit: self._gate.chat(cloud, call, emit), model, prefill=cloud.prefills(model))
+
+        async def chat(call: Call, emit: Emit) -> Final:
+            if not self.budget_allows(model) and self.budget and (error := self.budget.error()):
+                raise error  # it was spent by others since the plan was made
+            return await self._gate.chat(cloud, call, emit)
+
+        return Leg("cloud", chat, model, prefill=cloud.prefills(model), unsent=self._gate.asking)
 
     def _not_loaded(self, model: str | None) -> LocalUnavailableError:
         if model is None or not self._local.is_ready():

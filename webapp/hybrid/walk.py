@@ -374,6 +374,8 @@ class Walk:
         attempt.closed = True
         self._live.remove(attempt)
         leg, answer = attempt.leg, self.answer
+        if leg.unsent and leg.unsent(self._asked.options.request_id):
+            return  # the person was still being asked: nobody has done any work
         if cost is None and (leg.provider == "local" or (outcome == "error" and not attempt.deltas)):
             cost = 0.0  # nothing was paid for what ran here, nor for a refusal
         elif cost is None and outcome != "done":  # cut off before it could say: by the price list, as far as there is one

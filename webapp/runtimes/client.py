@@ -7,9 +7,11 @@ Its answer is then given out in pieces, as the blueprint has it: 50 characters e
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.webapp.hybrid.errors import CallerError, CloudError, HybridError
+from hybr.webapp.hybrid.ledger import stated
 from hybr.webapp.hybrid.types import Final, Usage
 
 if TYPE_CHECKING:
@@ -74,12 +76,11 @@ class ClientRuntime:
         if not isinstance(said, dict) or not isinstance(said.get("text"), str):
             raise CloudError("The cloud client answered without `text`.", code="bad_answer")
         await self._give(said["text"], emit)
-        usage = said.get("usage") or {}
         return Final(
             model=str(said.get("model") or call.model or "client"),
             finish_reason=str(said.get("finish_reason") or "stop"),
-            usage=Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)) if usage else None,
-            cost=said.get("cost"),
+            usage=_usage(said.get("usage")),
+            cost=stated(said.get("cost")),
         )
 
     async def _give(self, text: str, emit: Emit) -> None:
@@ -87,6 +88,15 @@ class ClientRuntime:
             if start and self._pause_s:
                 await asyncio.sleep(self._pause_s)
             emit(text[start : start + self._piece])
+
+
+def _usage(said: object) -> Usage | None:
+    """What the client states of its tokens; None for what states nothing: the answer is there, and is not lost for it."""
+    if not isinstance(said, dict):
+        return None
+    counts = [said.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    prompt, completion = (int(one) if isinstance(one, int | float) and 0 <= one < math.inf else 0 for one in counts)
+    return Usage(prompt, completion) if prompt or completion else None
 
 
 def as_runtime(client: Any) -> Any:

@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.errors import CallerError, CloudUnavailableError, GatewayError, HybridError
+from hybr.webapp.hybrid.ledger import stated
 from hybr.webapp.hybrid.types import Final, Usage
 from hybr.webapp.runtimes.base import UnreachableError
 from hybr.webapp.runtimes.http import EventStream, read_json
@@ -204,16 +205,26 @@ class Answer:
         if "error" in event:
             raise _error(event, 502)
         self._model = event.get("model") or self._model
+        try:
+            text = self._read(event)
+        except (AttributeError, TypeError, ValueError):
+            raise _broken("The cloud's stream has an event of an unknown shape.") from None
+        if text:
+            emit(text)
+
+    def _read(self, event: dict[str, Any]) -> str:
+        """The event's text; all else is kept. Raises what its shape leads to."""
+        said = ""
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
-            if content := delta.get("content"):
-                emit(content)
+            said += delta.get("content") or ""
             if delta.get("tool_calls"):
                 self._merge(delta["tool_calls"])
             self._finish = choice.get("finish_reason") or self._finish
         if event.get("usage"):
             self._spent(event["usage"])
-        self._timings = event.get("timings") or self._timings
+        self._timings = dict(event.get("timings") or self._timings)
+        return said
 
     def final(self) -> Final:
         """The end. Raises GatewayError unless the stream came to one."""
@@ -234,8 +245,7 @@ class Answer:
 
     def _spent(self, usage: dict[str, Any]) -> None:
         self._usage = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-        if isinstance(cost := usage.get("cost"), int | float):
-            self._cost = float(cost)
+        self._cost = stated(usage.get("cost"), self._cost)
 
     def _merge(self, pieces: list[dict[str, Any]]) -> None:
         """Tool calls come in pieces, by index: the name once, the arguments bit by bit."""

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from lab.clock import virtual
 from lab.desk import ASK, Desk, MemoryStorage
-from lab.engine import Fail
+from lab.engine import Fail, Sleep
 from lab.upstream import Refuse
 
 from hybr.webapp.hybrid import redact
-from hybr.webapp.hybrid.errors import OptionError, RefusedError
+from hybr.webapp.hybrid.errors import Aborted, OptionError, RefusedError
 from hybr.webapp.hybrid.redact import Redactor
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N"
@@ -254,3 +254,29 @@ async def test_the_gate_itself_refuses() -> None:
     assert error.value.text == "The "
     assert desk.upstream.chats == []
     assert len(desk.of("egress:refused")) == 1
+
+
+@virtual
+async def test_who_is_still_being_asked_pays_nothing() -> None:
+    """A stop, or a local model that wins a race, while the gate's question is open: nothing has left, so nothing is booked."""
+    desk = Desk()
+    desk.upstream.files["/v1/models"] = {"data": [{"id": "m", "owned_by": "box"}]}
+    desk.upstream.files["/api/prices"] = {
+        "version": "1",
+        "currency": "USD",
+        "models": {"box/m": {"input": 10**6, "output": 10**6}},
+    }
+    await desk.gateway.check()
+    task = asyncio.create_task(desk.hybrid.complete(ASK, {"request_id": "q", "egress": "ask"}))
+    await asyncio.sleep(1)
+    assert desk.hybrid.abort("q")
+    with pytest.raises(Aborted):
+        await task
+    await desk.ready()
+    await desk.hybrid.complete(ASK)
+    desk.engine.scripts.append([Sleep(3.0), "here"])
+    done = await desk.hybrid.complete(ASK, {"hedge": True, "egress": "ask"})
+    assert (done.text, done.cost, done.hedge and done.hedge["winner"]) == ("here", 0.0, "local")
+    assert [detail["reason"] for detail in desk.of("egress:refused")] == ["the request is over"]
+    cloud = desk.hybrid.get_usage_stats()["cloud"]
+    assert (cloud["requests"], cloud["cost"], desk.upstream.chats) == (0, 0.0, [])

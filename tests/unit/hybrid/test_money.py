@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.clock import run, virtual
 from lab.desk import ASK, Desk, MemoryStorage
+from lab.engine import Fail, Sleep
 from lab.upstream import Refuse, Tail
 
 from hybr.webapp.hybrid.account import Account
@@ -246,3 +247,34 @@ def test_the_sums_are_those_of_a_hand_calculation(bookings: list[Any], reloads: 
         )
 
     run(check())
+
+
+@virtual
+async def test_a_budget_that_is_spent_while_an_answer_is_under_way() -> None:
+    """The rescue of a long answer is asked when the budget is spent by then: it is refused as such, and the text is kept."""
+    desk = await Desk(now=Wall()).ready()
+    paid(desk, 1.0)
+    desk.hybrid.set_budget({"session": 0.5})
+    desk.engine.scripts.append(["The ", Sleep(5), Fail("Error", "boom")])
+    stream = desk.hybrid.stream(ASK)
+    assert (await anext(stream)).text == "The "
+    await desk.hybrid.complete_cloud(ASK)
+    with pytest.raises(BudgetExceeded) as error:
+        async for _ in stream:
+            pass
+    assert (error.value.text, len(desk.upstream.chats)) == ("The ", 1)
+
+
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -1, True, "1", [1]])
+def test_a_cost_that_is_none(cost: object) -> None:
+    """NaN or a debt of the provider's would spoil the month for good: such a cost is unknown."""
+
+    @virtual
+    async def check() -> None:
+        desk = Desk(now=Wall())
+        desk.upstream.scripts.append(["x", Tail({"prompt_tokens": 1, "completion_tokens": 1, "cost": cost})])
+        desk.upstream.headers = {"x-hybr-provider": "openai"}
+        assert (await desk.hybrid.complete(ASK)).cost is None
+        assert Ledger(desk.storage, Wall()).total() == {**dict.fromkeys(SUMS, 1), "errors": 0, "cost": 0}
+
+    check()

@@ -78,3 +78,15 @@ def test_what_is_no_client() -> None:
         as_runtime(object())
     runtime = ClientRuntime(Client(""))
     assert as_runtime(runtime) is runtime
+
+
+@pytest.mark.parametrize("usage", [[1], "3", {"prompt_tokens": "many", "completion_tokens": -1}, {"prompt_tokens": float("nan")}])
+def test_books_that_make_no_sense(usage: object) -> None:
+    """A client's nonsense about tokens and money costs the books, not the answer."""
+
+    @virtual
+    async def check() -> None:
+        final = await as_runtime(Client({"text": "hi", "usage": usage, "cost": "free"})).chat(CALL, lambda _: None)
+        assert (final.usage, final.cost) == (None, None)
+
+    check()

@@ -321,3 +321,28 @@ async def test_the_catalogue() -> None:
             await catalogue.refresh()
         assert error.value.code == "no_index"
     assert catalogue.ids() == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [None]},
+        {"choices": 5},
+        {"choices": [{"delta": "x"}]},
+        {"choices": [{"delta": {"content": ["x"]}}]},
+        {"choices": [{"delta": {"tool_calls": [None]}}]},
+        {"choices": [], "usage": [1]},
+        {"choices": [], "usage": {"prompt_tokens": "many"}},
+        {"choices": [], "timings": 3},
+    ],
+)
+def test_events_of_another_shape(event: dict[str, Any]) -> None:
+    """JSON that is no completion's is the cloud's failure, after the text so far, and no bug of ours: the other side takes over."""
+
+    @virtual
+    async def check() -> None:
+        asked = Asked("half", Event(event))
+        error = await asked.fails(GatewayError)
+        assert (error.code, error.kind) == ("stream_broken", "health")
+
+    check()
