@@ -54,6 +54,7 @@ class Exchange:
         self.writing = self.last = self.loop.time()
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
         self.writing = 0.0
+        self.over = not more  # from here on the client may go: servers say so of everyone who has the whole answer
 
     async def whole(self, head: Headers, body: dict[str, Any]) -> None:
         """Send a plain answer."""
