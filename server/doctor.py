@@ -101,7 +101,7 @@ def master(settings: Settings) -> Finding:
     """Check that the master key can be read; one that is not there yet is made at its first need."""
     from hybr.server.keys.master import Custody
 
-    custody = Custody(settings.data)
+    custody = Custody.of(settings)
     try:
         held = custody.read()
     except HybrError as error:

@@ -198,7 +198,7 @@ def assemble(settings: Settings) -> Parts:
     # The house stands in for the cloud, so it comes after it.
     relay = Relay([*remotes, house], told.default, told.missing, told.fallbacks)
     status = Status(relay)
-    doors, keyring = Doors(database, settings.data, settings.auth), Keyring(database, Custody(settings.data))
+    doors, keyring = Doors(database, settings.data, settings.auth), Keyring(database, Custody.of(settings))
     relay.sessions, relay.keyring = doors, keyring
     preferences = Preferences(database)
     blobs = Blobs(database, Quota(settings.blob_bytes, settings.blob_quota, settings.blob_count))

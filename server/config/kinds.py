@@ -27,6 +27,7 @@ class Kind:
     noun: str
     accepted: str
     secret: bool = False
+    private: bool = False  # a secret that no file may hold which others can read
     switch: bool = False
 
 
@@ -110,9 +111,15 @@ def read_text(value: Any) -> str:
     return value.strip()
 
 
+def read_keys(value: Any) -> Secret | None:
+    """Return the words of a text, one blank between two, as one secret; None for an empty text."""
+    return read_secret(" ".join(value.split()) if isinstance(value, str) else value)
+
+
 SWITCH = Kind(read_switch, "on or off", "on or off", switch=True)
 NAMES = Kind(read_names, "a list of names", "names with commas between, in TOML a list of texts")
 PATH = Kind(read_path, "a path", "a path")
 SECRET = Kind(read_secret, "one line of text", "one line of text", secret=True)
 TEXT = Kind(read_text, "one line of text", "one line of text")
+KEYS = Kind(read_keys, "a key", "base64 or hexadecimal, or the word keyring", secret=True, private=True)
 PORT = whole(0, 65535, "a port", "1 to 65535, or 0 for any free one")

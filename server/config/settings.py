@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hybr.server import paths
-from hybr.server.config.kinds import NAMES, OFF, ON, PATH, PORT, SECRET, SWITCH, Kind, whole, word
+from hybr.server.config.kinds import KEYS, NAMES, OFF, ON, PATH, PORT, SECRET, SWITCH, Kind, whole, word
 from hybr.server.errors import ConfigError
 from hybr.server.money.config import Money
 from hybr.server.upstreams import Upstreams
@@ -47,6 +47,7 @@ class Settings:
     warm: bool = setting(True, SWITCH, "start the house model before the first question")
     drain: int = setting(3, whole(0, 600), "seconds that running answers may take to end at shutdown")
     database: Secret | None = setting(None, SECRET, "the store, where it is not SQLite in the data folder", key="database_url")  # noqa: RUF009
+    master_key: Secret | None = setting(None, KEYS, "the key over the people's provider keys; none: a file in the data folder")  # noqa: RUF009
     log_level: str = setting("info", word("debug", "info", "warning", "error"), "the least serious line that is logged")
     log_format: str = setting("auto", word("auto", "json", "text"), "auto: text on a terminal, JSON elsewhere")
     log_requests: str = setting("errors", word("off", "errors", "all"), "which requests have a line in the log")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE = "hybr.toml"
 # The tables and words of the parts that read their own share of the file, and the variable that names a file of theirs instead.
 PARTS = {"HYBR_UPSTREAMS": ("default", "upstreams", "fallbacks"), "HYBR_LIMITS": ("unknown_price", "limits", "prices")}
-OTHERS = ("HYBR_CONFIG", "HYBR_MASTER_KEY", "HYBR_MASTER_KEY_FILE", *PARTS)
+OTHERS = ("HYBR_CONFIG", *PARTS)
 ALIKE = 0.85  # likeness from which an unknown HYBR_ variable is taken for a misspelt one
 
 
@@ -83,25 +83,35 @@ def find(
 ) -> tuple[Any, str]:
     """Return a setting's raw value and where it stands; an empty variable counts as unset."""
     if (raw := given.get(dest(one))) is not None:
-        return (from_file(raw, one.flag), one.flag) if one.kind.secret else (raw, one.flag)
+        return (from_file(raw, one.flag, one), one.flag) if one.kind.secret else (raw, one.flag)
     twin = f"{one.variable}_FILE"
     value, path = environ.get(one.variable, "").strip(), environ.get(twin, "").strip() if one.kind.secret else ""
     if value and path:
         raise ConfigError(f"{one.variable} and {twin} are both set", field=one.key, remedy="Unset one of them")
     if value or path:
-        return (value, one.variable) if value else (from_file(path, twin), twin)
+        return (value, one.variable) if value else (from_file(path, twin, one), twin)
     if one.key in body and one.toml:
+        if one.kind.private and file:
+            refuse_open(file, one.key)
         return body[one.key], str(file)
     return None, "default"
 
 
-def from_file(path: str, source: str) -> str:
+def from_file(path: str, source: str, one: Setting) -> str:
     """Return a secret's text out of its file. Raises ConfigError without a word of it."""
     try:
+        if one.kind.private:
+            refuse_open(Path(path).expanduser(), source)
         return Path(path).expanduser().read_text("utf-8").strip()
     except (OSError, ValueError):
         remedy = "Name a file that holds the value and nothing else"
         raise ConfigError(f"{source}: {path} cannot be read", field=source, remedy=remedy) from None
+
+
+def refuse_open(path: Path, source: str) -> None:
+    """Raise ConfigError for a file that others can read and that holds what nobody else may."""
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"{source}: {path} can be read by others", field=source, remedy=f"chmod 600 {path}")
 
 
 def read_file(flag: str | None, environ: Mapping[str, str], data: Path) -> tuple[Path | None, dict[str, Any]]:

@@ -87,26 +87,17 @@ def withdraw(path: Path | None) -> None:
 
 def running(folder: Path) -> list[dict[str, Any]]:
     """Return what the servers that run with this data folder have announced; files of dead ones are taken away."""
+    from hybr.mlc_build.lock import alive
+
     found = []
     for path in sorted((folder / FOLDER).glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
             told = json.loads(path.read_text())
-            if is_alive(int(told["pid"])):
+            if alive(told["pid"]):
                 found.append(told)
             else:
                 path.unlink()
     return found
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def add_parser(subparsers: Any) -> None:

@@ -8,17 +8,19 @@ and wraps in memory, and changes nothing. A rotation that was never rehearsed is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from hybr.server import paths
 from hybr.server.doors.command import at_home
 from hybr.server.doors.store import changed, run
+from hybr.server.errors import ConfigError
 from hybr.server.keys.envelope import SealError, name, seal, unseal
 from hybr.server.keys.keyring import TOPIC, Row, about_key, about_owner
 from hybr.server.keys.master import Custody, Master, generate
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from hybr.server.store.database import Database
 
@@ -35,7 +37,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run_keys(args: argparse.Namespace) -> int:
     """Do what `hybr keys` was told."""
-    return asyncio.run(told(at_home(), Custody(paths.data()), args))
+    from hybr.server.config import load
+
+    return asyncio.run(told(at_home(), Custody.of(load().settings), args))
 
 
 async def told(database: Database, custody: Custody, args: argparse.Namespace) -> int:
@@ -45,9 +49,25 @@ async def told(database: Database, custody: Custody, args: argparse.Namespace) -
             return await show(database)
         if args.verb == "rewrap":
             return await rewrap(database, custody.master(), dry=args.dry_run)
-        return await rotate(database, custody, dry=args.dry_run)
+        with alone(custody):
+            return await rotate(database, custody, dry=args.dry_run)
     finally:
         await database.close()
+
+
+@contextlib.contextmanager
+def alone(custody: Custody) -> Iterator[None]:
+    """Hold off every other rotation on this machine: two would each forget the other's fresh key. Raises ConfigError."""
+    from hybr.mlc_build.lock import hold
+
+    path = custody.path.with_name(f"{custody.path.name}.lock")
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(hold(path, wait=False))
+        except BlockingIOError:
+            remedy = "Let it end, then look with `hybr keys list`"
+            raise ConfigError("another rotation of the master key is running", field="rotate", remedy=remedy) from None
+        yield
 
 
 async def show(database: Database) -> int:
@@ -86,6 +106,8 @@ async def rewrap(database: Database, master: Master, *, dry: bool) -> int:
     """Put every data key under the newest master key, an owner a transaction, and check that all their keys open."""
     newest, done, broken = name(master.newest), 0, 0
     async with database.begin() as connection:
+        if not dry:  # waits for keys that are being stored under the master key of before; whoever comes later reads the newest
+            await changed(connection, TOPIC)
         owners = list((await run(connection, "SELECT owner FROM data_keys ORDER BY owner")).scalars())
     for owner in owners:
         try:

@@ -69,6 +69,7 @@ class Keyring:
         self._wrapped: dict[str, str] = {}
         self._seen = -1
         self._loading = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -103,8 +104,8 @@ class Keyring:
             self.loaded = True
 
     async def refresh(self) -> None:
-        """Read the rows again if any has changed."""
-        async with self.database.begin() as connection:
+        """Read the rows again if any has changed. One at a time, so that what was read earlier never replaces what came later."""
+        async with self._reading, self.database.begin() as connection:
             newest = await changes(connection, TOPIC)
             if newest == self._seen:
                 return
@@ -145,6 +146,8 @@ class Keyring:
     async def put(self, owner: str, provider: str, text: str) -> None:
         """Store a key, in the place of an earlier one. Raises UnavailableError, ConfigError (the master key), SealError."""
         async with self.database.begin() as connection:
+            # First: a rotation waits at this row for all who may have read the master key that it is about to forget.
+            await changed(connection, TOPIC)
             key = await self._data_key(connection, owner)
             statement = "SELECT version FROM provider_keys WHERE owner = :owner AND provider = :provider"
             last = (await run(connection, statement, owner=owner, provider=provider)).scalar()
@@ -157,7 +160,6 @@ class Keyring:
             )
             values = {"owner": owner, "provider": provider, "version": version, "sealed": sealed}
             await run(connection, statement, **values, now=time.time())
-            await changed(connection, TOPIC)
         await self.refresh()
 
     async def _data_key(self, connection: AsyncConnection, owner: str) -> bytes:

@@ -4,6 +4,8 @@
     HYBR_MASTER_KEY=keyring                                 kept in the desktop's keyring (needs the extra `keyring`)
     neither                                                 the file, made with 0600 at the first need
 
+Like every setting it may stand in hybr.toml (`master_key`) or behind a flag (`--master-key-file`) instead.
+
 Refused are texts that no random generator gives (a default, a word, a repeated one), short ones, and files that others can read.
 """
 
@@ -17,10 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.server.errors import ConfigError
 from hybr.server.keys.envelope import KEY, name
+from hybr.server.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from hybr.server.config import Settings
 
 VARIABLE = "HYBR_MASTER_KEY"
 DISTINCT = 16  # of 32 random bytes fewer are distinct once in some 10^12 draws
@@ -53,9 +58,15 @@ class Custody:
     """Where the master key is kept. Read at the first need, and again when a rotation has put another first."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
-        self.environ = os.environ if environ is None else environ
+        environ = os.environ if environ is None else environ
+        self._text, self._file = Secret(environ.get(VARIABLE, "").strip()), environ.get(f"{VARIABLE}_FILE", "").strip()
         self.path = folder / "master.key"
         self._master: Master | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Custody:
+        """Return what the settings ask for; they have read the environment, and files with it."""
+        return cls(settings.data, {VARIABLE: settings.master_key.reveal()} if settings.master_key else {})
 
     def master(self, *, fresh: bool = False) -> Master:
         """Return the master key, made when there is none yet; `fresh` reads it again. Raises ConfigError."""
@@ -75,7 +86,7 @@ class Custody:
     @property
     def kind(self) -> str:
         """Who keeps it: `environment`, `keyring` or `file`."""
-        value, path = self.environ.get(VARIABLE, "").strip(), self.environ.get(f"{VARIABLE}_FILE", "").strip()
+        value, path = self._text.reveal(), self._file
         if value and path:
             raise ConfigError(f"{VARIABLE} and {VARIABLE}_FILE are both set", field=VARIABLE, remedy="Unset one of them")
         return "keyring" if value == "keyring" else "environment" if value or path else "file"
@@ -88,11 +99,11 @@ class Custody:
             return Master(held.split(), "the keyring") if held else None
         if kind == "file":
             return Master(texts(self.path, str(self.path)), str(self.path)) if self.path.exists() else None
-        if path := self.environ.get(f"{VARIABLE}_FILE", "").strip():
+        if path := self._file:
             from pathlib import Path
 
             return Master(texts(Path(path).expanduser(), f"{VARIABLE}_FILE"), f"{VARIABLE}_FILE")
-        return Master(self.environ[VARIABLE].split(), VARIABLE)
+        return Master(self._text.reveal().split(), VARIABLE)
 
     def make(self) -> str:
         """Return a fresh key's text, kept where it belongs."""

@@ -38,6 +38,7 @@ OTHER = {  # a value of each setting that is not its default
     "log_requests": "all",
     "telemetry": False,
     "metrics_token": SECRET,
+    "master_key": "keyring",
     "home": "/tmp/other-home",
     "data": "/tmp/other-data",
 }
@@ -58,6 +59,7 @@ def told(tmp_path: Path, *words: str, toml: str = "", **environ: str) -> Told:
     parser = argparse.ArgumentParser()
     add_flags(parser)
     if toml:
+        (tmp_path / "hybr.toml").touch(0o600)
         (tmp_path / "hybr.toml").write_text(toml)
     return load(parser.parse_args(words), {"HYBR_DATA": str(tmp_path), **environ})
 
@@ -68,6 +70,7 @@ def test_each_in_all_three_places(tmp_path: Path, one: Any) -> None:
     value = other(one)
     expected = one.kind.read(value)
     held = tmp_path / "held"
+    held.touch(0o600)
     held.write_text(written(value))
     if one.kind.switch:
         flags = [one.flag if value else f"--no-{one.key}"]

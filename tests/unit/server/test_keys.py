@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import keyring.backend
 import pytest
 
+from hybr.server.config.sources import add_flags, load
 from hybr.server.doors.store import run
 from hybr.server.errors import ConfigError
 from hybr.server.keys import command
@@ -262,6 +263,102 @@ async def test_45_rotation(database: Database, tmp_path: Path, capsys: pytest.Ca
     listed = capsys.readouterr().out
     assert "ada" in listed
     assert TEXT not in listed
+
+
+async def test_45_a_key_stored_during_a_rotation(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who read the old master key just before a rotation and commits after its list was made does not lose the key."""
+    held, custody = Keyring(database, Custody(tmp_path, {})), Custody(tmp_path, {})
+    await held.put("ada", "openai", TEXT)
+    read, go = asyncio.Event(), asyncio.Event()
+    whole = held._data_key
+
+    async def slow(connection: Any, owner: str) -> bytes:
+        key = await whole(connection, owner)
+        read.set()
+        await go.wait()
+        return key
+
+    monkeypatch.setattr(held, "_data_key", slow)
+    storing = asyncio.create_task(held.put("eve", "openai", "eves"))
+    await read.wait()
+    kept = asyncio.Event()
+    keep = custody.keep
+    monkeypatch.setattr(custody, "keep", lambda *held, **how: (keep(*held, **how), kept.set()))
+    rotating = asyncio.create_task(command.rotate(database, custody, dry=False))
+    await kept.wait()
+    await asyncio.sleep(0.1)  # for a rotation that would not wait
+    go.set()
+    await storing
+    assert await rotating == 0
+    fresh = Keyring(database, Custody(tmp_path, {}))
+    await fresh.ready()
+    assert [fresh.find(owner, "openai").reveal() for owner in ("ada", "eve")] == [TEXT, "eves"]  # type: ignore[union-attr]
+
+
+async def test_45_two_rotations_at_once(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is refused: each would forget the other's fresh key."""
+    await Keyring(database, Custody(tmp_path, {})).put("ada", "openai", TEXT)
+    refused: list[ConfigError] = []
+    whole = command.rewrap
+
+    async def meanwhile(*args: Any, **how: Any) -> int:
+        with pytest.raises(ConfigError, match="another rotation") as caught:
+            await command.told(database, Custody(tmp_path, {}), told("rotate"))
+        refused.append(caught.value)
+        return await whole(*args, **how)
+
+    monkeypatch.setattr(command, "rewrap", meanwhile)
+    assert await command.told(database, Custody(tmp_path, {}), told("rotate")) == 0
+    assert len(refused) == 1
+
+
+async def test_an_older_reading_comes_late(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading of the rows that began before a deletion and ends after it does not bring the key back."""
+    held = Keyring(database, Custody(tmp_path, {}))
+    await held.put("ada", "openai", TEXT)
+    held._seen = -1
+    began, go = asyncio.Event(), asyncio.Event()
+    whole = keyrings.run
+
+    async def slow(connection: Any, statement: str, **values: Any) -> Any:
+        found = await whole(connection, statement, **values)
+        if statement.startswith("SELECT owner, provider") and not began.is_set():
+            found = list(found)
+            began.set()
+            await asyncio.wait({asyncio.create_task(go.wait())}, timeout=1)  # SQLite lets nobody in between
+        return found
+
+    monkeypatch.setattr(keyrings, "run", slow)
+    reading = asyncio.create_task(held.refresh())
+    await began.wait()
+    dropping = asyncio.create_task(held.drop("ada", "openai"))
+    dropping.add_done_callback(lambda _: go.set())
+    await asyncio.gather(reading, dropping)
+    assert held.find("ada", "openai") is None
+
+
+def test_the_master_key_by_the_settings(tmp_path: Path) -> None:
+    """It may stand in hybr.toml or behind a flag like any setting, in a file of one's own alone, and is in no repr."""
+    first, second = generate(), generate()
+    toml, file = tmp_path / "hybr.toml", tmp_path / "key"
+    toml.touch(0o600)
+    toml.write_text(f'master_key = "{first} {second}"')
+    file.touch(0o600)
+    file.write_text(f"{second}\n{first}\n")
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    environ = {"HYBR_DATA": str(tmp_path)}
+    custody = Custody.of(load(None, environ).settings)
+    assert custody.master().newest == Master([first], "").newest
+    assert custody.find(name(Master([second], "").newest)), "the second opens"
+    assert first not in repr(vars(custody))
+    flag = load(parser.parse_args(["--master-key-file", str(file)]), environ)
+    assert Custody.of(flag.settings).master().newest == Master([second], "").newest
+    assert not (tmp_path / "master.key").exists()
+    for path, args in ((toml, None), (file, parser.parse_args(["--master-key-file", str(file)]))):
+        path.chmod(0o640)
+        with pytest.raises(ConfigError, match="read by others"):
+            load(args, environ)
 
 
 async def test_45_a_rotation_broken_off(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
