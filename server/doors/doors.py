@@ -44,6 +44,7 @@ class Doors:
         self.registry = Registry(self.look, self.changes)
         self.port = 0
         self._announced: Path | None = None
+        self._browsers: dict[str, Entry] = {}
 
     def address(self, plain: str) -> str:
         """Return what the person at the terminal opens: with the link's token where there is one that was not used yet."""
@@ -83,8 +84,15 @@ class Doors:
         if credential.kind == "cookie" and self.mode == "accounts":
             return await self.registry.find("session", credential.digest())
         if credential.kind == "cookie" and (end := self.local.expires(credential.text)):
-            return Entry(Pass(PERSON, end), 0, 0)  # the signature says it all: nothing to look up, nothing to revoke
+            return self.browser(credential, end)
         return None
+
+    def browser(self, credential: Credential, end: float) -> Entry:
+        """Return the one entry of a browser that was let in by the link; the signature has said all that there is to look up."""
+        if entry := self._browsers.get(credential.text):
+            return entry
+        self._browsers = {text: entry for text, entry in self._browsers.items() if entry.visits}
+        return self._browsers.setdefault(credential.text, Entry(Pass(PERSON, end), 0, 0))
 
     async def look(self, kind: str, said: str) -> Pass | None:
         """Return what holds now for a token or a session with this digest."""
@@ -136,12 +144,18 @@ class Doors:
         async with self.database.begin() as connection:
             return await store.begin_session(connection, owner, time.time())
 
-    async def logout(self, credential: Credential) -> None:
-        """End the session of this browser, and whatever runs on it."""
-        if self.mode == "accounts" and credential.kind == "cookie":
+    async def logout(self, credential: Credential, visit: Visit | None = None) -> None:
+        """End the session of this browser, and whatever runs on it but `visit`, the request that asks for it."""
+        if credential.kind != "cookie":
+            return
+        if self.mode == "accounts":
             async with self.database.begin() as connection:
                 await store.end_session(connection, credential.digest())
-            self.registry.forget("session", credential.digest())
+            self.registry.forget("session", credential.digest(), visit)
+        elif self.mode == "token" and self.local.expires(credential.text):
+            self.local.end(credential.text)
+            if entry := self._browsers.pop(credential.text, None):
+                entry.end(visit)
 
 
 def plain(scope: Scope) -> bool:

@@ -1,7 +1,8 @@
 """The one person of a loopback server: a link that works once, and the cookie it gives.
 
 The cookie is signed with a secret that lies beside the data (`$HYBR_DATA/door.key`, 0600), not stored in the database: a broken
-database must not lock out the person whose machine it is. Deleting the file ends every such cookie at the next start.
+database must not lock out the person whose machine it is. Deleting the file ends every such cookie at the next start. Those that
+were logged out stand in `door.ended`, without their signatures, for as long as they would have lived.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Local:
         self.issued = Issued(clock)
         self.used = False
         self._secret = b""
+        self.gone = folder / "door.ended"
+        self._ended: set[str] | None = None
 
     def redeem(self, token: str) -> str | None:
         """Return a cookie for the printed link's token or one of `hybr link`, each the first time; None for anything else."""
@@ -54,8 +57,26 @@ class Local:
         said, _, signature = cookie.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self.sign(said).encode()):
             return None
-        end = int(said.partition(".")[0]) + LIFE
-        return end if self.clock() < end else None
+        end = ending(said)
+        return end if self.clock() < end and said not in self.ended() else None
+
+    def end(self, cookie: str) -> None:
+        """Let this cookie in no more, after a restart neither; where nothing can be written, until the server's end."""
+        self.ended().add(cookie.rpartition(".")[0])
+        lasting = sorted(said for said in self.ended() if self.clock() < ending(said))
+        try:
+            write(self.gone, "\n".join(lasting).encode())
+        except OSError as error:
+            log.warning("%s: %s; this browser could be let in again after a restart", self.gone, error.strerror)
+
+    def ended(self) -> set[str]:
+        """Return the cookies that were logged out, without their signatures."""
+        if self._ended is None:
+            try:
+                self._ended = {said for said in self.gone.read_text("ascii").split() if said.partition(".")[0].isdecimal()}
+            except (OSError, UnicodeDecodeError):
+                self._ended = set()
+        return self._ended
 
     def sign(self, said: str) -> str:
         """Return the signature of `said`."""
@@ -79,11 +100,20 @@ def kept(path: Path) -> bytes:
             return found
     except FileNotFoundError:
         pass
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = secrets.token_bytes(32)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(fresh)
-    beside.replace(path)
+    write(path, fresh)
     return fresh
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file in its place whole, for this user alone."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    beside.replace(path)
+
+
+def ending(said: str) -> float:
+    """Return when a cookie that says this ends, in seconds since the epoch."""
+    return int(said.partition(".")[0]) + LIFE

@@ -8,7 +8,6 @@ a second server) has revoked something, everything known is looked up again, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
@@ -65,6 +64,11 @@ class Entry:
     visits: set[Visit] = field(default_factory=set)
     looking: asyncio.Task[None] | None = None
 
+    def end(self, but: Visit | None = None) -> None:
+        """End what runs on the credential."""
+        for visit in self.visits - {but}:
+            visit.end()
+
 
 class Registry:
     """Looks credentials up by `look(kind, digest)` and remembers; `changes()` is the number that every revocation moves."""
@@ -74,6 +78,7 @@ class Registry:
         self.changes = changes
         self._known: dict[tuple[str, str], Entry] = {}
         self._seen: int | None = None
+        self._turn = 0  # counts the sweeps that found something revoked
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -100,21 +105,28 @@ class Registry:
         entry.used = now
         return entry
 
-    def forget(self, kind: str, digest: str) -> None:
-        """Drop a credential that was revoked, and end what runs on it."""
+    def forget(self, kind: str, digest: str, but: Visit | None = None) -> None:
+        """Drop a credential that was revoked, and end what runs on it, `but` the request that says so."""
         if entry := self._known.pop((kind, digest), None):
-            for visit in list(entry.visits):
-                visit.end()
+            entry.end(but)
 
     async def _ask(self, kind: str, digest: str) -> Entry | None:
         known = self._known.get((kind, digest))
         try:
-            held = await self.look(kind, digest)
+            held = await self._look(kind, digest)
         except UnavailableError:
             if known and time.monotonic() - known.checked < GRACE:
                 return known
             raise
         return self._learn(kind, digest, held)
+
+    async def _look(self, kind: str, digest: str) -> Pass | None:
+        """Look it up; again, when meanwhile something was revoked that this look may have come too early for."""
+        while True:
+            turn = self._turn
+            held = await self.look(kind, digest)
+            if turn == self._turn:
+                return held
 
     def _learn(self, kind: str, digest: str, held: Pass | None) -> Entry | None:
         known = self._known.get((kind, digest))
@@ -157,10 +169,12 @@ class Registry:
             self._seen = None
             return
         newest = await self.changes()
-        if newest != self._seen:
-            for key in list(self._known):
-                with contextlib.suppress(UnavailableError):
-                    await self._ask(*key)
+        if newest == self._seen:
+            return
+        self._turn += 1
+        for key in list(self._known):
+            # What cannot be looked up now ends this sweep, and the next looks all up: a revoked stream asks no more by itself.
+            self._learn(*key, await self._look(*key))
         self._seen = newest
 
 

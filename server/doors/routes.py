@@ -58,7 +58,8 @@ class Sessions:
     async def end(self, request: Request) -> JSONResponse:
         """Answer DELETE: the session ends here and on the server, with whatever runs on it."""
         response = JSONResponse({"ended": True}, headers={"set-cookie": self.doors.baked(request.scope, "", 0)})
-        await self.doors.logout(extract(request.scope["headers"], self.doors.cookie_name(request.scope)))
+        held = extract(request.scope["headers"], self.doors.cookie_name(request.scope))
+        await self.doors.logout(held, request.scope["state"].get("visit"))
         return response
 
 

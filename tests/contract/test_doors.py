@@ -160,6 +160,33 @@ def test_links_of_the_dead_and_the_unreadable(tmp_path: Path) -> None:
     assert link.announce(tmp_path / "file", "http://127.0.0.1:1", 1, b"s" * 32) is None
 
 
+async def test_33_a_browser_that_was_let_in_by_the_link_logs_out(tmp_path: Path) -> None:
+    """Its cookie opens nothing any more, after a restart neither; its streams end, and another browser's go on."""
+    async with endless(tmp_path, "token") as (parts, address, wire), browser(address) as client, browser(address) as other:
+        await client.get(parts.doors.address(address))
+        (name, value), *_ = client.cookies.items()
+        await other.get(f"/?token={link.issue(parts.doors.local.issued.seed, time.time())}")
+        begun = asyncio.Event()
+        stream = asyncio.create_task(told(client, begun))
+        await begun.wait()
+        assert (await client.delete("/api/session")).status_code == 200
+        said = await asyncio.wait_for(stream, 10)
+        await soon(lambda: wire.gone == 1)
+        assert ended(said, wire)
+        replayed = {"cookie": f"{name}={value}"}
+        assert (await other.get("/v1/models")).status_code == 200
+        kept = {"cookie": f"{name}={other.cookies[name]}"}
+        async with browser(address) as thief:
+            assert (await thief.get("/v1/models", headers=replayed)).status_code == 401
+    assert value.rpartition(".")[2] not in (tmp_path / "data" / "door.ended").read_text()
+    again = parts_in(tmp_path, "token")
+    async with listening(again) as address, browser(address) as client:
+        fresh = f"hybr-{httpx.URL(address).port}="
+        for crumb, status in ((replayed, 401), (kept, 200)):
+            headers = {"cookie": fresh + crumb["cookie"].partition("=")[2]}
+            assert (await client.get("/v1/models", headers=headers)).status_code == status
+
+
 def test_the_cookies_life(tmp_path: Path) -> None:
     """A cookie ends after its time, and with the file that signs it; a file that others could read does not sign."""
     now = [1000.0]

@@ -196,6 +196,64 @@ async def test_the_registry_looks_rarely(monkeypatch: pytest.MonkeyPatch) -> Non
     await doors.stop()
 
 
+async def test_a_revocation_while_the_store_stumbles() -> None:
+    """A sweep that could not look everything up is done again: what runs on a revoked token asks no more by itself."""
+    held: list[Pass | None] = [Pass(PERSON)]
+    away = [False]
+    number = [1]
+
+    async def look(kind: str, digest: str) -> Pass | None:
+        if away[0]:
+            raise UnavailableError("away", code="store_unavailable")
+        return held[0]
+
+    async def changes() -> int:
+        return number[0]
+
+    doors = Registry(look, changes)
+    entry = await doors.find("token", "x")
+    await doors.sweep()
+    assert entry
+    visit = registry.Visit()
+    visit.task = None
+    entry.visits.add(visit)
+    held[0], number[0], away[0] = None, 2, True
+    with pytest.raises(UnavailableError):
+        await doors.sweep()
+    assert not visit.ended
+    away[0] = False
+    await doors.sweep()
+    assert visit.ended
+    await doors.stop()
+
+
+async def test_a_revocation_during_a_look() -> None:
+    """What was read just before a revocation and is learnt just after the sweep for it does not let in."""
+    held: list[Pass | None] = [Pass(PERSON)]
+    number, go, looking = [1], asyncio.Event(), asyncio.Event()
+
+    async def look(kind: str, digest: str) -> Pass | None:
+        found = held[0]
+        if digest == "x":
+            looking.set()
+            await go.wait()
+        return found
+
+    async def changes() -> int:
+        return number[0]
+
+    doors = Registry(look, changes)
+    assert await doors.find("token", "other")
+    await doors.sweep()
+    finding = asyncio.create_task(doors.find("token", "x"))
+    await looking.wait()
+    held[0], number[0] = None, 2
+    await doors.sweep()
+    go.set()
+    assert await finding is None
+    await doors.stop()
+
+
 async def test_the_registry_without_a_store() -> None:
     """While nobody can look anything up, what was known counts for a while and what was not does not."""
 
