@@ -83,13 +83,13 @@ def find(
 ) -> tuple[Any, str]:
     """Return a setting's raw value and where it stands; an empty variable counts as unset."""
     if (raw := given.get(dest(one))) is not None:
-        return (from_file(raw, one.flag, one), one.flag) if one.kind.secret else (raw, one.flag)
+        return (from_file(raw, one.flag, private=one.kind.private), one.flag) if one.kind.secret else (raw, one.flag)
     twin = f"{one.variable}_FILE"
     value, path = environ.get(one.variable, "").strip(), environ.get(twin, "").strip() if one.kind.secret else ""
     if value and path:
         raise ConfigError(f"{one.variable} and {twin} are both set", field=one.key, remedy="Unset one of them")
     if value or path:
-        return (value, one.variable) if value else (from_file(path, twin, one), twin)
+        return (value, one.variable) if value else (from_file(path, twin, private=one.kind.private), twin)
     if one.key in body and one.toml:
         if one.kind.private and file:
             refuse_open(file, one.key)
@@ -97,10 +97,10 @@ def find(
     return None, "default"
 
 
-def from_file(path: str, source: str, one: Setting) -> str:
-    """Return a secret's text out of its file. Raises ConfigError without a word of it."""
+def from_file(path: str, source: str, *, private: bool = False) -> str:
+    """Return a secret's text out of its file; a `private` one must be its owner's alone. Raises ConfigError without the text."""
     try:
-        if one.kind.private:
+        if private:
             refuse_open(Path(path).expanduser(), source)
         return Path(path).expanduser().read_text("utf-8").strip()
     except (OSError, ValueError):

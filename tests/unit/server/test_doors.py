@@ -141,6 +141,12 @@ async def test_people(database: Database) -> None:
         await accounts.change(database, "nobody", role="admin")
 
 
+@pytest.mark.parametrize("name", ["\0", "a\0b", "ADA", "", "é", "' OR 1=1 --", "x" * 1024])
+async def test_what_is_nobodys_name(database: Database, name: str) -> None:
+    """A name that nobody can have lets nobody in, and troubles neither database."""
+    assert await accounts.Accounts(database).check(name, "four unrelated small words") is None
+
+
 async def test_tokens_and_sessions_are_stored_hashed(database: Database) -> None:
     """No token and no session id is in the database; a token has no more rights than its owner."""
     owner = await accounts.add(database, "ada", "a long password", "user")
