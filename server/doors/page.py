@@ -33,11 +33,12 @@ LOGIN = """
 WORDS = {
     "token": Words(
         "This HYBR belongs to somebody",
-        "Open the link that the server printed in its terminal. It works once; this browser is then let in for months.",
+        "Open the link that the server printed in its terminal, or a fresh one: <code>hybr link</code> prints it there. "
+        "It works once; this browser is then let in for months.",
         PASTE,
         "Open",
         "That is not this server's link, or it was used already.",
-        "That link does not let in: it was used already, or the server was started anew since. A restart prints a fresh one.",
+        "That link does not let in: it was used already, or it is an old one. <code>hybr link</code> prints a fresh one.",
     ),
     "accounts": Words("Log in to HYBR", "", LOGIN, "Log in", "Name and password do not belong together."),
 }

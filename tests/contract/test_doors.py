@@ -80,6 +80,7 @@ async def test_the_link(tmp_path: Path) -> None:
             stale = await other.get(printed)
             assert stale.status_code == 401
             assert "used already" in stale.text
+            assert "hybr link" in stale.text
     value = cookie.split(";")[0].split("=", 1)[1]
     again = parts_in(tmp_path, "token")
     async with listening(again) as address, browser(address) as client:

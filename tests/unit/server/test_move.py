@@ -146,7 +146,8 @@ def test_the_command(
     asyncio.run(fill())
     assert cli.main(["store", "move", "--to", postgres_url]) == 0
     assert "preferences: 3 rows" in capsys.readouterr().out
-    assert cli.main(["store", "move", "--to", postgres_url]) == 2
+    (tmp_path / "target").write_text(f"{postgres_url}\n")
+    assert cli.main(["store", "move", "--to-file", str(tmp_path / "target")]) == 2, "it has rows by now"
     assert cli.main(["store", "move", "--to", f"sqlite:///{tmp_path}/hybr.sqlite3"]) == 2
     monkeypatch.setenv("HYBR_DATABASE_URL", postgres_url)
     assert cli.main(["store", "status"]) == 0
