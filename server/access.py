@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import logging
 import re
 import secrets
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hybr.access")
 HEADER = b"x-hybr-request"
+PROCESS = secrets.token_hex(4)  # ids name requests and open nothing: they need to differ, not to be unguessable
+COUNT = itertools.count(1)
 CODE = re.compile(rb'"code": ?"([a-z_0-9]{1,60})"')
 FAILED = 400
 BROKEN = 500
@@ -47,7 +50,7 @@ class Access:
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["request"] = request = secrets.token_hex(8)
+        state["request"] = request = f"{PROCESS}{next(COUNT):08x}"
         REQUEST.set(request)
         seen = Seen(send, request.encode())
         try:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hybr.server.errors import RequestError, TooLargeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from starlette.types import Receive, Scope
 
 DEPTH = 64
 BODY = 4 * 1024 * 1024
+LEFT = "hybr.left"
+"""The scope's extension in which our wire tells of the client's leaving; a `Presence`. Others tell it by `receive` only."""
+
 BODY_SECONDS = 30.0  # a body that comes slower is no client of ours (uvicorn waits for ever)
 
 
@@ -42,6 +48,43 @@ async def read_body(receive: Receive, limit: int = BODY) -> bytes:
         raise SlowBodyError(f"the body did not come within {BODY_SECONDS:g} s", code="slow_body") from None
 
 
+class Presence:
+    """Whether the client of one connection is still there, and whom to tell when it is not."""
+
+    __slots__ = ("gone", "tell")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.tell: set[Callable[[], None]] = set()
+
+    def end(self) -> None:
+        """Note that it has gone."""
+        self.gone = True
+        for tell in list(self.tell):
+            tell()
+
+
+@contextlib.contextmanager
+def watched(scope: Scope, receive: Receive, tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell` if the client goes while the block runs. Where the server does not say so, a task asks `receive`."""
+    presence: Presence | None = scope.get("extensions", {}).get(LEFT)
+    if presence is None:
+        waiting = asyncio.create_task(left(receive))
+        waiting.add_done_callback(lambda task: None if task.cancelled() else tell())
+        try:
+            yield
+        finally:
+            waiting.cancel()
+        return
+    presence.tell.add(tell)
+    try:
+        if presence.gone:
+            tell()
+        yield
+    finally:
+        presence.tell.discard(tell)
+
+
 async def left(receive: Receive) -> None:
     """Return when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
@@ -58,8 +101,14 @@ def decode(raw: bytes) -> Any:
         raise RequestError(f"the JSON is nested deeper than {DEPTH}", code="too_deep") from None
     except ValueError as error:  # not UTF-8, not JSON, or an integer of thousands of digits
         raise RequestError(f"the body is not JSON: {str(error)[:200]}", code="invalid_json") from None
-    check_depth(value)
+    if not flat(raw):
+        check_depth(value)
     return value
+
+
+def flat(raw: bytes) -> bool:
+    """Say whether the JSON can be neither too deep nor hold half a surrogate: it has few brackets, and plain characters only."""
+    return raw.count(b"[") + raw.count(b"{") <= DEPTH and b"\\u" not in raw and raw.isascii()
 
 
 def no_constant(name: str) -> NoReturn:

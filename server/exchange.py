@@ -75,10 +75,9 @@ class Exchange:
             self.reason = reason
             self.work.cancel()
 
-    def left(self, waiting: asyncio.Task[None]) -> None:
-        """End it when the one who waits for the client's leaving has come to an end, unless that one was only dismissed."""
-        if not waiting.cancelled():
-            self.cut(LeftError("the client has left", code="client_gone"))
+    def left(self) -> None:
+        """End it, for the client has gone."""
+        self.cut(LeftError("the client has left", code="client_gone"))
 
     def calm(self) -> None:
         """Take the cancelling back: its reason is known, and the task goes on to tell it."""

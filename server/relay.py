@@ -1,8 +1,7 @@
 """The one way from a request to whoever answers it, for every surface: who asks, who may answer, what it costs, and the end.
 
-Beside the task that answers stands one that waits for the client to leave, and then cancels it. That is what notices a leaving
-client in every phase, for uvicorn's `send` does not raise when nobody listens any more. The upstream's connection closes
-on the way out, and with it the generation.
+The client's leaving cancels the task that answers, in every phase: uvicorn's `send` does not raise when nobody listens any more.
+The upstream's connection closes on the way out, and with it the generation.
 
 A stream that breaks off ends in a whole event: our error, never a made-up finish, never half a line.
 """
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 
 from hybr.server import caller
-from hybr.server.body import check_type, left, read_body
+from hybr.server.body import check_type, read_body, watched
 from hybr.server.errors import HybrError, NotFoundError, UnavailableError, UpstreamError
 from hybr.server.exchange import DeafError, Exchange, LeftError, Pulse
 from hybr.server.money.booking import Booking
@@ -147,7 +146,9 @@ class Relay:
             scope["state"]["booking"] = booking  # for the log's line
             head = [(b"x-hybr-request", request), *booking.standing]
             exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
-            await self.until_left(exchange, self.relay(exchange, targets, call, booking), receive, booking)
+            self.pulse.add(exchange)
+            with watched(scope, receive, exchange.left):
+                await self.until_left(exchange, self.relay(exchange, targets, call, booking), booking)
 
     async def booked(self, who: Caller, call: Call, targets: list[Target]) -> tuple[Booking, list[Target]]:
         """Return the booking and who may be asked under it: a fallback that the caller's budget does not hold is none."""
@@ -159,11 +160,8 @@ class Relay:
                 raise
             return await self.meter.book(who, call, provider), targets[:1]
 
-    async def until_left(self, exchange: Exchange, work: Coroutine[Any, Any, None], receive: Receive, booking: Booking) -> None:
+    async def until_left(self, exchange: Exchange, work: Coroutine[Any, Any, None], booking: Booking) -> None:
         """Answer until the end, or until the client has left or somebody else ends it; leave nothing running."""
-        leaving = asyncio.create_task(left(receive))
-        leaving.add_done_callback(exchange.left)
-        self.pulse.add(exchange)
         try:
             await work
         except asyncio.CancelledError:
@@ -175,7 +173,6 @@ class Relay:
         finally:
             exchange.over = True
             self.pulse.remove(exchange)
-            leaving.cancel()
 
     async def told(self, exchange: Exchange, reason: HybrError) -> None:
         """Tell the client of an answer that was ended from outside, in an event or in a status."""

@@ -7,19 +7,19 @@ operator said so, to the next one. After the first byte nobody is asked again: t
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hybr.server.errors import HybrError, RequestError, SlowUpstreamError, UnavailableError
+from hybr.server.providers.base import Call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AsyncExitStack
 
-    from hybr.server.providers.base import Answer, Call, Provider
+    from hybr.server.providers.base import Answer, Provider
     from hybr.server.secret import Secret
 
 FIRST = 0.4  # seconds before the first repetition, doubled for each further one
@@ -58,7 +58,7 @@ class Tries:
         self, stack: AsyncExitStack, target: Target, call: Call, attempts: int
     ) -> tuple[Answer | None, HybrError, int]:
         """Ask one provider until it answers or it is of no use. Returns the answer or the last error, and the tries so far."""
-        provider, own = target.provider, dataclasses.replace(call, model=target.model, key=target.key)
+        provider, own = target.provider, Call(target.model, call.stream, call.body, target.key)
         error: HybrError = shut(target)
         for repeated in range(provider.retries + 1):
             if not provider.breaker.admits():

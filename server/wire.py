@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from hybr.server.body import SlowBodyError
+from hybr.server.body import LEFT, Presence, SlowBodyError
 from hybr.server.errors import RequestError
 from hybr.server.security import FIXED, HEADER_BYTES, HeadersTooLargeError
 
@@ -33,17 +33,20 @@ class Wire(HttpToolsProtocol):
     whole = True  # whether the last request's body has come to its end
     refused = False
     refusal: RequestError | None = None
+    presence: Presence
     timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first headers."""
+        self.presence = Presence()
         super().connection_made(transport)
         self.wait(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Wait for nothing more, and tell whoever wanted to know that the client has gone."""
         self.wait(None)
         super().connection_lost(exc)
+        self.presence.end()
 
     def data_received(self, data: bytes) -> None:
         """Read; what comes after a refusal is thrown away."""
@@ -81,6 +84,7 @@ class Wire(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self.fail(RequestError("this server speaks HTTP/1.1 and upgrades to nothing", code="bad_request", field="Upgrade"))
         super().on_headers_complete()
+        self.scope.setdefault("extensions", {})[LEFT] = self.presence  # type: ignore[assignment]  # the request's task has not begun yet
 
     def on_message_complete(self) -> None:
         """Note the end of a request's body."""

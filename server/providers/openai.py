@@ -123,6 +123,9 @@ class Chunks(Reader):
 
     def read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the event's chunk when it says anything."""
+        if (text := plain(event)) is not None:
+            yield self.chunk({"content": text})
+            return
         if event.get("error"):
             error = event["error"]
             raise BrokenError((error.get("type") or error.get("code")) if isinstance(error, dict) else "")
@@ -149,6 +152,19 @@ class Chunks(Reader):
         if finish in FAILED or not WORD.fullmatch(finish):
             raise BrokenError(finish)
         self.finish = ENDS.get(finish, finish)
+
+
+def plain(event: dict[str, Any]) -> str | None:
+    """Return the text of an event that says nothing but a piece of text, as nearly all do; None for any other."""
+    choices = event.get("choices")
+    if not choices or len(choices) != 1 or event.get("error") or event.get("usage") or event.get("timings"):
+        return None
+    choice = choices[0]
+    delta = choice.get("delta")
+    if not delta or len(delta) != 1 or choice.get("finish_reason") or choice.get("logprobs") or choice.get("index", 0) != 0:
+        return None
+    text = delta.get("content")
+    return text if isinstance(text, str) else None
 
 
 def clean(delta: dict[str, Any]) -> dict[str, Any]:
