@@ -426,7 +426,7 @@ class TestWorkers:
             say(page, {"kind": "store", "key": "gone", "value": None})
             page.evaluate("localStorage.setItem('hybr:broken', '{'); localStorage.setItem('other', '1')")
             page.goto(f"{origin}/?mode=cloud&model=tiny&load=1")
-            config = page.evaluate("python.sent[0].config")
+            config = wait_sent(page, "boot")[0]["config"]
             assert config["query"] == {"mode": "cloud", "model": "tiny", "load": "1"}
             assert config["stored"] == {"mode": "local"}
             result = wait_sent(page, "preflight")[0]["result"]

@@ -108,6 +108,10 @@ class Health:
         """What a failure of health asks for: a new worker at once, or a trial when the breaker allows one."""
         if isinstance(error, LocalError) and "worker" in error.reactions:
             self._local.lost(error)
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Where the breaker of the model that is ready is open, have a trial decide and not a person's request."""
         model = self._local.model
         if model and self.open("local") and model not in self._probes:
             task = asyncio.get_running_loop().create_task(self._probe(model))
@@ -144,6 +148,7 @@ class Health:
     def _ready(self, detail: dict[str, Any]) -> None:
         self._latest = f"{detail['runtime']} {detail['model']}"
         self._recovering()
+        self._try_out()
 
     def _recovering(self) -> None:
         self._announced, self._failure = False, None

@@ -47,6 +47,7 @@ class Modes:
         self._preferences = preferences
         self._local = local
         self._now = now
+        self._pinned: Mode | None = None
         self.history: deque[dict[str, Any]] = deque(maxlen=DEPTH)
         stored = preferences.get("mode")
         self.preferred: Mode = stored if stored in MODES else "cloud"
@@ -65,6 +66,9 @@ class Modes:
         if mode not in MODES:
             log.warning("set_mode(%r): there is no such mode; there are: %s", mode, ", ".join(MODES))
             return False
+        if self._pinned not in {None, mode}:
+            log.warning("set_mode(%r): the mode of this document is '%s' and stays so", mode, self._pinned)
+            return False
         wanted = mode
         if wanted == "local" and not self._local.is_ready():
             self._refuse(remember=remember)
@@ -72,6 +76,11 @@ class Modes:
         self._prefer(wanted)
         self._switch(wanted, manual=manual)
         return True
+
+    def pin(self, mode: Mode) -> None:
+        """Put `mode` in force until the page is gone; whoever asks for another is told False."""
+        self.set(mode, manual=False, remember=True)
+        self._pinned = mode
 
     def _refuse(self, *, remember: bool) -> None:
         blocker = self._local.blocker()
@@ -91,7 +100,7 @@ class Modes:
 
     def restore(self, mode: object) -> None:
         """Take up a preference that was stored elsewhere (the server's copy)."""
-        if mode in MODES:
+        if mode in MODES and self._pinned is None:
             self.preferred = mode
             self.settle()
 

@@ -17,7 +17,7 @@ from hybr.webapp.hybrid.account import Account
 from hybr.webapp.hybrid.answer import Asked
 from hybr.webapp.hybrid.auto import configure
 from hybr.webapp.hybrid.desk import Desk
-from hybr.webapp.hybrid.errors import MessageError, OptionError
+from hybr.webapp.hybrid.errors import MessageError, OptionError, UnknownModelError
 from hybr.webapp.hybrid.estimate import dollars
 from hybr.webapp.hybrid.gate import Gate
 from hybr.webapp.hybrid.health import Health, clock
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hybr.webapp.hybrid.events import EventBus
+    from hybr.webapp.hybrid.leg import Leg
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Remembers
     from hybr.webapp.hybrid.plan import Side
@@ -108,6 +109,10 @@ class HybridLLMProvider:
         """
         return self._modes.set(mode, manual=manual, remember=remember)
 
+    def pin_mode(self, mode: Mode) -> None:
+        """Put a mode in force for as long as the page lives, whoever asks for another (the local-only document)."""
+        self._modes.pin(mode)
+
     def restore_mode(self, mode: object) -> None:
         """Take up a preference that came later than the page (the server's copy)."""
         self._modes.restore(mode)
@@ -174,7 +179,8 @@ class HybridLLMProvider:
     def _run(
         self, messages: object, options: object, only: Side, *, streaming: bool, prefix: str = "", by: Provider = "local"
     ) -> Run:
-        checked, asked = self._personas.apply(validate.messages(messages), validate.options(options))
+        given = validate.options(options)
+        checked, asked = self._personas.apply(validate.messages(messages), given)
         asked = self._recovery.resolve(asked)
         if not asked.request_id:
             asked = replace(asked, request_id=f"request-{next(self._ids)}")
@@ -184,11 +190,23 @@ class HybridLLMProvider:
                 field="options.request_id",
             )
         request = Asked(checked, asked, streaming, prefix, by)
-        run = Run(self._desk, request, lambda: self._planner.legs(asked, only, checked))
+        run = Run(self._desk, request, lambda: self._legs(request, only, given.model))
         run.on_leg(self._leg_ended)
         self._runs[run.id] = run
         run.on_end = lambda _: self._runs.pop(run.id, None)
         return run
+
+    async def _legs(self, request: Asked, only: Side, named: str | None) -> list[Leg]:
+        """The plan. A model that is not there and that the request did not name itself is its persona's mistake, told as such."""
+        asked = request.options
+        try:
+            return await self._planner.legs(asked, only, request.messages)
+        except UnknownModelError as error:
+            if named is None and asked.model:
+                persona = asked.persona or self._personas.current
+                text = f"{error.message} The persona {persona!r} asks for it: change its model, or choose another persona."
+                raise UnknownModelError(text, field="persona.model") from None
+            raise
 
     def visibility(self, *, hidden: bool, frozen_ms: float = 0.0) -> None:
         """What the shell saw of the page: hidden or not, and for how long nothing ran. No watchdog counts such time."""

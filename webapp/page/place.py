@@ -36,7 +36,7 @@ class Place:
         self._preferences = preferences
         self._move = move
         if where == "local":
-            hybrid.set_mode(CLOSED, manual=False)  # from the first moment, whatever was preferred
+            hybrid.pin_mode(CLOSED)  # from the first moment, whatever was preferred and by whatever way another is asked for
 
     def set_mode(self, mode: object, *, manual: bool = True, remember: bool = True) -> bool:
         """As `HybridLLMProvider.set_mode`, whose table holds; `remember` marks the person's own control, which may move."""

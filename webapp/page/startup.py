@@ -37,7 +37,7 @@ class Startup:
     def begin(self) -> None:
         """Start it all; returns at once."""
         if mode := self._query.get("mode"):
-            self._context.hybrid.set_mode(mode)
+            self._context.place.set_mode(mode)
         for work in (self._models(), self._watch_gateway(), self._watch_builds()):
             self._keep(work)
 

@@ -73,6 +73,20 @@ class TestPlace:
         await shell.end()
 
     @virtual
+    async def test_no_other_way_changes_its_mode(self) -> None:
+        """A tool, a persona, the address bar, a preference that comes late: none changes the mode, and each is told."""
+        shell = closed(mode="cloud")
+        assert [move["to"] for move in shell.of("move")] == ["main"], "the address bar is the person's: it leads out"
+        forced = await shell.call(HYBRID, "callTool", "force_provider", {"provider": "cloud"})
+        assert (forced["success"], "cloud-only" in forced["error"]["message"]) == (False, True)
+        await shell.call(HYBRID, "savePersona", "open", {"mode": "cloud"})
+        assert await shell.call(HYBRID, "setPersona", "open") is False
+        shell.app.context.hybrid.restore_mode("auto")
+        assert await shell.call(HYBRID, "getMode") == "local-only"
+        assert shell.upstream.chats == []
+        await shell.end()
+
+    @virtual
     async def test_the_way_out(self) -> None:
         """The banner's button is the person's: this browser first, whether or not a model is ready."""
         shell = closed()

@@ -8,7 +8,7 @@ import pytest
 from lab.clock import virtual
 from lab.desk import ASK, Desk
 
-from hybr.webapp.hybrid.errors import OptionError, RefusedError
+from hybr.webapp.hybrid.errors import OptionError, RefusedError, UnknownModelError
 
 PIRATE = {"system": "You are a pirate.", "options": {"temperature": 1.2, "max_output_tokens": 5}}
 
@@ -127,3 +127,18 @@ def test_unknown_and_unnamed() -> None:
     assert list(desk.hybrid.list_personas()["personas"]) == ["b"]
     desk.preferences.set("personas", 3)
     assert desk.hybrid.list_personas()["personas"] == {}
+
+
+@virtual
+async def test_a_persona_whose_model_is_gone() -> None:
+    """The request is not blamed for a model that it did not name: the persona is named, with what can be done."""
+    desk = await Desk().ready()
+    desk.hybrid.save_persona("old", {"model": "gone-7b"})
+    desk.hybrid.set_persona("old")
+    with pytest.raises(UnknownModelError, match=r"'gone-7b'\. There are: tiny.* The persona 'old' asks for it") as error:
+        await desk.hybrid.complete(ASK)
+    assert (error.value.field, desk.engine.chats, desk.upstream.chats) == ("persona.model", [], [])
+    with pytest.raises(UnknownModelError) as error:
+        await desk.hybrid.complete(ASK, {"model": "mine"})
+    assert error.value.field == "options.model"
+    assert (await desk.hybrid.complete(ASK, {"model": "tiny"})).text

@@ -90,6 +90,27 @@ async def test_a_model_that_keeps_failing_is_left_in_peace() -> None:
 
 
 @virtual
+async def test_a_model_that_was_loaded_again_is_tried_first() -> None:
+    """Its breaker is still open: not the person's next request but one token of its own decides whether it is well."""
+    desk = await Desk().ready()
+    desk.engine.default = [BROKEN]
+    for _ in range(3):
+        await desk.hybrid.complete(ASK)
+    await desk.local.unload()
+    await asyncio.sleep(21)
+    desk.engine.default = [BROKEN]
+    await desk.local.init("tiny")
+    assert await desk.local.unload()
+    desk.hybrid._health.breaker("local").failed()  # half-open: it opens again, for 40 s
+    await desk.local.init("tiny")
+    desk.engine.default = ["yes"]
+    asked = len(desk.engine.chats)
+    await asyncio.sleep(41)
+    assert [chat["options"] for chat in desk.engine.chats[asked:]] == [{"max_tokens": 1}]
+    assert desk.hybrid.get_status()["breaker"]["local"] == "closed"
+
+
+@virtual
 async def test_a_breaker_never_bars_the_only_way() -> None:
     """With nobody else to ask, an open breaker does not keep a request from trying."""
     desk = await Desk(cloud=False).ready()

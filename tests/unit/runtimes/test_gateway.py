@@ -337,7 +337,7 @@ async def test_the_catalogue() -> None:
     ],
 )
 def test_events_of_another_shape(event: dict[str, Any]) -> None:
-    """JSON that is no completion's is the cloud's failure, after the text so far, and no bug of ours: the other side takes over."""
+    """JSON that is no completion's is the cloud's failure, after the text so far, not a bug of ours: the other side helps."""
 
     @virtual
     async def check() -> None:
