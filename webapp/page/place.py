@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hybr.webapp.hybrid.provider import HybridLLMProvider
 
-CLOSED = "local-only"
+CLOSED: Literal["local-only"] = "local-only"
 Where = Literal["local", "main"]
 
 
