@@ -115,6 +115,35 @@ async def test_20_a_name_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
         await resolver.resolve("provider.example", 443)
 
 
+class Mute(Names):
+    """A resolver that answers nobody, as the system's does without a network."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[Any]:
+        """Say what the system says."""
+        self.asked += 1
+        raise OSError(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+async def test_48_no_names_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While DNS is down an upstream is unreachable, without its name being told; once it is back the next call is answered."""
+    async with wired(openai.answer) as fake:
+        port = fake.address.rsplit(":", 1)[1]
+        names, made = Mute(), egress.connector
+        monkeypatch.setattr(egress, "connector", lambda url, **fields: made(url, inner=names, **fields))
+        parts = parts_of(tmp_path, "vllm", f"http://box.internal:{port}", None, private=True, models=["gpt-x"])
+        async with asking(parts) as client:
+            refused = await client.post("/v1/chat/completions", json=question(model="vllm/gpt-x"))
+            asked = names.asked
+            monkeypatch.setattr(names, "resolve", Names("127.0.0.1").resolve)
+            answer = await client.post("/v1/chat/completions", json=question(model="vllm/gpt-x"))
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["retryable"]) == (502, "unreachable", True)
+    assert "box.internal" not in refused.text
+    assert asked
+    assert answer.json().get("error", {}).get("code") != "unreachable"
+    assert [one for one in fake.asked if one.method == "POST"], "the fake refuses a call without a key, but it is asked"
+
+
 async def test_a_private_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upstream of the operator's own network is reached by its name when it is marked as private."""
     async with wired(openai.answer) as fake:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import httpx
-from accounts import policy
+from accounts import budget, figures, policy
 from fakes import openai
 from fakes.gateway import parts_of
 from fakes.wire import Asked, Script, events, streamed, wired
@@ -16,6 +16,8 @@ from people import person, token
 from serving import asking, listening, question, soon
 
 from hybr.server.money.limits import Limits, Policy
+from hybr.server.money.till import day_of
+from hybr.server.store.database import Database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,3 +224,28 @@ async def test_a_fallback_that_the_budget_does_not_hold_is_not_asked(tmp_path: P
     assert answers[0].json()["error"]["code"] == "breaker_open"
     assert answers[1].headers["x-hybr-provider"] == "openai"
     assert len([asked for asked in wire.asked if asked.method == "POST"]) == 1
+
+
+async def test_48_fifty_streams_at_the_servers_end(tmp_path: Path) -> None:
+    """Each of fifty live streams ends in an error event, never in a finish; all are in the books, and no lease is kept."""
+    never = asyncio.Event()
+
+    def script(asked: Asked) -> Script:
+        return streamed(events(openai.chunk({"content": "Pa"})), never) if asked.method == "POST" else openai.answer(asked)
+
+    async with wired(script) as wire, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        parts = limited(tmp_path, wire.address, policy(spend_day=10**9))
+        async with listening(parts) as address:
+            ask = [session.post(f"{address}{CHAT}", json=question(model=MODEL, stream=True)) for _ in range(50)]
+            answers = await asyncio.gather(*ask)
+            for answer in answers:
+                assert b"Pa" in await answer.content.readline()
+        bodies = [await answer.text() for answer in answers]
+    for body in bodies:
+        assert json.loads(body.strip().removeprefix("data: "))["error"]["code"] == "server_stopping"
+    assert (parts.office.meter.running, parts.office.till.standing()) == (0, {"leases": 0, "leased": 0, "waiting": 0})
+    store = Database(tmp_path / "data")
+    requests, cost = await figures(store, "local")
+    assert requests == 50
+    assert await budget(store, "user:local", day_of(parts.office.meter.wall())) == (cost, 0)
+    await store.close()
