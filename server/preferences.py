@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 
 from hybr.server import caller
-from hybr.server.errors import ConflictError, RequestError
 from hybr.server.body import check_type, decode, read_body
+from hybr.server.errors import ConflictError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
