@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.types import Provider, Usage
 
 DEPTH = 20  # how many fallbacks, handovers and switches are remembered (blueprint)
-Outcome = Literal["done", "error", "stopped"]
+Outcome = Literal["done", "error", "stopped", "refused"]
 
 
 @dataclass(slots=True)
@@ -58,13 +58,14 @@ class Totals:
 
 @dataclass(slots=True)
 class Account:
-    """The books of one page session. `heard` is told of each booking."""
+    """The books of one page session. `heard` is told of each booking; `refusals` counts what the egress gate let nobody see."""
 
     models: dict[tuple[Provider, str], Totals] = field(default_factory=dict)
     fallbacks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DEPTH))
     handovers: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DEPTH))
     fallback_count: int = 0
     handover_count: int = 0
+    refusals: int = 0
     heard: Callable[[Provider, str, Totals], object] = lambda *_: None
 
     def book(
@@ -112,7 +113,7 @@ class Account:
         return total
 
     def to_dict(self) -> dict[str, Any]:
-        """`{local, cloud, models, fallbacks, handovers, fallback_count, handover_count}`."""
+        """`{local, cloud, models, fallbacks, handovers, fallback_count, handover_count, refusals}`."""
         return {
             "local": self.provider("local").to_dict(),
             "cloud": self.provider("cloud").to_dict(),
@@ -123,4 +124,5 @@ class Account:
             "handovers": list(self.handovers),
             "fallback_count": self.fallback_count,
             "handover_count": self.handover_count,
+            "refusals": self.refusals,
         }

@@ -53,11 +53,16 @@ class Loading(Model):
         """A load has failed, and it has been told."""
 
     async def set_runtime(self, wish: object) -> bool:
-        """Prefer `auto`, `webgpu` or `wasm`, now and later; a model in the other one is unloaded. False for nonsense."""
+        """Prefer `auto`, `webgpu` or `wasm`, now and later; a model in the other one is unloaded. False for nonsense.
+
+        The next visit loads the model again, in the runtime that is preferred by then.
+        """
         if not self._choice.prefer(wish):
             return False
         if self._choice.runtime() is not self._runtime:
+            at_start = self._preferences.get("load_at_start")
             await self.unload()
+            self._preferences.set("load_at_start", at_start)
         self.choose()
         await self._look_into_cache()
         return True

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from hybr.webapp.hybrid.types import Final, Message
     from hybr.webapp.runtimes.base import Storage
@@ -124,7 +125,41 @@ def _mean(before: float | None, now: float | None) -> float | None:
 
 def _read(text: str | None) -> dict[str, Rates]:
     try:
-        return {str(model): Rates(**rates) for model, rates in json.loads(text or "{}").items()}
-    except (ValueError, TypeError, AttributeError):
+        rows = json.loads(text or "{}").items()
+    except (ValueError, AttributeError):
         log.warning("the stored device profile cannot be read; measuring anew")
         return {}
+    return _rows(rows)
+
+
+def _rows(rows: Iterable[tuple[str, Any]]) -> dict[str, Rates]:
+    """The rows that are whole; a damaged one is dropped, since a rate that is none would fail in the arithmetic."""
+    models = {}
+    for model, row in rows:
+        try:
+            models[model] = _row(**row)
+        except (ValueError, TypeError):
+            log.warning("what is stored of the rates of %s cannot be read; measuring anew", model)
+    return models
+
+
+def _row(
+    prefill_tps: object = None, decode_tps: object = None, requests: object = 0, failures: Mapping[str, object] | None = None
+) -> Rates:
+    """One row. Raises TypeError, ValueError."""
+    counts = {code: _count(count) for code, count in dict(failures or {}).items()}
+    return Rates(_rate(prefill_tps), _rate(decode_tps), _count(requests), counts)
+
+
+def _rate(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(value)
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(value)
+    return value

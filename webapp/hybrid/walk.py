@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hybr.webapp.hybrid import trim
 from hybr.webapp.hybrid.answer import Answer
-from hybr.webapp.hybrid.errors import LocalError, ProviderError
+from hybr.webapp.hybrid.errors import LocalError, ProviderError, RefusedError
 from hybr.webapp.hybrid.handover import Joiner, continuation
 from hybr.webapp.hybrid.leg import Attempt
 from hybr.webapp.hybrid.patience import Watchdog
@@ -252,7 +252,8 @@ class Walk:
             final = await self._fitted(attempt, call)
         except Exception as error:
             if not attempt.closed:
-                self._book(attempt, "error", attempt.usage(), None)
+                refused = isinstance(error, RefusedError)  # by the egress gate: the provider was never asked
+                self._book(attempt, "refused" if refused else "error", attempt.usage(), None)
                 self.on_leg(leg.provider, error)
             raise
         self.on_leg(leg.provider, None)
@@ -376,6 +377,9 @@ class Walk:
         leg, answer = attempt.leg, self.answer
         if leg.unsent and leg.unsent(self._asked.options.request_id):
             return  # the person was still being asked: nobody has done any work
+        if outcome == "refused":
+            self._desk.account.refusals += 1
+            return
         if cost is None and (leg.provider == "local" or (outcome == "error" and not attempt.deltas)):
             cost = 0.0  # nothing was paid for what ran here, nor for a refusal
         elif cost is None and outcome != "done":  # cut off before it could say: by the price list, as far as there is one

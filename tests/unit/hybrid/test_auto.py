@@ -230,6 +230,27 @@ def test_the_device_profile() -> None:
         assert DeviceProfile(MemoryStorage({"profile": text})).to_dict() == {}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prefill_tps": "fast"},
+        {"decode_tps": -1},
+        {"decode_tps": True},
+        {"requests": "3"},
+        {"failures": 3},
+        {"failures": {"stall": "x"}},
+        {"failures": ["stall"]},
+    ],
+)
+def test_a_damaged_row_of_the_profile(row: dict[str, object]) -> None:
+    """It is dropped at reading, its neighbours stay, and what is learned next is sound."""
+    whole = {"prefill_tps": 10.0, "decode_tps": 5.0, "requests": 1, "failures": {"stall": 1}}
+    profile = DeviceProfile(MemoryStorage({"profile": json.dumps({"bad": row, "good": whole})}))
+    assert profile.to_dict() == {"good": whole}
+    profile.failed("bad", "stall")
+    assert (profile.predict_s("bad", 1, 1), profile.of("bad").failures) == (None, {"stall": 1})
+
+
 def test_estimates() -> None:
     """About four characters a token; images have their own weight."""
     image = {"role": "user", "content": [{"type": "text", "text": "x" * 40}, {"type": "image_url", "image_url": {"url": "u"}}]}

@@ -206,6 +206,9 @@ async def test_ask() -> None:
                 await task
     assert len(desk.upstream.chats) == 1
     assert [detail["reason"] for detail in desk.of("egress:refused")] == ["the person did not allow it"] * 2
+    stats = desk.hybrid.get_usage_stats()
+    assert (stats["refusals"], stats["cloud"]["requests"], stats["cloud"]["errors"]) == (2, 1, 0)
+    assert [model["requests"] for model in stats["month"]["models"]] == [1], "the ledger too has only what was sent"
     assert asyncio.get_running_loop().time() > 30
 
 

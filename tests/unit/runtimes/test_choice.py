@@ -193,6 +193,7 @@ async def test_a_change_of_runtime_unloads_and_is_remembered() -> None:
     assert await desk.local.set_runtime("wasm") is True
     assert (desk.local.get_status()["state"], desk.local.get_status()["runtime"]) == ("unloaded", "wasm")
     assert desk.preferences.get("runtime") == "wasm"
+    assert desk.preferences.get("load_at_start") is True, "the next visit loads it there"
     desk.local.force("webgpu")
     assert desk.local.get_status()["runtime"] == "webgpu"
     assert desk.preferences.get("runtime") == "wasm"
