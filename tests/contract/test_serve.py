@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
     from hybr_testing import Served
 
 
+def heed() -> None:
+    """Have the terminal's end mean what it usually means."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
-def served(tmp_path: Path, gguf: Path) -> Iterator[Served]:
-    """A running server that builds no models."""
+def served(tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A running server that builds no models. A test run under nohup ignores SIGHUP, which its children would inherit."""
+    monkeypatch.setattr(subprocess, "Popen", functools.partial(subprocess.Popen, preexec_fn=heed))
     with serve(tmp_path / "data", "--no-build", log=tmp_path / "log") as running:
         yield running
 

@@ -42,9 +42,10 @@ def test_missing_debian_packages_are_one_line_for_who_is_not_root(
     """Somebody who is not root is told the one line that would help, and set-up goes on."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     bootstrap.apt()
-    assert "sudo apt-get install -y --no-install-recommends emscripten chromium" in capsys.readouterr().out
+    assert "sudo apt-get install -y --no-install-recommends emscripten chromium postgresql" in capsys.readouterr().out
     command(bare, "emcc")
     command(bare, "chromium")
+    command(bare, "psql")
     bootstrap.apt()
     assert capsys.readouterr().out == ""
 
