@@ -146,18 +146,22 @@
 /**
  * Shell -> Python worker. `boot` is the first; `engine-port` follows each restart of the engine worker. `port` is null where the engine
  * is another tab's (tabs.js).
+ * `stored`: names of a stored object that another tab has changed, or that an addition has, with their new values.
  * `port` leads to the engine worker, `lock` names the Web Lock that it holds for life; `life` names the Python worker's own.
  * @typedef {{kind: 'boot', config: BootConfig, port: MessagePort|null, lock: string, life: string}
  *   | {kind: 'engine-port', port: MessagePort|null, lock: string}
  *   | {kind: 'preflight', result: Preflight}
  *   | {kind: 'online', value: boolean}
  *   | {kind: 'visibility', hidden: boolean, frozenMs: number}
+ *   | {kind: 'stored', key: string, value: Record<string, unknown>}
  *   | RestoreMessage
  *   | UiMessage | RpcRequest | CloudAnswer | PanelMessage} ToPython
  */
 
 /**
- * Python worker -> shell. `alive` says that it holds its `life` lock: from then on the shell notices its death. `fraction` is 0..1 or null when it is not known.
+ * Python worker -> shell. `store` without `how` writes the value; else its names are laid over the stored object's, or its numbers
+ * added to them, as they are by then: other tabs write too.
+ * `alive` says that it holds its `life` lock: from then on the shell notices its death. `fraction` is 0..1 or null when it is not known.
  * @typedef {{kind: 'alive'}
  *   | {kind: 'status', phase: string, text: string, fraction?: number|null}
  *   | {kind: 'ready', stage: 'core'|'ui'}
@@ -166,7 +170,7 @@
  *   | {kind: 'engine', op: 'restart'}
  *   | {kind: 'move', to: 'local'|'main', conversation: Conversation}
  *   | JournalMessage
- *   | {kind: 'store', key: string, value: unknown}
+ *   | {kind: 'store', key: string, value: unknown, how?: 'assign'|'add'}
  *   | {kind: 'fatal', error: WireError}
  *   | RpcAnswer | CloudRequest | PanelMessage} FromPython
  */

@@ -18,7 +18,7 @@ import { carried, move, place, sentOn } from './place.js';
 import { preflight } from './preflight.js';
 import { Rpc } from './rpc.js';
 import { BootStatus, Notice, showFatal, showLocal, showPreflight } from './status.js';
-import { readStored, writeStored } from './stored.js';
+import { addStored, assignStored, changesOf, readStored, writeStored } from './stored.js';
 import { strings } from './strings.js';
 import { Toasts } from './toast.js';
 import { MessageView, announcer } from './view.js';
@@ -82,7 +82,7 @@ const handlers = /** @type {Record<string, (message: any) => void>} */ ({
   event: ({ name, detail }) => (events.emit(name, detail), toQuestions(name, detail)),
   view: ({ op }) => draw(op),
   engine: () => void workers.restartEngine(),
-  store: ({ key, value }) => store(key, value),
+  store: ({ key, value, how }) => store(key, value, how),
   journal: (message) => journal.receive(message),
   move: ({ to, conversation }) => void (move(to, conversation) || toasts.show('warning', strings.cannotCarry)),
   fatal: ({ error }) => fatal(fromWire(error)),
@@ -160,12 +160,26 @@ let storageWarned = false;
 
 /**
  * @param {string} key
- * @param {unknown} value
+ * @param {any} value
+ * @param {'assign'|'add'} [how]
  */
-function store(key, value) {
-  if (writeStored(key, value) || storageWarned) return;
+function store(key, value, how) {
+  if (how === 'add') addStored(key, value, (kept, sums) => (warn(kept), workers.post({ kind: 'stored', key, value: sums })));
+  else warn(how === 'assign' ? assignStored(key, value) : writeStored(key, value));
+}
+
+/** @param {boolean} kept */
+function warn(kept) {
+  if (kept || storageWarned) return;
   storageWarned = true;
   toasts.show('warning', strings.stored);
+}
+
+function watchStored() {
+  addEventListener('storage', (event) => {
+    const changes = changesOf(/** @type {StorageEvent} */ (event));
+    if (changes) workers.post({ kind: 'stored', ...changes });
+  });
 }
 
 /** @param {CodedError} error */
@@ -230,6 +244,7 @@ function start() {
   void restore();
   watchNetwork();
   watchAttention();
+  watchStored();
   if (config.place === 'local') {
     const leave = () => workers.post({ kind: 'ui', event: 'leave-local' });
     showLocal(part('banner', HTMLElement), part('promise', HTMLElement), leave);

@@ -124,3 +124,34 @@ def test_the_leader_is_closed_in_the_middle(two: Callable[[Browser], Tabs], chro
     third = open_tab(second.context, second.url)
     wait_local(third)
     assert engines(second, third) == 1
+
+
+def test_tabs_share_what_is_stored(served: Served, chromium_without_webgpu: Browser) -> None:
+    """Both tabs' bookings are in the month, in each tab and in the storage; what one prefers, the other reads."""
+    context = chromium_without_webgpu.new_context()
+    context.add_init_script(RECORDER)
+    watch = Watch(served.url)
+    watch.attach(context)
+    pages = [open_tab(context, served.url + "/") for _ in range(2)]
+    for page in pages:
+        page.evaluate("window.H = ModuleLoader.getModule('HybridLLMProvider').then((found) => found.api)")
+    asked = """async () => { const api = await H;
+      for (let i = 0; i < 3; i += 1) await api.completeCloud([{role: 'user', content: 'hi'}], {maxOutputTokens: 2}); }"""
+    for page in pages:
+        page.evaluate(f"window.__asked = ({asked})(); null")  # both at once
+    for page in pages:
+        page.evaluate("window.__asked")
+    month = "H.then((api) => api.getUsageStats()).then((stats) => stats.month.total.requests)"
+    for page in pages:
+        until(lambda page=page: page.evaluate(month) == 6, timeout=30, what="six requests in the month")
+    stored = """Object.values(JSON.parse(localStorage['hybr:ledger'])).flatMap(Object.values)
+      .reduce((sum, {requests}) => sum + requests, 0)"""
+    assert pages[0].evaluate(stored) == 6
+    pages[0].evaluate("H.then((api) => api.setRecovery({handover: 'stop'}))")
+    pages[1].evaluate("H.then((api) => api.setBudget({month: 100}))")
+    handover, limit = "H.then((api) => api.getRecovery())", "H.then((api) => api.getBudget())"
+    for page in pages:
+        until(lambda page=page: page.evaluate(handover)["handover"] == "stop", timeout=30, what="the preference")
+        until(lambda page=page: page.evaluate(limit)["month"]["limit"] == 100, timeout=30, what="the budget")
+    context.close()
+    watch.check()

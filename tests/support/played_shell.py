@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from typing import Any
 
-from lab.desk import YES, entry
+from lab.desk import YES, added, entry
 from lab.engine import ScriptedEngine
 from lab.upstream import ScriptedUpstream
 
@@ -19,17 +20,37 @@ HYBRID, LOCAL = "HybridLLMProvider", "LocalLLM"
 
 
 class Shell:
-    """The main thread: posts messages in, keeps what comes out. The engine client speaks JSON, as the real one does."""
+    """The main thread: posts messages in, keeps what comes out. The engine client speaks JSON, as the real one does.
 
-    def __init__(self, *, query: dict[str, str] | None = None, stored: dict[str, Any] | None = None, place: str = "main") -> None:
+    `stored` is the browser's storage, which the shell changes as static/js/stored.js does; `beside` are the other tabs of that
+    browser: they are told of changes.
+    """
+
+    def __init__(
+        self,
+        *,
+        query: dict[str, str] | None = None,
+        stored: dict[str, Any] | None = None,
+        place: str = "main",
+        beside: Shell | None = None,
+    ) -> None:
+        self.stored: dict[str, Any] = beside.stored if beside else stored if stored is not None else {}
+        self.tabs: list[Shell] = beside.tabs if beside else []
         self.out: list[dict[str, Any]] = []
         self.deltas: list[tuple[str, str, str, int]] = []
         self.upstream = ScriptedUpstream()
         self.upstream.files["/models/index.json"] = {"models": [entry("tiny", vram_bytes=1)]}
         self.scripted = ScriptedEngine()
         self._next = 0
-        config = {"origin": "http://x", "assets": "/assets/x", "place": place, "query": query or {}, "stored": stored or {}}
+        config = {
+            "origin": "http://x",
+            "assets": "/assets/x",
+            "place": place,
+            "query": query or {},
+            "stored": copy.deepcopy(self.stored),
+        }
         self.app = app_module.start(self, config, self.upstream, Client(self.scripted))
+        self.tabs.append(self)
         self.send(kind="preflight", result=YES)
 
     # the host
@@ -38,8 +59,18 @@ class Shell:
         """One message of Python's."""
         content = json.loads(message)
         self.out.append(content)
+        if content["kind"] == "store":
+            self._store(**content)
         if content == {"kind": "engine", "op": "restart"}:
             self.scripted.restart()
+
+    def _store(self, kind: str, key: str, value: Any, how: str = "") -> None:
+        before = self.stored.get(key, {})
+        self.stored[key] = {**before, **value} if how == "assign" else added(before, value) if how == "add" else value
+        told = {"kind": "stored", "key": key, "value": {name: self.stored[key][name] for name in value}}
+        for tab in self.tabs:
+            if tab is not self or how == "add":
+                tab.app.receive(copy.deepcopy(told))
 
     def delta(self, message_id: str, delta: str, provider: str, segment: int) -> None:
         """One delta for the view."""
@@ -49,6 +80,7 @@ class Shell:
 
     def send(self, **message: Any) -> None:
         """One message of the shell's, as JSON."""
+        app_module._app[:] = [self.app]  # a page has one App; here several tabs are one process
         page.receive(json.dumps(message))
 
     def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:

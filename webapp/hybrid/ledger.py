@@ -1,8 +1,11 @@
 """The months' totals, kept in the browser across visits, and the budget that is measured against them.
 
 A booking belongs to the month that the wall clock shows in the person's own time zone when it is made; a clock that jumps back
-books into the month it jumped to, and nothing is ever taken away. A budget of so many dollars a month (or a session) warns once
-when WARN of it is spent, and stops when it is spent: then no provider that costs money is asked.
+books into the month it jumped to, and nothing is ever taken away. So the tabs of a browser share the months: each adds its
+bookings to what is stored by then, and takes what the others have stored, of each sum the greater one.
+
+A budget of so many dollars a month (or a session) warns once when WARN of it is spent, and stops when it is spent: then no
+provider that costs money is asked.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ class Ledger:
     def __init__(self, storage: Storage | None, now: Callable[[], float]) -> None:
         self._storage = storage
         self._now = now
-        self._months = _read(storage.get(KEY) if storage else None)
+        self._months: dict[str, dict[str, dict[str, float]]] = {}
+        if storage:
+            self._begin(storage)
 
     def month(self) -> str:
         """The month that it is: `2026-11`."""
@@ -48,11 +53,30 @@ class Ledger:
 
     def book(self, provider: Provider, model: str, totals: Totals) -> None:
         """Add one attempt to its month."""
-        sums = self._months.setdefault(self.month(), {}).setdefault(f"{provider}/{model}", dict.fromkeys(SUMS, 0))
-        for name in SUMS:
-            sums[name] += getattr(totals, name)
+        month, name, booked = self.month(), f"{provider}/{model}", {name: getattr(totals, name) for name in SUMS}
+        sums = self._sums(month, name)
+        for one in SUMS:
+            sums[one] += booked[one]
         if self._storage:
-            self._storage.set(KEY, json.dumps(self._months))
+            self._storage.add(KEY, {month: {name: booked}})
+
+    def _begin(self, storage: Storage) -> None:
+        months = _read(storage.get(KEY))
+        if months is None:
+            log.warning("the stored ledger cannot be read; it begins anew")
+            storage.set(KEY, "{}")  # else bookings would be added to nonsense
+        self._months = months or {}
+        storage.listen(KEY, self._heard)
+
+    def _heard(self, changed: dict[str, Any]) -> None:
+        """Months as they are stored by now; what this tab has yet to add is in its own sums already."""
+        for month, models in (_read(json.dumps(changed)) or {}).items():
+            for model, stored in models.items():
+                sums = self._sums(month, model)
+                sums.update({name: max(sums[name], stored[name]) for name in SUMS})
+
+    def _sums(self, month: str, model: str) -> dict[str, float]:
+        return self._months.setdefault(month, {}).setdefault(model, dict.fromkeys(SUMS, 0))
 
     def of(self, month: str | None = None) -> dict[str, dict[str, float]]:
         """The sums of a month (this one when None) by `provider/model`."""
@@ -148,17 +172,15 @@ def stated(value: object, otherwise: float | None = None) -> float | None:
     return float(value) if _dollars(value) else otherwise  # type: ignore[arg-type]
 
 
-def _read(text: str | None) -> dict[str, dict[str, dict[str, float]]]:
-    """What is stored; a damaged ledger is begun anew, since sums of nonsense help nobody."""
+def _read(text: str | None) -> dict[str, dict[str, dict[str, float]]] | None:
+    """What is stored; None when it is damaged, since sums of nonsense help nobody."""
     try:
-        months = {
+        return {
             str(month): {str(model): {name: _sum(sums[name]) for name in SUMS} for model, sums in models.items()}
             for month, models in json.loads(text or "{}").items()
         }
     except (ValueError, TypeError, AttributeError, KeyError):
-        log.warning("the stored ledger cannot be read; it begins anew")
-        return {}
-    return months
+        return None
 
 
 def _sum(value: object) -> float:

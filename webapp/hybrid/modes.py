@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+PRIVACY = {"cloud-only": 0, "cloud": 0, "auto": 1, "local": 2, "local-only": 3}
+
+
 class Remembers(Protocol):
     """What keeps the preference (`state.preferences.Preferences`)."""
 
@@ -48,6 +51,7 @@ class Modes:
         self._local = local
         self._now = now
         self._pinned: Mode | None = None
+        self._own = False  # whether a mode was wished for in this tab, in this session
         self.history: deque[dict[str, Any]] = deque(maxlen=DEPTH)
         stored = preferences.get("mode")
         self.preferred: Mode = stored if stored in MODES else "cloud"
@@ -104,7 +108,16 @@ class Modes:
             self.preferred = mode
             self.settle()
 
+    def follow(self, mode: object) -> None:
+        """Take up what another tab wishes, where this one has no wish of its own and its requests go out no more than before."""
+        if mode not in MODES or self._pinned is not None or self._own:
+            return
+        if PRIVACY[mode] >= max(PRIVACY[self.mode], PRIVACY[self.preferred]):
+            self.preferred = mode
+            self.settle()
+
     def _prefer(self, mode: Mode) -> None:
+        self._own = True
         if mode != self.preferred or self._preferences.get("mode") != mode:
             self.preferred = mode
             self._preferences.set("mode", mode)

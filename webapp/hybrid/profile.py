@@ -49,6 +49,8 @@ class DeviceProfile:
     def __init__(self, storage: Storage | None = None) -> None:
         self._storage = storage
         self._models: dict[str, Rates] = _read(storage.get(KEY) if storage else None)
+        if storage:
+            storage.listen(KEY, lambda changed: self._models.update(_rows(changed.items())))
 
     def of(self, model: str) -> Rates:
         """What is known of a model; nothing measured when nothing is."""
@@ -60,13 +62,13 @@ class DeviceProfile:
         rates.prefill_tps = _mean(rates.prefill_tps, final.prefill_tps)
         rates.decode_tps = _mean(rates.decode_tps, final.decode_tps)
         rates.requests += 1
-        self._write()
+        self._write(model)
 
     def failed(self, model: str, code: str) -> None:
         """Count a failure of health."""
         failures = self._models.setdefault(model, Rates()).failures
         failures[code] = failures.get(code, 0) + 1
-        self._write()
+        self._write(model)
 
     def predict_s(self, model: str, prompt_tokens: int, answer_tokens: int) -> float | None:
         """Seconds until a whole answer of that length, the engine being free; None until both rates are known."""
@@ -87,9 +89,10 @@ class DeviceProfile:
         """Everything known, by model."""
         return {model: rates.to_dict() for model, rates in self._models.items()}
 
-    def _write(self) -> None:
+    def _write(self, model: str) -> None:
+        """Only this model's row: other tabs measure others."""
         if self._storage:
-            self._storage.set(KEY, json.dumps(self.to_dict()))
+            self._storage.assign(KEY, {model: self._models[model].to_dict()})
 
 
 def key(model: str, runtime: str) -> str:

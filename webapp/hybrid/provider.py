@@ -117,6 +117,10 @@ class HybridLLMProvider:
         """Take up a preference that came later than the page (the server's copy)."""
         self._modes.restore(mode)
 
+    def follow_mode(self, mode: object) -> None:
+        """Take up what another tab wishes, where this one has no wish of its own and becomes no less private by it."""
+        self._modes.follow(mode)
+
     def get_mode(self) -> Mode:
         """The mode in force."""
         return self._modes.mode

@@ -28,6 +28,8 @@ from hybr.webapp.state.preferences import Preferences
 from hybr.webapp.state.telemetry import Telemetry, device_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hybr.webapp.hybrid.types import Chunk
     from hybr.webapp.page.engine import Client
     from hybr.webapp.runtimes.base import EngineBridge, Transport
@@ -72,7 +74,7 @@ class App:
     ) -> None:
         self._host = host
         events = EventBus()
-        storage = HostStorage(self, config.get("stored") or {})
+        self._storage = storage = HostStorage(self, config.get("stored") or {})
         preferences = Preferences(storage, transport)
         engine = bridge or Engine(client, lambda: self.post({"kind": "engine", "op": "restart"}))
         local = LocalLLM(
@@ -82,6 +84,7 @@ class App:
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences, storage=storage)
         preferences.quiet = lambda: hybrid.get_mode() == "local-only"
+        preferences.followed = self._followed
         self.chat = Chat(hybrid, self, Journal(self.post))
         place = Place("local" if config.get("place") == "local" else "main", hybrid, preferences, self._move)
         self.context = Context(hybrid, local, gateway, events, preferences, place, self.chat)
@@ -115,6 +118,8 @@ class App:
             self.startup.look_at_gateway()
         elif kind == "visibility":
             self.context.hybrid.visibility(hidden=bool(message.get("hidden")), frozen_ms=float(message.get("frozenMs") or 0))
+        elif kind == "stored":
+            self._storage.receive(message["key"], message["value"])
         elif kind == "restore":
             restored(self.chat, message)
         elif kind in {"cloud-result", "cloud-error"}:
@@ -156,6 +161,12 @@ class App:
         """Take the person to the other document, with the open conversation."""
         self.post({"kind": "move", "to": to, "conversation": convert.camel(self.chat.pack())})
 
+    def _followed(self, changed: dict[str, Any]) -> None:
+        """Another tab has changed preferences."""
+        if "mode" in changed:
+            self.context.hybrid.follow_mode(changed["mode"])
+        self.context.events.emit("hybrid-llm:status", {})
+
     def _forward(self, name: str, detail: dict[str, Any]) -> None:
         if name == "hybrid-llm:stream-chunk":  # once per token
             delta, request_id = encode(detail["delta"]), encode(detail["request_id"])
@@ -185,11 +196,16 @@ class App:
 
 
 class HostStorage:
-    """`Storage` over the shell's localStorage: read at boot, written by message."""
+    """`Storage` over the shell's localStorage: read at boot, changed by message.
+
+    The shell makes a change of names or numbers to what is stored by then, since other tabs write too (static/js/stored.js), and
+    tells by `stored` what they have changed, and what a sum came to. `get` is for the boot: it knows what was read then.
+    """
 
     def __init__(self, app: App, stored: dict[str, Any]) -> None:
         self._app = app
         self._stored = dict(stored)
+        self._heard: dict[str, Callable[[dict[str, Any]], None]] = {}
 
     def get(self, key: str) -> str | None:
         """The stored text. The shell stores JSON, so what was stored as an object comes back as one."""
@@ -200,6 +216,23 @@ class HostStorage:
         """Store it, here and in the browser."""
         self._stored[key] = value
         self._app.post({"kind": "store", "key": key, "value": json.loads(value)})
+
+    def assign(self, key: str, change: dict[str, Any]) -> None:
+        """Lay these names over the stored object."""
+        self._app.post({"kind": "store", "key": key, "value": change, "how": "assign"})
+
+    def add(self, key: str, change: dict[str, Any]) -> None:
+        """Add these numbers to the stored ones."""
+        self._app.post({"kind": "store", "key": key, "value": change, "how": "add"})
+
+    def listen(self, key: str, heard: Callable[[dict[str, Any]], None]) -> None:
+        """Who is told of changes."""
+        self._heard[key] = heard
+
+    def receive(self, key: str, changed: object) -> None:
+        """The shell's word of what has changed."""
+        if isinstance(changed, dict) and key in self._heard:
+            self._heard[key](changed)
 
 
 def _side(provider: str) -> str:

@@ -180,3 +180,15 @@ class Storage(Protocol):
     def set(self, key: str, value: str) -> None:
         """Store it; to be durable at once."""
         ...
+
+    def assign(self, key: str, change: dict[str, Any]) -> None:
+        """Lay these names over the stored object, as it is by then: other tabs write it too."""
+        ...
+
+    def add(self, key: str, change: dict[str, Any]) -> None:
+        """Add these numbers, at any depth, to those of the stored object, as it is by then."""
+        ...
+
+    def listen(self, key: str, heard: Callable[[dict[str, Any]], None]) -> None:
+        """Tell `heard` which names of that object have changed in the browser, with their new values."""
+        ...

@@ -3,6 +3,9 @@
 The browser's copy decides; the server's is read only where the browser has none (a new browser, a cleared one). Writing to the
 server is best effort: it must never hold up or fail what the person does. Several changes within `delay_s` are one PUT; a
 version conflict (another tab wrote) reads the newest and lays our changes over it.
+
+The tabs of a browser share one copy: each writes only the names that it changes, and takes what the others change. Only an egress
+policy that is less strict than this tab's own is left for the next visit: nobody said so here.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/api/preferences"
 KEYS = ("mode", "model", "cloud_model", "while_loading", "load_at_start", "runtime", "theme", "telemetry")  # the server's list
+EGRESS = ("allow", "redact", "ask", "never")  # from the least strict
 ATTEMPTS = 3
 
 
@@ -38,7 +42,9 @@ class Preferences:
         self._dirty: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._values = self._stored()
+        storage.listen("preferences", self._heard)
         self.quiet: Callable[[], bool] = lambda: False  # whether nothing may leave the browser now (local-only)
+        self.followed: Callable[[dict[str, Any]], object] = lambda _: None  # told of what another tab has changed
 
     def get(self, name: str, default: Any = None) -> Any:
         """The preference, or `default`."""
@@ -49,7 +55,7 @@ class Preferences:
         if self._values.get(name) == value:
             return
         self._values[name] = value
-        self._storage.set("preferences", json.dumps(self._values))
+        self._storage.assign("preferences", {name: value})
         if self._transport is not None and name in KEYS:
             self._dirty.add(name)
             self._schedule()
@@ -64,13 +70,21 @@ class Preferences:
         missing = {name: value for name, value in theirs.items() if name in KEYS and name not in self._values}
         if missing:
             self._values |= missing
-            self._storage.set("preferences", json.dumps(self._values))
+            self._storage.assign("preferences", missing)
         return bool(missing)
 
     async def flush(self) -> None:
         """Wait until the server has what it can have."""
         if self._task:
             await asyncio.wait([self._task])
+
+    def _heard(self, changed: dict[str, Any]) -> None:
+        """What another tab has stored."""
+        mine, theirs = self._values.get("egress"), changed.get("egress")
+        if mine in EGRESS and (theirs not in EGRESS or EGRESS.index(theirs) < EGRESS.index(mine)):
+            changed = {name: value for name, value in changed.items() if name != "egress"}
+        self._values |= changed
+        self.followed(changed)
 
     def _stored(self) -> dict[str, Any]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.events import EventBus
@@ -30,10 +31,11 @@ def entry(model_id: str, state: str = "built", **more: Any) -> dict[str, Any]:
 
 
 class MemoryStorage:
-    """A browser's store."""
+    """A browser's store, of one tab; `played_shell` plays several."""
 
     def __init__(self, values: dict[str, str] | None = None) -> None:
         self.values = values if values is not None else {}
+        self.heard: dict[str, Callable[[dict[str, Any]], None]] = {}
 
     def get(self, key: str) -> str | None:
         """The stored text."""
@@ -42,6 +44,34 @@ class MemoryStorage:
     def set(self, key: str, value: str) -> None:
         """Store it."""
         self.values[key] = value
+
+    def assign(self, key: str, change: dict[str, Any]) -> None:
+        """Lay names over the stored ones."""
+        self.values[key] = json.dumps({**self._object(key), **change})
+
+    def add(self, key: str, change: dict[str, Any]) -> None:
+        """Add numbers to the stored ones."""
+        self.values[key] = json.dumps(added(self._object(key), change))
+
+    def listen(self, key: str, heard: Callable[[dict[str, Any]], None]) -> None:
+        """Who would be told of another tab's changes."""
+        self.heard[key] = heard
+
+    def _object(self, key: str) -> dict[str, Any]:
+        try:
+            stored = json.loads(self.values.get(key, "{}"))
+        except ValueError:
+            return {}
+        return stored if isinstance(stored, dict) else {}
+
+
+def added(sums: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of both, at any depth (static/js/stored.js)."""
+    more = {
+        name: added(sums.get(name, {}), value) if isinstance(value, dict) else sums.get(name, 0) + value
+        for name, value in change.items()
+    }
+    return {**sums, **more}
 
 
 class Desk:

@@ -330,9 +330,8 @@ async def test_a_reload_finds_mode_and_model() -> None:
     first = Shell()
     await first.call(LOCAL, "init", "tiny")
     await first.call(HYBRID, "setMode", "local")
-    stored = {one["key"]: one["value"] for one in first.of("store")}
     first.app.startup.end()
-    second = Shell(stored=stored)
+    second = Shell(stored=first.stored)
     second.scripted.cache = {"tiny"}
     await asyncio.sleep(3)
     status = await second.call(HYBRID, "getStatus")
