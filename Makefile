@@ -8,10 +8,10 @@ PY := .venv/bin/python
 run: setup
 	@exec $(HYBR) serve --port $(PORT)
 
-# Browser tests run in a process of their own: Playwright's event loop and pytest-asyncio's do not share one.
+# Browser tests run in a process of their own: Playwright's event loop and pytest-asyncio's do not share one. One that fails is run once more (R).
 test: setup lint
 	@$(PY) -m pytest -q -m "not long and not e2e"
-	@$(PY) -m pytest -q -m "not long and e2e"
+	@$(PY) -m pytest -q -m "not long and e2e" --reruns 1
 
 test-long: setup lint
 	@$(PY) -m pytest -m "not e2e"

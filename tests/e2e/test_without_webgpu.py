@@ -44,4 +44,4 @@ def test_local_comes_with_the_model(visit_without_webgpu: Callable[..., tuple[Pa
              return {before, init: await L.api.init('tiny'), after: [await H.api.setMode('local'), await H.api.getMode()]}; }"""
     )
     assert outcome == {"before": [False, "cloud"], "init": True, "after": [True, "local"]}
-    assert attribute(page, "local-status", "data-state") == "ready"
+    until(lambda: attribute(page, "local-status", "data-state") == "ready", timeout=30, what="the panel to say so")

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FACTS = {"mode": facts.mode, "status": facts.status, "models": facts.models, "usage": facts.usage, "egress": facts.egress}
 DELAY_S = 0.04  # several events in a row are one change of what is shown
+# After these a caller's own answer follows ("loaded", "switched"): who hears it must find the page saying the same.
+AT_ONCE = {"local-llm:ready", "local-llm:error", "local-llm:unloaded", "hybrid-llm:mode-changed"}
 BUILDING_S, WAITING_S = 2.0, 10.0  # how often the index is read while a model is built, or still to be built
 
 
@@ -62,7 +64,9 @@ class App:
         self._soon()
 
     def _heard(self, name: str, _: dict[str, Any]) -> None:
-        if name != "hybrid-llm:stream-chunk":
+        if name in AT_ONCE:
+            self.show()
+        elif name != "hybrid-llm:stream-chunk":
             self._soon()
 
     def _soon(self) -> None:
