@@ -8,7 +8,6 @@ The same inputs give the same bytes, so the same revision.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -21,8 +20,8 @@ import brotli
 
 from hybr.server import paths
 
-from . import checkpoint, manifest, own, pack, rewrite, sources, steps, store, template, tiny
-from .errors import BuildError, MissingTool, disk
+from . import checkpoint, licence, manifest, own, pack, rewrite, sources, steps, store, template, tiny
+from .errors import MissingTool, disk
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def build_entry(
             progress = Progress(plan(entry, profiles), lambda told: store.write(entry.id, "building", progress=told), stream)
             final = _build(entry, profiles, progress)
         except Exception as error:  # an interruption is no failure: the state names a dead process, and the next build goes on
-            _fail(entry.id, error)
+            store.fail(entry.id, error)
             raise
         if seconds is not None:
             seconds.update(progress.seconds)
@@ -114,7 +113,9 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
         progress.step("publish", "checking and publishing")
         write_config(entry, opened, folder)
         c = opened.config
-        found = manifest.make(folder, dataclasses.replace(entry, context=c.context_window_size, family=c.family), c)
+        stated = licence.of_source(entry.source) or entry.licence
+        told = dataclasses.replace(entry, context=c.context_window_size, family=c.family, licence=stated)
+        found = manifest.make(folder, told, c)
         final = store.put(entry.id, folder, found["rev"])
     for kept in ("steps/weights", "steps/libraries", "runtime"):
         steps.prune(paths.home() / kept)
@@ -253,10 +254,3 @@ def _code(step: str) -> str:
 
 def _versions(*distributions: str) -> list[str]:
     return [f"{name}={importlib.metadata.version(name)}" for name in distributions]
-
-
-def _fail(name: str, error: Exception) -> None:
-    """Leave the reason where the page finds it."""
-    code = error.code if isinstance(error, BuildError) else "internal"
-    with contextlib.suppress(OSError):  # on a full disk the exception under way says it all
-        store.write(name, "failed", error={"code": code, "message": str(error) or type(error).__name__})

@@ -1,4 +1,7 @@
-"""`hybr models`: build, list, inspect, verify and remove. Light at import; the compiler is loaded when something is compiled."""
+"""`hybr models`: build, mirror, list, inspect, verify, serve and remove.
+
+Light at import; the compiler is loaded when something is compiled.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,15 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument("--prefill-chunk", type=int, metavar="N", help="most tokens of one prefill call (default 256)")
     build.add_argument("--profile", choices=[*PROFILES, "both"], default="both", help="libraries to compile (default both)")
     build.set_defaults(run=_guarded(build_model))
+    mirror = actions.add_parser("mirror", help="fetch a model of WebLLM's catalogue from its publisher, to serve it from here")
+    mirror.add_argument("source", help="an id of WebLLM's catalogue, or the address of a model's folder")
+    mirror.add_argument("--from", dest="host", metavar="HOST", help="fetch from this host (or URL) instead of the publisher's")
+    mirror.add_argument("--library", metavar="URL", help="where the library is, for an address that is not in the catalogue")
+    mirror.add_argument("--id", help="what to call it here (default: its own id in lower case)")
+    mirror.set_defaults(run=_guarded(mirror_model))
+    serve = actions.add_parser("serve", help="serve the models on the shelf to pages of any origin on this machine")
+    serve.add_argument("--port", type=int, default=8014, help="on 127.0.0.1 (default 8014; 0 for a free one)")
+    serve.set_defaults(run=_guarded(serve_models))
     actions.add_parser("list", help="show the catalogue and what is built").set_defaults(run=_guarded(list_models))
     inspect = actions.add_parser("inspect", help="show what a built model is, needs and consists of")
     inspect.add_argument("id")
@@ -50,6 +62,21 @@ def build_model(args: argparse.Namespace) -> None:
     chosen = [profile for profile in PROFILES if args.profile in {profile, "both"}]
     entry = own.entry_of(args.source, args.quant, name=args.id, context=args.context, chunk=args.prefill_chunk)
     build_entry(entry, chosen)
+
+
+def mirror_model(args: argparse.Namespace) -> None:
+    """Fetch one model; progress goes to standard error."""
+    from . import mirror
+
+    chosen = mirror.choose(args.source, mirror.known, name=args.id, host=args.host, library=args.library)
+    print(mirror.mirror(chosen))
+
+
+def serve_models(args: argparse.Namespace) -> None:
+    """Serve the shelf until SIGINT or SIGTERM."""
+    from . import share
+
+    share.listen(args.port)
 
 
 def list_models(_args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
     {"schema": 1, "id", "rev", "files": [{"path", "bytes", "sha256", "sri"}], "bytes", "vram_bytes", "features", "limits",
      "repacked": true when the checkpoint's own 4- and 8-bit blocks went over as they were, "partly", or false,
+     "mirrored": {"model", "library", "overrides"} for one that came from its publisher as it is (`hybr models mirror`),
      and the catalogue's fields: name, family, quantisation, context, licence, origin, test_only}
 
 `rev` is a hash over the files' names and contents, so the manifest holds nothing of when or where it was built.
@@ -56,6 +57,23 @@ def make(folder: Path, entry: Entry, config: ModelConfig) -> dict[str, Any]:
     return found
 
 
+def mirrored(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Describe a model that was fetched; `facts` are the fields besides the files, and `largest` its largest buffer."""
+    files = [describe(file, folder) for file in sorted(folder.iterdir()) if file.suffix != PACKED]
+    largest = facts.pop("largest")
+    found = {
+        "schema": 1,
+        "rev": revision(files),
+        **facts,
+        "bytes": sum(item["bytes"] for item in files),
+        "repacked": False,
+        "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
+        "files": files,
+    }
+    (folder / MANIFEST).write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
 def describe(file: Path, folder: Path) -> dict[str, Any]:
     """Return one file's entry: path, size, sha256 in hex and as a subresource integrity string."""
     with file.open("rb") as opened:
@@ -72,7 +90,8 @@ def revision(files: list[dict[str, Any]]) -> str:
 
 def verify(folder: Path, found: dict[str, Any]) -> None:
     """Compare every file with the manifest. Raises Damaged with the first that is missing, short or altered."""
-    remedy = f"run: hybr models build {found['id']}"
+    again = f"mirror {found['name']}" if "mirrored" in found else f"build {found['id']}"
+    remedy = f"run: hybr models {again}"
     for item in found["files"]:
         path = folder / item["path"]
         if not path.is_file():

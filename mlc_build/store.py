@@ -15,13 +15,13 @@ import os
 import re
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from hybr.server import paths
 
 from . import maker
-from .errors import Busy, Damaged, UnknownModel
+from .errors import BuildError, Busy, Damaged, UnknownModel
 from .lock import alive, hold
 from .steps import PREFIX, publish
 
@@ -64,6 +64,13 @@ def write(name: str, state: str, *, progress: dict[str, Any] | None = None, erro
     _replace(folder / STATE, found)
 
 
+def fail(name: str, error: Exception) -> None:
+    """Leave the reason where the page finds it; on a full disk the exception under way says it all."""
+    code = error.code if isinstance(error, BuildError) else "internal"
+    with suppress(OSError):
+        write(name, "failed", error={"code": code, "message": str(error) or type(error).__name__})
+
+
 def put(name: str, made: Path, rev: str) -> Path:
     """Move a whole build into place as revision `rev`, name it in state.json and return its folder.
 
@@ -104,12 +111,13 @@ def names() -> list[str]:
 
 
 def remove(name: str) -> None:
-    """Delete a model's builds. Raises UnknownModel when there are none, Busy while one is being made."""
-    folder = root() / name
+    """Delete a model's builds, and what a mirror of it has fetched. Raises UnknownModel for none, Busy while one is made."""
+    folder, fetched = root() / name, paths.home() / "mirrors" / name
     if not folder.is_dir():
         raise UnknownModel(f"{name} is not built; there are {', '.join(names()) or 'none'}")
     with building(name):
         shutil.rmtree(folder)
+        shutil.rmtree(fetched, ignore_errors=True)
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from hybr.mlc_build import catalogue, manifest, store
+from hybr.mlc_build.tiny import CONFIG
 from hybr.server import paths
 
 if TYPE_CHECKING:
@@ -22,6 +25,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("HYBR_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def shelved(home: Path) -> Path:
+    """A small build of `tiny` on the shelf."""
+    made = home / "made"
+    made.mkdir()
+    (made / "tensor-cache.json").write_text(json.dumps({"metadata": {"Repacked": False}, "records": []}))
+    (made / "model.wasm").write_bytes(b"wasm")
+    found = manifest.make(made, catalogue.find("tiny"), CONFIG)
+    return store.put("tiny", made, found["rev"])
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hybr.mlc_build import catalogue, cli, manifest, store
-from hybr.mlc_build.tiny import CONFIG
+from hybr.mlc_build import catalogue, cli, store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,17 +19,6 @@ def run(*words: str) -> int:
     cli.add_parser(parser.add_subparsers())
     args = parser.parse_args(["models", *words])
     return int(args.run(args))
-
-
-@pytest.fixture
-def shelved(home: Path) -> Path:
-    """A small build of `tiny` on the shelf."""
-    made = home / "made"
-    made.mkdir()
-    (made / "tensor-cache.json").write_text(json.dumps({"metadata": {"Repacked": False}, "records": []}))
-    (made / "model.wasm").write_bytes(b"wasm")
-    found = manifest.make(made, catalogue.find("tiny"), CONFIG)
-    return store.put("tiny", made, found["rev"])
 
 
 def test_list(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,95 @@
+"""`hybr models serve` as a page of another origin meets it: over a real socket, started as a person starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from hybr.mlc_build import store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "hybr.server.cli", "models", "serve", "--port"]
+ELSEWHERE = {"origin": "https://app.invalid", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
+
+
+@pytest.fixture
+def shared(shelved: Path) -> Iterator[httpx.Client]:
+    """A client of a server that has `tiny` on its shelf; it is stopped as a person stops it."""
+    with subprocess.Popen([*COMMAND, "0"], stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as server:
+        assert server.stdout is not None
+        told = server.stdout.readline()
+        address = told.split()[2].removesuffix("/models/index.json,")
+        with httpx.Client(base_url=address, headers=ELSEWHERE) as client:
+            yield client
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(10) in {0, -signal.SIGTERM}
+
+
+def test_a_page_of_another_origin_reads(shared: httpx.Client, shelved: Path) -> None:
+    """What WebLLM asks for under the told addresses is there, open to any origin, in ranges, and unchanged files cost nothing."""
+    answer = shared.get("/webllm.json")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    (record,) = answer.json()["model_list"]
+    assert (record["model_id"], record["overrides"]) == ("tiny", {"context_window_size": 1024})
+    library = shared.get(record["model_lib"])
+    assert library.content == (shelved / "model.wasm").read_bytes()
+    assert library.headers.get_list("cross-origin-resource-policy") == ["cross-origin"]
+    part = shared.get(f"{record['model']}resolve/main/tensor-cache.json", headers={"range": "bytes=2-5"})
+    assert (part.status_code, part.content) == (206, (shelved / "tensor-cache.json").read_bytes()[2:6])
+    same = shared.get(record["model_lib"], headers={"if-none-match": library.headers["etag"]})
+    assert (same.status_code, same.headers["access-control-allow-origin"]) == (304, "*")
+    assert [entry["id"] for entry in shared.get("/models/index.json").json()["models"]] == ["tiny"]
+
+
+def test_preflights(shared: httpx.Client) -> None:
+    """A page of the outer net may ask this machine, for reading only."""
+    asked = {"access-control-request-method": "GET", "access-control-request-private-network": "true"}
+    answer = shared.options("/models/index.json", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-private-network"] == "true"
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/webllm.json", {"host": "rebound.invalid"}, 400),
+        ("GET", "/webllm.json", {"host": "127.0.0.1:1"}, 400),
+        ("POST", "/webllm.json", {}, 403),
+        ("GET", "/models/tiny/0123456789abcdef/model.wasm", {}, 404),
+        ("GET", "/models/tiny/../../state.json", {}, 404),
+        ("GET", "/", {}, 404),
+    ],
+)
+def test_nothing_else(shared: httpx.Client, method: str, path: str, headers: dict[str, str], status: int) -> None:
+    """Another machine's name, a write, another revision and whatever is no model's file are refused."""
+    assert shared.request(method, path, headers=headers).status_code == status
+
+
+def test_no_path_leads_out(shared: httpx.Client, shelved: Path) -> None:
+    """Dots in a path, plain or encoded, find nothing beside the model."""
+    base = f"/models/tiny/{shelved.name}/"
+    for name in ("../state.json", "%2e%2e/state.json", "resolve/main/..%2fstate.json", "/etc/passwd"):
+        assert shared.get(base + name).status_code == 404
+    assert shared.get(f"{base}manifest.json").json()["id"] == "tiny"
+
+
+def test_a_taken_port(home: Path) -> None:
+    """A port that another program holds is one line that names it."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = str(held.getsockname()[1])
+        run = subprocess.run([*COMMAND, port], capture_output=True, text=True, check=False, env=os.environ.copy(), timeout=60)
+    assert run.returncode == 1
+    assert port in run.stderr
+    assert run.stderr.count("\n") <= 2
+    assert store.names() == []
