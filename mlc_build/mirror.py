@@ -3,7 +3,7 @@
     find -> configuration and index (what there is, with sizes and md5) -> shards, tokenizer, library -> manifest -> publish
 
 What has arrived stays in `$HYBR_HOME/mirrors/<id>/` until the model is whole: a mirror that was killed goes on where it was,
-after asking anew what there is. The model then lies on the shelf like a built one, and `list`, `verify`, `rm` and the page say so.
+after asking anew what there is. Then it lies on the shelf like a built one, for `list`, `verify`, `rm` and the page.
 mlc-chat-config.json is the one file that is not the publisher's byte for byte: the catalogue's overrides are written into it, for
 WebLLM would apply them and the page knows no catalogue but ours.
 """
