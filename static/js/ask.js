@@ -4,6 +4,7 @@
  */
 
 import { element } from './dom.js';
+import { number } from './figures.js';
 import { strings } from './strings.js';
 
 /**
@@ -121,5 +122,5 @@ function finds(found) {
 /** @param {number} bytes @returns {string} decimal units, as people read them */
 export function size(bytes) {
   if (bytes < 1000) return `${bytes} bytes`;
-  return bytes < 1e6 ? `${(bytes / 1000).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return bytes < 1e6 ? `${number(bytes / 1000, 1)} kB` : `${number(bytes / 1e6, 1)} MB`;
 }

@@ -129,7 +129,8 @@
  *   it may be finished there
  * @typedef {{type: 'finish', id: string, state: 'done'|'stopped'|'error', provider?: Provider|null, model?: string|null,
  *   stats?: Stats|null, error?: WireError|null}} FinishOp
- * @typedef {{type: 'toast', toast: string, text: string}} ToastOp kind of toast: 'fallback', 'handover', 'error', 'warning', 'info' ...
+ * @typedef {{type: 'toast', toast: string, text?: string, say?: string, args?: Record<string, string|number>}} ToastOp kind of toast:
+ *   'fallback', 'handover', 'error', 'warning', 'info' ...; `say` names a sentence of the catalogue, `text` is for what has none
  * @typedef {MessageOp | DeltaOp | FinishOp | InterruptedOp | ToastOp | {type: 'clear'} | {type: 'busy', value: boolean}} ViewOp
  */
 

@@ -19,13 +19,13 @@ import { preflight } from './preflight.js';
 import { Rpc } from './rpc.js';
 import { BootStatus, Notice, showFatal, showLocal, showPreflight } from './status.js';
 import { addStored, assignStored, changesOf, readStored, writeStored } from './stored.js';
-import { strings } from './strings.js';
+import { strings, translate } from './strings.js';
 import { Toasts } from './toast.js';
 import { MessageView, announcer } from './view.js';
 import { Workers } from './workers.js';
 
 /** @import {CodedError} from './errors.js' */
-/** @import {BootConfig, CloudRequest, FromPython, PanelMessage, PanelSide, ToPython, ViewOp} from './protocol.js' */
+/** @import {BootConfig, CloudRequest, FromPython, PanelMessage, PanelSide, ToPython, ToastOp, ViewOp} from './protocol.js' */
 
 /**
  * @template {HTMLElement} T
@@ -46,6 +46,7 @@ function bootConfig() {
   return { origin: location.origin, assets, place: place(), query, stored: readStored() };
 }
 
+translate(document);
 const config = bootConfig();
 const events = new EventBus();
 const modules = new ModuleLoader();
@@ -104,10 +105,19 @@ function draw(op) {
   if (op.type === 'busy') {
     composer.busy(op.value);
     toasts.hold(op.value);
-  } else if (op.type === 'toast') toasts.show(op.toast, op.text);
+  } else if (op.type === 'toast') toasts.show(op.toast, said(op));
   else view.apply(op);
   if (op.type === 'delta') journal.delta(op);
   if (op.type !== 'delta') hello.hidden = !view.empty;
+}
+
+/**
+ * What a toast of Python's says: a sentence of the catalogue, or a text as it is.
+ * @param {ToastOp} op
+ */
+function said({ say = '', args = {}, text = '' }) {
+  const sentence = /** @type {Record<string, (args: any) => string>} */ (strings.toasts)[say];
+  return sentence ? sentence(args) : text;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The line under a reply: who answered, with what, how much, how fast, for how much. */
 
 import { element, icon } from './dom.js';
+import { number } from './figures.js';
 import { strings } from './strings.js';
 
 /** @import {MessageState, Provider, Stats} from './protocol.js' */
@@ -8,11 +9,11 @@ import { strings } from './strings.js';
 /** @param {number} ms */
 export function duration(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+  return ms < 60_000 ? `${number(ms / 1000, 1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
 
 /** @param {number} perSecond */
-export const rate = (perSecond) => perSecond.toFixed(perSecond < 10 ? 2 : perSecond < 100 ? 1 : 0);
+export const rate = (perSecond) => number(perSecond, perSecond < 10 ? 2 : perSecond < 100 ? 1 : 0);
 
 /**
  * @param {Stats['cost']} cost

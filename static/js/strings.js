@@ -1,79 +1,42 @@
-/** Every sentence that the shell shows, in one catalogue, so that a second language is one more object. */
-export const strings = {
-  local: 'In this browser',
-  cloud: 'Server',
-  you: 'You',
-  assistant: 'Assistant',
-  starting: 'Starting',
-  queued: 'Your message goes out as soon as the page is ready.',
-  empty: 'There is nothing to send yet: write a message first.',
-  busy: 'One answer at a time: stop this one, or wait for it.',
-  answering: 'Answering',
-  answered: 'Answer complete',
-  stopped: 'Stopped',
-  failed: 'The answer failed',
-  offline: 'You are offline. A model in this browser still answers.',
-  copy: 'Copy',
-  copied: 'Copied',
-  close: 'Dismiss',
-  tokens: (/** @type {number} */ n) => `${n} ${n === 1 ? 'token' : 'tokens'}`,
-  ttft: (/** @type {string} */ time) => `first after ${time}`,
-  rate: (/** @type {string} */ n) => `${n} tok/s`,
-  free: 'no cost',
-  wasStopped: 'stopped',
-  fellBack: 'after a fallback',
-  continued: { local: 'Continued in this browser', cloud: 'Continued by the server' },
-  restarted: { local: 'Begun anew in this browser', cloud: 'Begun anew by the server' },
-  cutLabel: 'An answer was cut off',
-  cut: 'This answer was cut off here. All that was shown is kept.',
-  cutAtOnce: 'This question was cut off before its answer began.',
-  resumeHere: 'Resume here',
-  finishInCloud: 'Finish in the cloud',
-  keepAsIs: 'Keep as is',
-  localOnly: 'Browser only',
-  localOnlyMeans: 'Your browser keeps this page from the server’s models.',
-  localPromise: 'Only the model in this browser answers here, and nothing you write leaves it.',
-  nobodyAnswers: 'so nobody can answer here: leave this page for the server’s model.',
-  leaveLocal: 'Leave',
-  cannotCarry: 'This conversation is too long to be taken along, so you stay here. Start a new chat first.',
-  askTitle: 'Send this to the server?',
-  askWhy: /** @type {Record<string, string>} */ ({
-    mode: 'The server’s model is to answer this message.',
-    fallback: 'The model in this browser failed before its first word, so the server would answer instead.',
-    handover: 'The model in this browser failed in the middle, so the server would finish its answer.',
-    restart: 'The model in this browser failed in the middle, so the server would begin the answer anew.',
-    hedge: 'The model in this browser is slow, so the server would answer beside it.',
-    resume: 'You asked the server to finish this answer.',
-  }),
-  askTo: 'To',
-  askServer: (/** @type {string} */ host) => `this page’s server, ${host}`,
-  askWhat: 'What leaves',
-  askSize: (/** @type {number} */ messages, /** @type {string} */ size) =>
-    `${messages ? `${messages} ${messages === 1 ? 'message' : 'messages'}, ` : ''}${size}`,
-  askFound: 'Found in it',
-  askFinds: /** @type {Record<string, [string, string]>} */ ({
-    email: ['e-mail address', 'e-mail addresses'],
-    phone: ['phone number', 'phone numbers'],
-    card: ['card number', 'card numbers'],
-    iban: ['bank account', 'bank accounts'],
-    ip: ['IP address', 'IP addresses'],
-    key: ['key or token', 'keys or tokens'],
-    secret: ['password or secret', 'passwords or secrets'],
-  }),
-  askNothing: 'Nothing that looks like an address, number or key.',
-  askLeft: (/** @type {number} */ seconds) => `Nothing is sent unless you say so. Kept here in ${seconds} s.`,
-  askKeep: 'Keep here',
-  askRedact: 'Redact and send',
-  askSend: 'Send',
-  noWebGpu: 'No model can run in this browser,',
-  processor: 'There is no WebGPU here, so the model in this browser runs on the processor, more slowly.',
-  serverAnswers: 'so the server’s model answers. Each reply says who wrote it.',
-  fatalTitle: 'The page cannot go on',
-  pythonDied: 'The part of the page that decides and streams has stopped.',
-  pythonDiedRemedy: 'Reload the page. What you had typed is kept.',
-  pythonFailed: 'A worker script could not be loaded.',
-  pythonFailedRemedy: 'Check that the HYBR server still runs, then reload the page.',
-  stored: 'This browser keeps no settings for this page, so they last until it is closed.',
-  reload: 'Reload',
-  themes: { light: 'Theme: light', dark: 'Theme: dark', system: 'Theme: as the system' },
-};
+/**
+ * The words of the page in the language that the person chose, or that their browser prefers, or English. One catalogue a language
+ * (words/*.js); only the one in use is fetched beside English. theme.js has put the language on <html> before the first paint.
+ */
+
+import { en } from './words/en.js';
+
+/** Languages there is a catalogue for, by their own names. */
+export const LANGUAGES = Object.freeze({ en: 'English', de: 'Deutsch' });
+
+/** @type {Record<string, () => Promise<typeof en>>} */
+const others = { de: () => import('./words/de.js').then((module) => module.de) };
+
+/** @returns {Promise<typeof en>} */
+async function chosen() {
+  const load = others[document.documentElement.lang];
+  if (!load) return en;
+  return load().catch((error) => (console.warn('the words of this language cannot be loaded:', error), en));
+}
+
+/** Everything, by part. */
+export const catalogue = await chosen();
+
+/** The shell's own part. */
+export const strings = catalogue.shell;
+
+/**
+ * Put the catalogue's words into the static page: `data-say` is a text, `data-say-label`, `data-say-placeholder` and `data-say-prompt` are
+ * attributes.
+ * @param {ParentNode} root
+ */
+export function translate(root) {
+  if (catalogue === en) return; // the page says it already
+  const words = /** @type {Record<string, string>} */ (catalogue.page);
+  for (const found of root.querySelectorAll('[data-say], [data-say-label], [data-say-placeholder]')) {
+    const { say = '', sayLabel = '', sayPlaceholder = '', sayPrompt = '' } = /** @type {HTMLElement} */ (found).dataset;
+    if (say) found.textContent = words[say] ?? found.textContent;
+    if (sayLabel) found.setAttribute('aria-label', words[sayLabel] ?? '');
+    if (sayPlaceholder) found.setAttribute('placeholder', words[sayPlaceholder] ?? '');
+    if (sayPrompt) found.setAttribute('data-prompt', words[sayPrompt] ?? '');
+  }
+}

@@ -181,18 +181,18 @@ class App:
     def _complain(self, text: str) -> None:
         self.op({"type": "toast", "toast": "error", "text": text})
 
+    def _tell(self, toast: str, say: str, **args: str) -> None:
+        """Show a sentence of the page's catalogue (static/js/words), which is written in the person's language."""
+        self.op({"type": "toast", "toast": toast, "say": say, "args": args})
+
     def _tell_fallback(self, detail: dict[str, Any]) -> None:
-        text = f"The {_side(detail['from'])} could not answer, so the {_side(detail['to'])} does. {detail['error']['message']}"
-        self.op({"type": "toast", "toast": "fallback", "text": text})
+        self._tell("fallback", "fallback", **{"from": detail["from"]}, to=detail["to"], message=detail["error"]["message"])
 
     def _tell_handover(self, detail: dict[str, Any]) -> None:
-        sides = _side(detail["from"]), _side(detail["to"])
-        text = f"The {sides[0]} failed in the middle; the {sides[1]} finishes the answer. {detail['error']['message']}"
-        self.op({"type": "toast", "toast": "handover", "text": text})
+        self._tell("handover", "handover", **{"from": detail["from"]}, to=detail["to"], message=detail["error"]["message"])
 
     def _tell_replaced(self, detail: dict[str, Any]) -> None:
-        text = f"{detail['model']} does not run here, so {detail['instead']} is loaded. {detail['error']['message']}"
-        self.op({"type": "toast", "toast": "warning", "text": text})
+        self._tell("warning", "replaced", model=detail["model"], instead=detail["instead"], message=detail["error"]["message"])
 
 
 class HostStorage:
@@ -233,10 +233,6 @@ class HostStorage:
         """The shell's word of what has changed."""
         if isinstance(changed, dict) and key in self._heard:
             self._heard[key](changed)
-
-
-def _side(provider: str) -> str:
-    return "model in this browser" if provider == "local" else "server"
 
 
 _app: list[App] = []  # the page's one App: Pyodide is one page

@@ -1,7 +1,7 @@
 /** What each provider did in this session, and the last times that one took over from the other. */
 
 import { component, h, say } from './dom.js';
-import { average, words } from './words.js';
+import { average, number, words } from './words.js';
 
 /** @typedef {{requests: number, tokens: number, averageMs: number|null, errors: number}} Spent */
 /** @typedef {'local'|'cloud'} Provider */
@@ -15,7 +15,7 @@ import { average, words } from './words.js';
 
 /** @param {Provider} provider @param {Spent} spent */
 function row(provider, { requests, tokens, averageMs, errors }) {
-  const cells = [requests.toLocaleString(), tokens.toLocaleString(), average(averageMs), errors.toLocaleString()];
+  const cells = [number(requests), number(tokens), average(averageMs), number(errors)];
   return h('tr', { 'data-provider': provider }, h('th', { scope: 'row', text: words.providers[provider] }), ...cells.map((text) => h('td', { text })));
 }
 

@@ -288,7 +288,8 @@ async def test_m21_a_fallback_is_toasted() -> None:
     assert (await chat(shell, "x"))["provider"] == "cloud"
     (toast,) = shell.ops("toast")
     assert toast["toast"] == "fallback"
-    assert toast["text"].startswith("The model in this browser could not answer, so the server does.")
+    assert (toast["say"], toast["args"]["from"], toast["args"]["to"]) == ("fallback", "local", "cloud")
+    assert toast["args"]["message"]
     await asyncio.sleep(5)
     shell.scripted.scripts.append(["The capital ", Die()])
     finish = await chat(shell, "x")

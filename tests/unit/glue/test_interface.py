@@ -112,6 +112,6 @@ async def test_a_model_that_is_replaced_is_told() -> None:
     shell.scripted.loads.append([Fail("Error", "DeviceLostError: The WebGPU device was lost.", "load")])
     await shell.call(LOCAL, "init", "tiny")
     await shell.app.context.local.settled()
-    toasts = [one["op"]["text"] for one in shell.of("view") if one["op"].get("toast") == "warning"]
-    assert any(text.startswith("tiny does not run here, so mini is loaded.") for text in toasts)
+    toasts = [one["op"] for one in shell.of("view") if one["op"].get("toast") == "warning"]
+    assert [(one["say"], one["args"]["model"], one["args"]["instead"]) for one in toasts] == [("replaced", "tiny", "mini")]
     await shell.end()

@@ -1,0 +1,81 @@
+"""The catalogue of words: every language says all of it, and Python asks for nothing that it does not say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+WORDS = ROOT / "static/js/words"
+READ = """
+const [path, name] = process.argv.slice(1);
+const catalogue = (await import(path))[name];
+const asked = new Proxy({}, { get: (_, key) => (key === Symbol.toPrimitive ? () => '{}' : '{}') });
+const called = (make) => {
+  try { return make(...Array.from({ length: make.length }, () => 3)); } catch { return make(asked, asked, asked); }
+};
+const plain = (value) => {
+  if (typeof value === 'function') return `f:${value.length}:${called(value)}`;
+  if (Array.isArray(value)) return value.map(plain);
+  if (!value || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each)]));
+};
+console.log(JSON.stringify(plain(catalogue)));
+"""
+
+
+def _read(language: str) -> dict[str, Any]:
+    command = ["node", "--input-type=module", "-e", READ, (WORDS / f"{language}.js").as_uri(), language]
+    return dict(json.loads(subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout))
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        return {name: text for key, each in value.items() for name, text in _flat(each, f"{path}.{key}").items()}
+    if isinstance(value, list):
+        return {name: text for key, each in enumerate(value) for name, text in _flat(each, f"{path}.{key}").items()}
+    return {path: str(value)}
+
+
+@pytest.fixture(scope="module")
+def english() -> dict[str, str]:
+    """The catalogue that the others are measured by, flat."""
+    return _flat(_read("en"))
+
+
+@pytest.mark.parametrize("language", sorted(path.stem for path in WORDS.glob("*.js") if path.stem != "en"))
+def test_a_language_says_all_of_it(language: str, english: dict[str, str]) -> None:
+    """The same names, functions of as many arguments, nothing empty, and nothing left in English but names."""
+    theirs = _flat(_read(language))
+    assert sorted(theirs) == sorted(english)
+    for name, text in english.items():
+        assert theirs[name].startswith(text[:4]) if text.startswith("f:") else not theirs[name].startswith("f:"), name
+        assert bool(text.strip()) == bool(theirs[name].strip()), name
+    same = {name: text for name, text in theirs.items() if text == english[name]}
+    assert not {name: text for name, text in same.items() if len(re.findall(r"[a-z]{3,}", text)) > 2}, "still English"
+
+
+def test_every_static_sentence_is_in_the_catalogue(english: dict[str, str]) -> None:
+    """Each data-say attribute of index.html names a word, and the page's English text is that word."""
+    page = (ROOT / "static/index.html").read_text()
+    said = re.findall(r"data-say(?:-label|-placeholder|-prompt)?=\"(\w+)\"", page)
+    assert said
+    assert {name for name in said if f".page.{name}" not in english} == set()
+    for name, text in re.findall(r"data-say=\"(\w+)\"[^>]*>([^<]+)<", page):
+        assert text == english[f".page.{name}"], name
+
+
+def test_what_python_says_is_in_the_catalogue(english: dict[str, str]) -> None:
+    """Each sentence that the page's Python asks for by name exists."""
+    asked = {
+        name
+        for path in (ROOT / "webapp").rglob("*.py")
+        for name in re.findall(r"(?:_tell\(\"\w+\", |\"say\": )\"([\w.-]+)\"", path.read_text())
+    }
+    assert asked
+    assert {name for name in asked if f".shell.toasts.{name}" not in english} == set()
