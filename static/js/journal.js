@@ -9,6 +9,7 @@
  */
 
 /** @import {DeltaOp, JournalMessage, JournalRecord, Provider} from './protocol.js' */
+import { drop, sweep } from './sessions.js';
 
 const EVERY_MS = 100;
 const RECORDS = 'records';
@@ -78,6 +79,7 @@ export class Journal {
     await this.#opened;
     /** @type {Row[]} */
     const rows = await this.#ask(RECORDS, (store) => store.getAll());
+    if (rows) void sweep(rows.map(({ id }) => id));
     const ours = (/** @type {Row} */ row) => Number(row.tab === this.#before);
     const mine = (rows ?? []).filter(({ place }) => this.#place === 'local' || place !== 'local');
     for (const row of mine.sort((a, b) => ours(b) - ours(a) || b.at - a.at)) {
@@ -126,6 +128,7 @@ export class Journal {
       this.#tail = [];
     }
     setTail(id, []);
+    void drop(id);
     void this.#opened.then(() => {
       this.#run([RECORDS, PIECES], ([records, pieces]) => (pieces?.delete(piecesOf(id)), records?.delete(id)));
     });

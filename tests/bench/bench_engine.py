@@ -91,6 +91,19 @@ def _rates(name: str, aim: float | None) -> Iterator[Figure]:
         yield Figure(f"engine.{name}.prefill", best["prefillTps"], "tokens/s", limit, aim, conditions)
         yield Figure(f"engine.{name}.decode", best["decodeTps"], "tokens/s", limit, aim, conditions)
         yield Figure(f"engine.{name}.ttft", best["ttftMs"] / 1000, "s", "none", None, conditions)
+        yield from _kept(name, page, conditions)
+
+
+def _kept(name: str, page: Bench, conditions: str) -> Iterator[Figure]:
+    """What it costs that WebLLM keeps the answer while it is written (static/js/engine/kept.js), turn about with one not kept."""
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for i in range(6):
+        chat = {**_question(f"k{i}", i), "options": {"temperature": 1, "seed": i // 2, "max_tokens": 64}}
+        chat |= {"journal": {"session": f"bench-{i}"}} if i % 2 else {}
+        result = page.call("chat", chat)
+        assert "failed" not in result, result
+        rates[bool(i % 2)].append(result["timings"]["decodeTps"])
+    yield Figure(f"engine.{name}.decode_kept", max(rates[True]), "tokens/s", "not kept", max(rates[False]), conditions)
 
 
 @bench

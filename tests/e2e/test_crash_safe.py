@@ -156,3 +156,64 @@ def test_private_stays_here(served: Served, visit: Callable[..., tuple[Page, Wat
     assert page.get_by_test_id("resume-cloud").count() == 0
     assert page.get_by_test_id("resume-local").count() == 1
     assert [url for url in watch.requests if "/v1/" in url] == []
+    (kept,) = page.evaluate(SESSIONS)
+    assert kept.startswith("answer-")
+    page.get_by_test_id("keep").click()
+    until(lambda: page.evaluate(SESSIONS) == [], timeout=30, what="the kept generation gone")
+    begin(page, "hi", least=20)
+    assert len(page.evaluate(SESSIONS)) == 1, "kept while it is written"
+    page.get_by_test_id("stop").click()
+    until(lambda: page.evaluate(SESSIONS) == [], timeout=30, what="the stopped generation gone")
+
+
+# Through the public API: an answer with a seed, as far as `least` pieces, or to its end.
+SEEDED = """([journal, least]) => new Promise(async (resolve, reject) => {
+  const asked = [{role: 'user', content: 'Tell me a story about a dragon.'}];
+  const options = {temperature: 1.0, seed: 7, maxOutputTokens: 48, journal};
+  const H = await ModuleLoader.getModule('HybridLLMProvider');
+  let text = '', pieces = 0;
+  try {
+    for await (const {delta} of H.api.stream(asked, options)) {
+      text += delta;
+      if (++pieces === least) resolve(text);
+    }
+    resolve(text);
+  } catch (error) { reject(error); } })"""
+TAKEN_UP = """async ([journal, prefix]) => {
+  const H = await ModuleLoader.getModule('HybridLLMProvider');
+  let text = '';
+  const asked = [{role: 'user', content: 'Tell me a story about a dragon.'}];
+  for await (const {delta} of H.api.resume(asked, prefix, {journal, maxOutputTokens: 48}, 'local')) text += delta;
+  return text; }"""
+SESSIONS = """async () => {
+  try {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('webllm-resume');
+    const names = [];
+    for await (const name of (await root.getDirectoryHandle('sessions')).keys()) names.push(name);
+    return names;
+  } catch { return []; } }"""
+LOSE = "async () => (await navigator.storage.getDirectory()).removeEntry('webllm-resume', {recursive: true})"
+
+
+def test_the_engine_takes_up_what_it_kept(served: Served, visit: Callable[..., tuple[Page, Watch]]) -> None:
+    """After a reload the rest is, to the byte, what it would have been; with the session lost the text is still gone on with."""
+    served.wait_built("tiny")
+    page, _ = visit("/?model=tiny&load=1&mode=local")
+    wait_local(page)
+    whole = page.evaluate(SEEDED, ["answer-whole", 0])
+    assert not [name for name in page.evaluate(SESSIONS) if name.startswith("answer-whole.")], "removed at its end"
+    shown = page.evaluate(SEEDED, ["story-cut", 12])
+    assert whole.startswith(shown)
+    assert len(shown) < len(whole)
+    page.reload()
+    wait_local(page)
+    assert [name.split(".")[0] for name in page.evaluate(SESSIONS)] == ["story-cut"]
+    assert page.evaluate(TAKEN_UP, ["story-cut", shown]) == whole
+    assert page.evaluate(SESSIONS) == []
+    page.evaluate(SEEDED, ["story-lost", 12])
+    page.reload()
+    wait_local(page)
+    page.evaluate(LOSE)
+    again = page.evaluate(TAKEN_UP, ["story-lost", shown])
+    assert again.startswith(shown)
+    assert len(again) > len(shown)

@@ -72,8 +72,8 @@ class Options:
 
     `handover`: what becomes of an answer whose model fails in the middle. `hedge`: whether the cloud may start beside a slow
     local model. `trim`: whether the oldest turns may be left out of a conversation that is too long. `journal`: the engine's name
-    for a generation that it kept, for `resume`. `mode` routes this request in another mode than the page's, of which
-    local-only stays closed.
+    for a generation that it keeps while it is under way, and that `resume` takes up. `mode` routes this request in another mode
+    than the page's, of which local-only stays closed.
     """
 
     temperature: float | None = None
@@ -116,7 +116,7 @@ class Call:
     """One request as one runtime gets it.
 
     `prefix` is the shown text it is to continue after a handover, else empty; `cause` is why this provider is asked. `journal`
-    names a generation that the local engine kept and can take up itself.
+    names a generation that the local engine is to keep, or with a `prefix` to take up itself.
     """
 
     request_id: str

@@ -111,11 +111,11 @@ class Walk:
         self.answer.parts.append(Part(self._asked.by, None, 0, "resume"))
         attempt = self._attempt(leg, "resume")
         journal = self._asked.options.journal if leg.provider == "local" else None
-        attempt.joiner = None if leg.prefill and not journal else Joiner(shown)
-        call = self._continued(leg, "resume")
         if journal:
-            call = replace(call, messages=self._asked.messages, journal=journal)
-        return attempt, await self._leg(attempt, call)
+            call = replace(self._call(leg, "resume"), prefix=shown, journal=journal)
+            return attempt, await self._leg(attempt, call)
+        attempt.joiner = None if leg.prefill else Joiner(shown)
+        return attempt, await self._leg(attempt, self._continued(leg, "resume"))
 
     def _may_hedge(self) -> bool:
         """Half a document is not raced for, nor an answer that the person wants left at that where its model ends."""
@@ -223,7 +223,9 @@ class Walk:
     # -- calls
 
     def _call(self, leg: Leg, cause: Cause) -> Call:
-        return Call(self._asked.options.request_id, self._asked.messages, self._asked.options, leg.model, cause=cause)
+        call = Call(self._asked.options.request_id, self._asked.messages, self._asked.options, leg.model, cause=cause)
+        kept = self._asked.options.journal if leg.provider == "local" and cause == "mode" else None
+        return replace(call, journal=kept) if kept else call
 
     def _continued(self, leg: Leg, cause: Cause) -> Call:
         """The call that makes a model go on from the text so far, with the tokens that are left."""
@@ -249,7 +251,7 @@ class Walk:
             raise leg.error or ProviderError(f"The {leg.provider} side cannot be asked.")
         self._desk.asked(leg.provider)
         try:
-            final = await self._fitted(attempt, call)
+            final = await (self._taken_up if call.journal and call.prefix else self._fitted)(attempt, call)
         except Exception as error:
             if not attempt.closed:
                 refused = isinstance(error, RefusedError)  # by the egress gate: the provider was never asked
@@ -258,6 +260,16 @@ class Walk:
             raise
         self.on_leg(leg.provider, None)
         return final
+
+    async def _taken_up(self, attempt: Attempt, call: Call) -> Final:
+        """The engine goes on with a generation that it kept; where that is gone, with the text that was shown."""
+        try:
+            return await self._watched(attempt, call)
+        except LocalError as error:
+            if error.name != "SessionGoneError" or attempt.deltas:
+                raise
+        attempt.joiner = None if attempt.leg.prefill else Joiner(call.prefix)
+        return await self._fitted(attempt, self._continued(attempt.leg, "resume"))
 
     async def _fitted(self, attempt: Attempt, call: Call) -> Final:
         """Ask; where the conversation is too long for the window and that is allowed, ask with less of it."""

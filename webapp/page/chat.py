@@ -207,7 +207,7 @@ class Chat:
     async def _run(self, cut: Cut, on: str | None) -> None:
         last: Chunk | None = None
         finish: dict[str, Any] = {"type": "finish", "id": cut.id, "state": "done"}
-        options = {**cut.options, "request_id": cut.id}
+        options = {**cut.options, "request_id": cut.id, "journal": cut.id}
         try:
             known = bool(on and cut.text)  # then the first chunk is what is shown already
             async for chunk in self._stream(cut, options, on):

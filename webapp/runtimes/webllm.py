@@ -100,7 +100,7 @@ class WebLLM:
             "options": call.options.sampling(),
         }
         if call.journal:
-            args["journal"] = call.journal
+            args["journal"] = {"session": call.journal, "prefix": call.prefix or None}
         work = asyncio.ensure_future(self._bridge.call("chat", args, on_event))
         try:
             answer = await asyncio.shield(work)

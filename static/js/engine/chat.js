@@ -7,16 +7,18 @@
  * always add up to `text`.
  */
 
+/** @import {Kept} from './kept.js' */
 /** @import {ChatResult} from './wire.js' */
 /** @import {MLCEngineInterface, ChatCompletionChunk} from '@mlc-ai/web-llm' */
 import {EngineError, toError} from './errors.js';
 import {formatOf} from './format.js';
 import {holdback} from './holdback.js';
+import {forget, keepable, keeping, takeUp} from './kept.js';
 
 /** Set by us, whatever the caller says. */
 const OURS = new Set(['stream', 'stream_options', 'messages', 'model', 'n']);
 
-/** @typedef {{requestId: string, messages: unknown[], options?: Record<string, unknown>}} ChatArgs */
+/** @typedef {{requestId: string, messages: unknown[], options?: Record<string, unknown>, journal?: Kept}} ChatArgs */
 /** @typedef {{arrived: number, stopped: boolean, started: boolean}} Ticket a chat's life: `stopped` once its abort was asked */
 
 /**
@@ -40,12 +42,12 @@ export async function chat(engine, args, ticket, onDelta) {
     onDelta(delta);
   };
   try {
-    const chunks = await engine.chat.completions.create(/** @type {any} */ (requestOf(args)));
-    for await (const chunk of /** @type {AsyncIterable<ChatCompletionChunk>} */ (/** @type {unknown} */ (chunks))) {
+    for await (const chunk of await chunksOf(engine, args)) {
       take(chunk, out, (delta) => give(settled(delta)));
       if (ticket.stopped) engine.interruptGenerate();
     }
-    give(await heldBack(engine, out.text));
+    give(await heldBack(engine, out.text, args.journal?.prefix ?? ''));
+    if (args.journal && out.finishReason !== 'abort') await forget(engine, args.journal.session);
   } catch (cause) {
     throw toError(cause, out.first === null ? 'prefill' : 'decode');
   }
@@ -63,6 +65,18 @@ const nothing = ({arrived}, started) => ({
   usage: {promptTokens: 0, completionTokens: 0, totalTokens: 0},
   timings: {ttftMs: null, totalMs: started - arrived, queuedMs: started - arrived, prefillTps: null, decodeTps: null},
 });
+
+/** @param {MLCEngineInterface} engine @param {ChatArgs} args @returns {Promise<AsyncIterable<ChatCompletionChunk>>} */
+async function chunksOf(engine, args) {
+  const {session, prefix} = args.journal ?? {};
+  if (session && prefix) return takeUp(engine, session, prefix);
+  const request = requestOf(args);
+  if (session && keepable(args.options ?? {}, args.messages)) {
+    await forget(engine, session); // one that was begun under this name and failed
+    Object.assign(request, {extra_body: keeping(session)});
+  }
+  return /** @type {any} */ (engine.chat.completions.create(/** @type {any} */ (request)));
+}
 
 /** @param {ChatArgs} args @returns {Record<string, unknown>} WebLLM's request; absent and null options are left out */
 function requestOf({messages, options = {}}) {
@@ -95,10 +109,13 @@ function account(usage, out) {
 /** @param {number|undefined} value @returns {number|null} JSON has no NaN or infinity, and a rate over no time is neither */
 const finite = (value) => (value !== undefined && Number.isFinite(value) ? value : null);
 
-/** @param {MLCEngineInterface} engine @param {string} text given so far @returns {Promise<string>} the end that WebLLM has not given */
-async function heldBack(engine, text) {
-  const whole = await engine.getMessage();
-  return whole.startsWith(text) ? whole.slice(text.length) : '';
+/**
+ * @param {MLCEngineInterface} engine @param {string} text given so far @param {string} prefix that came before it
+ * @returns {Promise<string>} the end that WebLLM has not given
+ */
+async function heldBack(engine, text, prefix) {
+  const [whole, given] = [await engine.getMessage(), prefix + text];
+  return whole.startsWith(given) ? whole.slice(given.length) : '';
 }
 
 /**

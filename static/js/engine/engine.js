@@ -19,6 +19,7 @@ import {chat, unbegun} from './chat.js';
 import {watchDevices} from './device.js';
 import {download} from './download.js';
 import {EngineError, aborted, toError} from './errors.js';
+import {nameOf} from './kept.js';
 import {Progress} from './progress.js';
 import {dropIfDamaged, library, plan} from './store.js';
 import {SKIPPED, Turns} from './turns.js';
@@ -235,10 +236,18 @@ export class Engine {
     this.#active = args.requestId;
     ticket.started = true;
     try {
-      return await this.devices.unlessLost(chat(/** @type {MLCEngine} */ (engine), args, ticket, onDelta));
+      return await this.devices.unlessLost(chat(/** @type {MLCEngine} */ (engine), this.#kept(args), ticket, onDelta));
     } finally {
       this.#active = null;
     }
+  }
+
+  /** @param {ChatArgs} args @returns {ChatArgs} with its session's own name; llama.cpp keeps none @throws {EngineError} SessionGoneError */
+  #kept({journal, ...args}) {
+    if (!journal || !this.#loaded) return args;
+    if (this.#loaded.profile !== 'wasm') return {...args, journal: {...journal, session: nameOf(this.#loaded.base, journal.session)}};
+    if (journal.prefix) throw new EngineError('SessionGoneError', 'The processor keeps no generations.', 'prefill');
+    return args;
   }
 
   /** @param {string} requestId @returns {boolean} whether there was such a chat */

@@ -15,7 +15,9 @@
  *   load         {model: ModelEntry, profile?, runtime?} -> Loaded; events `progress`. Replaces whatever is loaded or loading. Rejects with
  *                AbortError after `cancel-load`, `unload` or a newer `load`.
  *   cancel-load  {} -> {cancelled: boolean}
- *   chat         {requestId, messages, options} -> ChatResult; events `delta`. One generation at a time, the rest wait in a queue.
+ *   chat         {requestId, messages, options, journal?} -> ChatResult; events `delta`. One generation at a time, the rest wait in a queue.
+ *                `journal` (kept.js) {session} keeps it under that name; {session, prefix} takes it up: the text is what comes after the
+ *                prefix, or it rejects with SessionGoneError before any delta.
  *   abort        {requestId} -> {aborted: boolean}. That chat (and no other) resolves with finishReason 'abort' and the text so far.
  *   unload       {unless?, runtime?} -> {unloaded: id|null}; running and waiting chats end as if aborted. Nothing happens if model
  *                `unless` is what is loaded or loading (in `runtime`).

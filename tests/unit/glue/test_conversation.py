@@ -169,7 +169,13 @@ class TestCut:
         finish = await said(shell, "done")
         assert finish["provider"] == "local"
         assert shell.upstream.chats == []
+        assert shell.scripted.chats[0]["journal"] == {"session": "cut-1", "prefix": "It is "}, "the engine's own, if it has it"
         assert shell.app.chat.messages[-1]["content"].startswith("It is ")
+        assert await shell.call(HYBRID, "setMode", "local") is True
+        shell.send(kind="ui", event="send", text="and Spain?")
+        await said(shell, "done")
+        begun = shell.of("journal", op="begin")[-1]
+        assert shell.scripted.chats[1]["journal"] == {"session": begun["id"], "prefix": None}, "the next one is kept as its own"
         await shell.end()
 
     @virtual

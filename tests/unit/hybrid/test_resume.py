@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from lab.clock import virtual
 from lab.desk import ASK, Desk
-from lab.engine import Die
+from lab.engine import Die, Fail
 from lab.upstream import Cut
 
 from hybr.webapp.hybrid.errors import (
     EngineDiedError,
     GatewayError,
+    LocalError,
     LocalUnavailableError,
     MessageError,
     OptionError,
@@ -50,15 +51,48 @@ async def test_here() -> None:
 
 @virtual
 async def test_from_the_engines_journal() -> None:
-    """With a journal's name the engine takes up its own generation: what it repeats is dropped."""
+    """With a journal's name the engine takes up its own generation: it is asked the same, and gives what comes after the text."""
     desk = await Desk().ready()
-    desk.engine.scripts.append([SHOWN, " is Paris."])
+    desk.engine.scripts.append([" of France", " is Paris."])  # no joint is looked for: the first words may be those shown last
     chunks = await desk.read(desk.hybrid.resume(ASK, SHOWN, {"journal": "j1"}, "local"))
-    assert chunks[-1].text == "The capital of France is Paris."
-    assert (desk.engine.chats[0]["messages"], desk.engine.chats[0]["journal"]) == (ASK, "j1")
+    assert chunks[-1].text == "The capital of France of France is Paris."
+    asked = desk.engine.chats[0]
+    assert (asked["messages"], asked["journal"]) == (ASK, {"session": "j1", "prefix": SHOWN})
     desk.upstream.scripts.append(["x"])
     await desk.read(desk.hybrid.resume(ASK, SHOWN, {"journal": "j1"}, "cloud"))
     assert "journal" not in desk.upstream.chats[0]
+
+
+@virtual
+async def test_a_journal_that_is_gone() -> None:
+    """The engine has it no more, or of another model: the text is continued as without one, booked once."""
+    desk = await Desk().ready()
+    desk.engine.scripts.extend([[Fail("SessionGoneError", "not found", "prefill")], ["capital of France", " is Paris."]])
+    chunks = await desk.read(desk.hybrid.resume(ASK, SHOWN, {"journal": "j1"}, "local"))
+    assert chunks[-1].text == "The capital of France is Paris."
+    assert [chat.get("journal") for chat in desk.engine.chats] == [{"session": "j1", "prefix": SHOWN}, None]
+    assert desk.engine.chats[1]["messages"][:2] == [*ASK, {"role": "assistant", "content": SHOWN}]
+    assert len(desk.of("cost:updated")) == 1
+    assert desk.free
+
+
+@virtual
+async def test_a_journal_that_fails_otherwise() -> None:
+    """Only a session that is gone is gone on with otherwise: another failure is told."""
+    desk = await Desk().ready()
+    desk.engine.scripts.append([" is", Fail("SessionGoneError", "too late", "decode")])
+    with pytest.raises(LocalError) as error:
+        await desk.read(desk.hybrid.resume(ASK, SHOWN, {"journal": "j1"}, "local"))
+    assert (error.value.text, len(desk.engine.chats)) == (SHOWN + " is", 1)
+
+
+@virtual
+async def test_a_journal_is_kept_of_a_local_answer() -> None:
+    """A new local answer is kept under the name it was given; without one nothing is."""
+    desk = await Desk().ready()
+    await desk.read(desk.hybrid.stream(ASK, {"journal": "j1"}))
+    await desk.read(desk.hybrid.stream(ASK))
+    assert [chat.get("journal") for chat in desk.engine.chats] == [{"session": "j1", "prefix": None}, None]
 
 
 @virtual

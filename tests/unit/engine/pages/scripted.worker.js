@@ -1,10 +1,12 @@
 // The engine worker with a WebLLM that follows a script: a stand-in for the package only, the rest is the real thing.
 // A model's config says how loading goes: {script: {steps, everyMs, fail, device, lose}}; the last message says how generating goes:
 // {say: [text...], everyMs, failAt, fail, loseAt, hangAt, endless}. `fail` is [name, message], or a string to throw bare.
+// Kept generations are set by {kind: 'script', sessions: {id: {said, rest: [text...], busy, finished, broken}}}: `busy` times somebody else holds it.
 import {serve} from '/js/engine/host.js';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let blocked = 0;
+let sessions = {};
 
 function failure(fail) {
   return typeof fail === 'string' ? fail : Object.assign(new Error(fail[1]), {name: fail[0]});
@@ -61,6 +63,26 @@ class MLCEngine {
     return this.message;
   }
 
+  async deleteResumableSession(id) {
+    delete sessions[id];
+  }
+
+  async listResumableSessions() {
+    return Object.entries(sessions).map(([sessionId, {finished}]) => ({sessionId, reason: finished ? 'generation finished' : 'missing RNG state'}));
+  }
+
+  async resumeChatCompletion(id, options) {
+    const session = sessions[id];
+    if (!session) throw new Error('Resumable session not found: ' + id);
+    const {said = '', rest = [], busy = 0} = session;
+    if (!options?.continueGeneration || session.finished || session.broken) return {recoveredText: said};
+    const generate = () => this.generate({messages: [{content: JSON.stringify({before: said, say: rest, everyMs: session.everyMs})}]});
+    return (async function* () {
+      if (busy) throw (session.busy -= 1, new Error('Resumable session is already active: ' + id));
+      yield* generate();
+    })();
+  }
+
   async create(request) {
     if (!this.id) throw failure(['ModelNotLoadedError', 'not loaded']);
     this.request = request;
@@ -71,8 +93,12 @@ class MLCEngine {
     const script = JSON.parse(request.messages.at(-1).content);
     if (script.echo) script.say = [JSON.stringify(request)];
     if (script.library) script.say = [this.library];
+    if (script.sessions) script.say = [JSON.stringify(sessions)];
+    const keep = request.extra_body?.resumable?.sessionId;
+    if (keep && sessions[keep]) throw new Error('Resumable session exists: ' + keep); // as WebLLM: a name serves once
+    if (keep) sessions[keep] = {said: ''};
     this.interrupted = false; // as WebLLM: an interrupt from before the beginning is forgotten
-    this.message = '';
+    this.message = script.before ?? '';
     const words = script.say ?? ['one ', 'two ', 'three'];
     let given = 0;
     for (let i = 0; i < (script.until ?? words.length) || (script.endless && !script.until); i += 1) {
@@ -95,6 +121,7 @@ class MLCEngine {
 
 self.addEventListener('message', ({data}) => {
   if (data.kind === 'boot') serve(data.port, data.lock, async () => ({MLCEngine}));
+  if (data.kind === 'script' && data.sessions) sessions = data.sessions;
   if (data.kind === 'script' && data.estimate) navigator.storage.estimate = async () => data.estimate;
   if (data.kind === 'script' && data.blockMs) {
     const until = performance.now() + data.blockMs;
