@@ -17,6 +17,7 @@ from hybr.server.access import Access
 from hybr.server.doors.door import Door
 from hybr.server.doors.routes import Sessions
 from hybr.server.errors import HybrError, NotFoundError, RequestError
+from hybr.server.hosts import Hosts
 from hybr.server.keys.routes import Keys
 from hybr.server.openapi.page import described, docs
 from hybr.server.quick import Quick
@@ -74,6 +75,7 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
         Route("/local", parts.site.local, methods=["GET"]),
         Route("/local/assets/{path:path}", Raw(parts.site.local_assets), methods=["GET"]),
         Route("/assets/{path:path}", Raw(parts.site.assets), methods=["GET"]),
+        Route("/remote/assets/{path:path}", Raw(Hosts(parts.site, parts.preferences).assets), methods=["GET"]),
         Route("/models/index.json", parts.models.index, methods=["GET"]),
         Route("/models/{id}/{rev}/{path:path}", Raw(parts.models.file), methods=["GET"]),
         Route("/v1/models", parts.relay.models, methods=["GET"]),

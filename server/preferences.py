@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from hybr.server import caller
 from hybr.server.body import check_type, decode, read_body
 from hybr.server.errors import ConflictError, RequestError
+from hybr.server.hosts import model_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,7 @@ KEYS: dict[str, Callable[[Any], str | None]] = {
     "runtime": one_of("auto", "webgpu", "wasm"),
     "theme": one_of("auto", "light", "dark"),
     "telemetry": switch,
+    "model_hosts": model_hosts,
 }
 
 
@@ -74,9 +76,12 @@ class Preferences:
 
     async def read(self, request: Request) -> JSONResponse:
         """Answer GET."""
+        return reply(await self.of(caller.of(request.scope).owner))
+
+    async def of(self, owner: str) -> dict[str, Any]:
+        """Return what an owner chose, with its version."""
         async with self.database.begin() as connection:
-            stored = await load(connection, caller.of(request.scope).owner)
-        return reply(stored)
+            return await load(connection, owner)
 
     async def write(self, request: Request) -> JSONResponse:
         """Answer PUT."""

@@ -140,7 +140,7 @@ def pieces(assets: Path, modules: Path, fetched: list[Path]) -> dict[str, Callab
         return work
 
     def files(text: str) -> str:
-        for path, contents in [*parts.shell(), *parts.vendored(modules), *parts.browser_side(fetched)]:
+        for path, contents in [*parts.shell(), *parts.vendored(modules), *parts.data(modules), *parts.browser_side(fetched)]:
             target = assets / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(contents)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hybr.server import paths
 
-from . import archive, digest, patches
+from . import archive, digest, offers, patches
 
 Entries = list[tuple[str, bytes]]
 
@@ -86,6 +86,11 @@ def vendored(modules: Path) -> Entries:
         for source, name in names.items()
         for target in (f"vendor/{folder}/{name}",)
     ]
+
+
+def data(modules: Path) -> Entries:
+    """Return the lists that the page reads."""
+    return [("data/webllm.json", offers.listed(modules))]
 
 
 def version(wheel: Path) -> str:

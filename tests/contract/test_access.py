@@ -61,6 +61,7 @@ ROWS: dict[str, Row] = {
     "GET /favicon.ico": Row("public", "/favicon.ico"),
     "GET /assets/x": Row("public", "/assets/0000/none.js"),
     "GET /local/assets/x": Row("public", "/local/assets/0000/none.js"),
+    "GET /remote/assets/x": Row("own", "/remote/assets/0000/none.js"),
     "GET /models/index.json": Row("public", "/models/index.json"),
     "GET /models/x/x/x": Row("public", "/models/tiny/0/none"),
     "POST /api/session": Row("public", "/api/session", {"name": "ada", "password": "guess"}, JSON),
@@ -218,7 +219,8 @@ async def test_an_owner_reaches_their_own(tmp_path: Path) -> None:
     async with house(tmp_path) as one:
         for name, row in ROWS.items():
             if name in READ and row.kind in {"own", "page"}:
-                assert (await send(one.client, name, one.who["ada"])).status_code == 200, name
+                there = 404 if row.path.endswith("/none.js") else 200  # this house has no bundle
+                assert (await send(one.client, name, one.who["ada"])).status_code == there, name
             if row.ada:
                 assert CANARY in (await send(one.client, name, one.who["ada"])).text, name
         assert (await send(one.client, "GET /metrics", one.who["ada"])).status_code == 401
