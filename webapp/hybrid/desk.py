@@ -21,7 +21,7 @@ class Desk:
     """See the module. `now` in seconds since 1970.
 
     `quote(model, prompt tokens, completion tokens)` is what the cloud would take for it, in dollars, as far as prices are known;
-    `asked(provider)` is told of each attempt.
+    `asked(provider)` is told of each attempt that is made here.
     """
 
     events: EventBus

@@ -1,5 +1,6 @@
 """How often each provider is asked, over a sliding window, and a warning when that is more than a person set for it.
 
+A request of the cloud counts when it leaves the page: one that the egress gate or the budget held back was never made.
 It only warns (`rate-limit:exceeded`): what is really refused, the provider refuses, and that is told by the same event with the
 provider's own waiting time. One warning a provider until the window has room again.
 """
@@ -31,6 +32,7 @@ class RateWindow:
         self._clock = clock
         self._asked: dict[str, deque[float]] = {name: deque() for name in DEFAULTS}
         self._warned: dict[str, bool] = {}
+        events.on("egress:sent", lambda _: self.asked("cloud"))  # and not when the gate let nothing out
 
     def limits(self) -> dict[str, int | None]:
         """Requests a minute by provider; None: no limit."""

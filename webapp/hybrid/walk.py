@@ -249,7 +249,8 @@ class Walk:
         leg = attempt.leg
         if leg.chat is None:
             raise leg.error or ProviderError(f"The {leg.provider} side cannot be asked.")
-        self._desk.asked(leg.provider)
+        if leg.provider == "local":
+            self._desk.asked(leg.provider)  # what goes to the cloud is counted where it leaves: the gate may let nothing out
         try:
             final = await (self._taken_up if call.journal and call.prefix else self._fitted)(attempt, call)
         except Exception as error:

@@ -165,6 +165,7 @@ class App:
         """Another tab has changed preferences."""
         if "mode" in changed:
             self.context.hybrid.follow_mode(changed["mode"])
+            self.startup.follow()
         self.context.events.emit("hybrid-llm:status", {})
 
     def _forward(self, name: str, detail: dict[str, Any]) -> None:

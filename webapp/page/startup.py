@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 WELL_S, UNWELL_S = 60.0, 3.0  # between looks at the server
 BUILDING_S, SETTLED_S = 2.0, 60.0  # between looks at the model index
+IDLE_S = 0.5  # between looks whether an answer is still under way
 
 
 class Startup:
@@ -44,6 +45,16 @@ class Startup:
     def look_at_gateway(self) -> None:
         """Look now: the network changed."""
         self._look.set()
+
+    def follow(self) -> None:
+        """Another tab's wish has changed the mode here: go where it belongs, when no answer is under way any more."""
+        self._keep(self._moved())
+
+    async def _moved(self) -> None:
+        context = self._context
+        while context.chat.busy or context.hybrid.get_status()["active"]:
+            await asyncio.sleep(IDLE_S)  # what is being written was asked for in another mode, and may be seen to its end
+        context.place.settle()
 
     async def _models(self) -> None:
         """Preferences first, then the model they or the address bar name."""

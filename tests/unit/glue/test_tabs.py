@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from lab.clock import virtual
 from lab.desk import ASK
+from lab.engine import Sleep
 from lab.upstream import Tail
 from played_shell import HYBRID, Shell
 
@@ -98,6 +100,26 @@ async def test_a_wish_for_local_only_is_not_undone() -> None:
     assert [tab.app.context.hybrid.preferred_mode for tab in (first, second)] == ["local-only"] * 2
     assert await second.call(HYBRID, "getMode") == "local-only"
     await ended(first, second, third)
+
+
+@virtual
+async def test_a_tab_that_follows_into_local_only_goes_there() -> None:
+    """Closed at once, and moved with its conversation when no answer is under way: it does not stay in the open document, mute."""
+    first, second = tabs()
+    second.upstream.default = ["It is ", Sleep(20), "Paris."]
+    second.send(kind="ui", event="send", text="Capital?")
+    await asyncio.sleep(1)
+    assert first.app.context.place.set_mode("local-only") is True
+    assert await second.call(HYBRID, "getMode") == "local-only"
+    assert (await second.error(HYBRID, "complete", ASK))["code"] == "refused"
+    assert second.of("move") == [], "an answer is being written"
+    await asyncio.sleep(30)
+    (move,) = second.of("move")
+    assert move["to"] == "local"
+    turns = [(turn["role"], turn["text"], turn.get("state")) for turn in move["conversation"]["turns"]]
+    assert turns == [("user", "Capital?", None), ("assistant", "It is Paris.", "done")]
+    assert [one["to"] for one in first.of("move")] == ["local"]
+    await ended(first, second)
 
 
 @pytest.mark.parametrize(

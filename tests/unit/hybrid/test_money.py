@@ -17,7 +17,7 @@ from lab.engine import Fail, Sleep
 from lab.upstream import Refuse, Tail
 
 from hybr.webapp.hybrid.account import Account
-from hybr.webapp.hybrid.errors import BudgetExceeded, GatewayError, OptionError
+from hybr.webapp.hybrid.errors import BudgetExceeded, GatewayError, OptionError, RefusedError
 from hybr.webapp.hybrid.ledger import SUMS, Ledger
 from hybr.webapp.hybrid.types import Usage
 
@@ -172,6 +172,32 @@ async def test_the_rate_window() -> None:
     for change in (3, {"cloud": 0}, {"cloud": 1.5}, {"x": 1}):
         with pytest.raises(OptionError):
             desk.hybrid.set_rate_limits(change)
+
+
+@virtual
+async def test_what_never_left_is_not_counted() -> None:
+    """Refused at the gate, or by a spent budget: no request of the cloud's; a rescue by the cloud and a hedge are."""
+    desk = Desk(now=Wall())
+    desk.hybrid.set_rate_limits({"cloud": 1})
+    for _ in range(3):
+        asking = asyncio.ensure_future(desk.hybrid.complete(ASK, {"egress": "ask", "request_id": "r"}))
+        await asyncio.sleep(0.1)
+        desk.hybrid.answer_egress("r", False)
+        with pytest.raises(RefusedError):
+            await asking
+    rates = lambda: {name: one["asked"] for name, one in desk.hybrid.get_usage_stats()["rate_limits"].items()}  # noqa: E731
+    assert (rates(), desk.of("rate-limit:exceeded")) == ({"local": 0, "cloud": 0}, [])
+    asking = asyncio.ensure_future(desk.hybrid.complete(ASK, {"egress": "ask", "request_id": "r"}))
+    await asyncio.sleep(0.1)
+    desk.hybrid.answer_egress("r", True)
+    await asking
+    assert rates() == {"local": 0, "cloud": 1}
+    await desk.ready()
+    desk.engine.scripts.append(["It ", Fail("DeviceLostError", "gone")])
+    assert (await desk.hybrid.complete(ASK)).provider == "cloud"
+    assert rates() == {"local": 1, "cloud": 2}
+    assert len(desk.of("rate-limit:exceeded")) == 1
+    await desk.local.settled()
 
 
 @virtual
