@@ -52,10 +52,11 @@
 /** OpenAI-style message. @typedef {{role: string, content: unknown, [more: string]: unknown}} ChatMessage */
 
 /**
- * What happened in the shell's own controls.
+ * What happened in the shell's own controls. A `temporary` conversation is never stored.
  * @typedef {{kind: 'ui', event: 'send', text: string}
  *   | {kind: 'ui', event: 'stop'}
- *   | {kind: 'ui', event: 'new-conversation'}
+ *   | {kind: 'ui', event: 'new-conversation', temporary?: boolean}
+ *   | {kind: 'ui', event: 'set-mode', mode: string}
  *   | {kind: 'ui', event: 'retry', id: string}
  *   | {kind: 'ui', event: 'resume', id: string, on: Provider}
  *   | {kind: 'ui', event: 'keep', id: string}

@@ -6,6 +6,7 @@
 import { themeButton } from './appearance.js';
 import { EgressQuestions } from './ask.js';
 import { CloudCaller } from './cloud.js';
+import { commands } from './commands.js';
 import { Composer } from './composer.js';
 import { drawer } from './drawer.js';
 import { fromWire } from './errors.js';
@@ -21,6 +22,7 @@ import { BootStatus, Notice, showFatal, showLocal, showPreflight } from './statu
 import { addStored, assignStored, changesOf, readStored, writeStored } from './stored.js';
 import { strings, translate } from './strings.js';
 import { Toasts } from './toast.js';
+import { registerVerbs } from './verbs.js';
 import { MessageView, announcer } from './view.js';
 import { Workers } from './workers.js';
 
@@ -220,12 +222,23 @@ function watchNetwork() {
   if (!navigator.onLine) tell();
 }
 
+/** @param {boolean} temporary never stored */
+function newChat(temporary) {
+  workers.post({ kind: 'ui', event: 'new-conversation', temporary });
+  part('composer', HTMLTextAreaElement).focus();
+}
+
 function wireControls() {
   themeButton(part('theme', HTMLButtonElement));
   drawer(panelRoot, part('panel-toggle', HTMLButtonElement), part('scrim', HTMLElement));
-  part('new-conversation', HTMLButtonElement).addEventListener('click', () => {
-    workers.post({ kind: 'ui', event: 'new-conversation' });
-    part('composer', HTMLTextAreaElement).focus();
+  part('new-conversation', HTMLButtonElement).addEventListener('click', () => newChat(false));
+  registerVerbs(commands, {
+    newChat,
+    stop: () => workers.post({ kind: 'ui', event: 'stop' }),
+    busy: () => !part('stop', HTMLButtonElement).hidden,
+    setMode: (mode) => workers.post({ kind: 'ui', event: 'set-mode', mode }),
+    focusComposer: () => part('composer', HTMLTextAreaElement).focus(),
+    togglePanel: () => part('panel-toggle', HTMLButtonElement).click(),
   });
   hello.addEventListener('click', ({ target }) => {
     const prompt = target instanceof HTMLElement && target.dataset.prompt;

@@ -107,6 +107,8 @@ class App:
             self.rpc.cancel(message["id"])
         elif kind == "ui" and message.get("event") == "leave-local":
             self.context.place.set_mode("local")
+        elif kind == "ui" and message.get("event") == "set-mode":
+            self.context.place.set_mode(message.get("mode"), manual=True)
         elif kind == "ui":
             self.chat.take(message)
         elif kind == "preflight":

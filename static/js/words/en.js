@@ -224,4 +224,30 @@ export const en = {
     byHand: 'by hand',
     byItself: 'by itself',
   },
+
+  /** The command palette and the sheet of keys. */
+  palette: {
+    title: 'Commands',
+    placeholder: 'What do you want to do?',
+    none: 'Nothing by that name.',
+    sheet: 'Keyboard shortcuts',
+    newChat: 'New chat',
+    temporary: 'Temporary chat, never stored',
+    write: 'Go to the message box',
+    panel: 'Models and settings',
+    theme: 'Change the theme',
+    answers: (/** @type {string} */ who) => `Who answers: ${who}`,
+    language: (/** @type {string} */ name) => `Language: ${name}`,
+    places: { page: 'Anywhere', composer: 'In the message box', history: 'In the list of chats' },
+    acts: {
+      send: 'Send',
+      newLine: 'New line',
+      slash: 'Commands and saved prompts',
+      stop: 'Stop the answer',
+      next: 'Next chat',
+      open: 'Open',
+      rename: 'Rename',
+      remove: 'Delete',
+    },
+  },
 };

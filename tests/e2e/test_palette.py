@@ -1,0 +1,110 @@
+"""The command palette, the sheet of keys and the second language, by keyboard alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hybr_testing import attribute, until, wait_core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hybr_testing import Watch
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def page(visit: Callable[..., tuple[Page, Watch]]) -> Page:
+    """The page, answering."""
+    page, _ = visit("/", viewport={"width": 1280, "height": 800})
+    wait_core(page)
+    return page
+
+
+def _chosen(page: Page) -> str:
+    return str(page.evaluate("document.querySelector('.palette-option[aria-selected=true] span')?.textContent ?? ''"))
+
+
+def _focused(page: Page) -> str:
+    return str(page.evaluate("document.activeElement?.id || document.activeElement?.className || ''"))
+
+
+def test_the_palette_by_keyboard(page: Page) -> None:
+    """Ctrl+K opens it from anywhere; letters find, arrows go round, Enter does it, Escape gives the focus back."""
+    page.get_by_test_id("composer").focus()
+    page.keyboard.press("Control+k")
+    palette = page.get_by_test_id("palette")
+    until(palette.is_visible, timeout=10, what="the palette")
+    assert _focused(page) == "palette-input"
+    first = _chosen(page)
+    page.keyboard.press("ArrowUp")
+    assert _chosen(page) != first, "the last one"
+    page.keyboard.press("ArrowDown")
+    assert _chosen(page) == first
+    page.keyboard.type("automat")
+    until(lambda: "Automatic" in _chosen(page), timeout=10, what="the mode among what is found")
+    active = page.locator(".palette-input").get_attribute("aria-activedescendant")
+    assert page.locator(f"#{active}").get_attribute("aria-selected") == "true"
+    page.keyboard.press("Enter")
+    until(lambda: attribute(page, "mode", "data-mode") == "auto", timeout=60, what="automatic mode")
+    assert not palette.is_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("qqqq")
+    until(page.locator(".palette-none").is_visible, timeout=10, what="word that nothing is found")
+    page.keyboard.press("Enter")
+    assert palette.is_visible(), "nothing to do"
+    page.keyboard.press("Escape")
+    until(lambda: _focused(page) == "composer", timeout=10, what="the focus where it was")
+
+
+def test_the_sheet_lists_every_shortcut(page: Page) -> None:
+    """`?` opens it, but not while one types; it names each command's keys, and a shortcut works from anywhere."""
+    page.get_by_test_id("composer").focus()
+    page.keyboard.type("why?")
+    assert page.get_by_test_id("composer").input_value() == "why?"
+    assert not page.get_by_test_id("shortcuts").is_visible()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    sheet = page.get_by_test_id("shortcuts")
+    until(sheet.is_visible, timeout=10, what="the sheet")
+    caps: list[Any] = page.locator(".shortcuts .sheet-row dt").all_inner_texts()
+    caps = ["+".join(keys.split()) for keys in caps]
+    assert {"Ctrl+K", "Ctrl+Shift+O", "?", "Enter", "Shift+Enter"} <= set(caps)
+    page.keyboard.press("Escape")
+    until(lambda: not sheet.is_visible(), timeout=10, what="it closed")
+    page.keyboard.press("Shift+Escape")
+    assert _focused(page) == "composer"
+
+
+def test_the_page_speaks_german(visit: Callable[..., tuple[Page, Watch]]) -> None:
+    """A browser that prefers German gets it, Panel's views too; the palette changes the language, and it stays."""
+    page, _ = visit("/", viewport={"width": 1280, "height": 800}, locale="de-DE")
+    wait_core(page)
+    assert page.evaluate("document.documentElement.lang") == "de"
+    assert page.get_by_test_id("composer").get_attribute("placeholder") == "Nachricht schreiben"
+    until(lambda: "Wer antwortet" in page.locator("#panel-root").inner_text(), timeout=60, what="the panel in German")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("english")
+    until(lambda: "English" in _chosen(page), timeout=10, what="the language")
+    page.keyboard.press("Enter")
+    until(lambda: page.evaluate("document.documentElement.lang") == "en", timeout=60, what="the page in English")
+    wait_core(page)
+    assert page.get_by_test_id("composer").get_attribute("placeholder") == "Write a message"
+
+
+def test_right_to_left(page: Page) -> None:
+    """Written from the right, nothing overflows or leaves the screen, wide or narrow."""
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        until(
+            lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"),
+            timeout=10,
+            what=f"no sideways scroll at {width} px",
+        )
+        box = page.get_by_test_id("composer").bounding_box()
+        assert box
+        assert box["x"] >= 0
