@@ -126,9 +126,16 @@ def test_there_and_back(served: Served, visit: Callable[..., tuple[Page, Watch]]
     served.wait_built("tiny")
     page, watch = visit("/?mode=cloud")
     first = say(page, "What is the capital of France?").inner_text()
+    other = page.context.new_page()  # a second tab, with no wish of its own
+    other.goto(watch.origin + "/")
+    wait_core(other)
     until(lambda: attribute(page, "mode", "data-mode"), timeout=60, what="the mode control")
     page.get_by_test_id("mode-local-only").click()
     page.wait_for_url("**/local")
+    other.wait_for_url("**/local")
+    wait_core(other)
+    assert other.get_by_test_id("local-banner").is_visible(), "it says where one is, and how to leave"
+    other.close()
     wait_core(page)
     until(lambda: page.get_by_test_id("message").count() == 2, timeout=30, what="the conversation")
     assert page.get_by_test_id("message").nth(0).inner_text().endswith("What is the capital of France?")

@@ -1,9 +1,9 @@
 """Which document this is: `/`, where every mode can be had, or `/local`, whose browser lets nothing out (server/site.py).
 
 What the person's own control decides leads from one to the other, and the open conversation goes along in the browser's own
-storage, never through the server; other tabs that follow a wish for local-only go there too (startup.py). In `/` a script's `set_mode('local-only')` takes effect at once and fails closed in the
-orchestrator, but moves nobody. In `/local` no other mode can work, so asking for one leaves, whoever asks; the mode in force here
-stays local-only until the page is gone.
+storage, never through the server; another tab that follows a wish for local-only goes there too (startup.py). In `/` a script's
+`set_mode('local-only')` takes effect at once and fails closed in the orchestrator, but does not move its own tab. In `/local` no
+other mode can work, so asking for one leaves, whoever asks; the mode in force here stays local-only until the page is gone.
 """
 
 from __future__ import annotations

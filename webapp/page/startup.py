@@ -52,8 +52,9 @@ class Startup:
 
     async def _moved(self) -> None:
         context = self._context
-        while context.chat.busy or context.hybrid.get_status()["active"]:
-            await asyncio.sleep(IDLE_S)  # what is being written was asked for in another mode, and may be seen to its end
+        # What is being written was asked for in another mode, and may be seen to its end; no one event says that it is over.
+        while context.chat.busy or context.hybrid.get_status()["active"]:  # noqa: ASYNC110
+            await asyncio.sleep(IDLE_S)
         context.place.settle()
 
     async def _models(self) -> None:

@@ -104,7 +104,7 @@ async def test_a_wish_for_local_only_is_not_undone() -> None:
 
 @virtual
 async def test_a_tab_that_follows_into_local_only_goes_there() -> None:
-    """Closed at once, and moved with its conversation when no answer is under way: it does not stay in the open document, mute."""
+    """Closed at once, and moved with its conversation when no answer is under way: it does not stay here, mute."""
     first, second = tabs()
     second.upstream.default = ["It is ", Sleep(20), "Paris."]
     second.send(kind="ui", event="send", text="Capital?")
