@@ -1,12 +1,15 @@
 /**
  * What `ModuleLoader.getModule` hands out: the blueprint's interface over RPC. Every method may be awaited; `stream` is an
- * async iterable. `signal` and `requestId` in the options are looked after here, the rest goes to Python as it is.
+ * async iterable. `signal` and `requestId` in the options are looked after here, the rest goes to Python as it is. interface.js has
+ * the types.
  */
 
 import { coded } from './errors.js';
 
 /** @import {Rpc} from './rpc.js' */
 /** @import {CloudCaller} from './cloud.js' */
+/** @import {HybridApi, LocalApi, Options} from './interface.js' */
+/** @import {ChatMessage} from './protocol.js' */
 
 const HYBRID = 'HybridLLMProvider';
 const LOCAL = 'LocalLLM';
@@ -46,6 +49,7 @@ function methods(rpc, module, names) {
 /**
  * @param {Rpc} rpc
  * @param {CloudCaller} cloud where a caller's own cloud client is kept
+ * @returns {{api: HybridApi, init: (client?: object|null) => Promise<boolean>}}
  */
 export function hybridFacade(rpc, cloud) {
   const api = methods(rpc, HYBRID, PLAIN);
@@ -64,15 +68,15 @@ export function hybridFacade(rpc, cloud) {
     return rpc.stream(HYBRID, 'resume', [messages, prefix, options, on], signal);
   };
   return {
-    api,
+    api: /** @type {any} */ (api),
     /** @param {object|null} [client] a cloud client of the caller's own; without one the server's gateway is used */
     init: async (client = null) => rpc.call(HYBRID, 'init', [cloud.register(client)]),
   };
 }
 
-/** @param {Rpc} rpc */
+/** @param {Rpc} rpc @returns {{api: LocalApi, init: LocalApi['init']}} */
 export function localFacade(rpc) {
-  const api = methods(rpc, LOCAL, LOCAL_METHODS);
+  const api = /** @type {any} */ (methods(rpc, LOCAL, LOCAL_METHODS));
   return { api, init: api.init };
 }
 
@@ -82,8 +86,8 @@ export function localFacade(rpc) {
  */
 export function gatewayFacade(hybrid) {
   const api = {
-    /** @param {unknown} messages @param {any} [options] */
-    complete: (messages, options) => hybrid.api.completeCloud?.(messages, options),
+    /** @param {ChatMessage[]} messages @param {Options} [options] */
+    complete: (messages, options) => hybrid.api.completeCloud(messages, options),
   };
   return { api, ...api };
 }

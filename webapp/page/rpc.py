@@ -159,9 +159,9 @@ class Rpc:
         value = await value if inspect.isawaitable(value) else value
         return value if method in AS_THEY_ARE else convert.camel(value)
 
-    async def _tool(self, name: object = None, arguments: object = None) -> dict[str, Any]:
+    async def _tool(self, name: object = None, args: object = None) -> dict[str, Any]:
         """A tool's answer. The names inside of a caller's options, and of auto's settings, are ours in JavaScript's spelling."""
-        given = arguments
+        given = args
         if isinstance(given, dict):
             given = {key: convert.options(value) if key in {"options", "auto"} else value for key, value in given.items()}
         return await self._tools.call(name, given)
