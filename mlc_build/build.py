@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "software": "model-software.wasm"}
+PLANNED = "planned.txt"
 
 CODE = {
     "weights": ("quantise.py", "shards.py", "checkpoint.py", "huggingface.py", "safetensors.py", "tokenizer.py", "blocks.py"),
-    "library": ("compile.py", "lower.py", "model", "kernels", "quantise.py", "blocks.py"),
+    "library": ("compile.py", "lower.py", "memory.py", "model", "kernels", "quantise.py", "blocks.py"),
 }
 """What each kept step is made by."""
 
@@ -103,19 +104,22 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
     weights = _weights(entry, opened, origin)
     progress.step("runtime", "preparing the runtime")
     pack.objects(progress.at)
+    planned = 0
     with steps.workspace(store.workplace(entry.id)) as folder:
         _place(weights, folder)
         if entry.source["kind"] == "seeded":
             rewrite.write(opened, tiny.tensors(), folder / f"{entry.base}.gguf")
         for profile in profiles:
             progress.step(profile, f"compiling the library for {profile} adapters")
-            _place(_library(entry, opened, profile, progress), folder)
+            made = _library(entry, opened, profile, progress)
+            _place(made, folder)
+            planned = max(planned, int((made / PLANNED).read_text()))
         progress.step("publish", "checking and publishing")
         write_config(entry, opened, folder)
         c = opened.config
         stated = licence.of_source(entry.source) or entry.licence
         told = dataclasses.replace(entry, context=c.context_window_size, family=c.family, licence=stated)
-        found = manifest.make(folder, told, c)
+        found = manifest.make(folder, told, c, planned)
         final = store.put(entry.id, folder, found["rev"])
     for kept in ("steps/weights", "steps/libraries", "runtime"):
         steps.prune(paths.home() / kept)
@@ -177,7 +181,7 @@ def _weights(entry: Entry, opened: Checkpoint, origin: str) -> Path:
 
 
 def _library(entry: Entry, opened: Checkpoint, profile: Profile, progress: Progress) -> Path:
-    """Return a folder with one profile's library."""
+    """Return a folder with one profile's library, and beside it the graphics memory that was planned with it."""
     from .compile import compile_library
     from .link import FLAGS, link
 
@@ -186,6 +190,7 @@ def _library(entry: Entry, opened: Checkpoint, profile: Profile, progress: Progr
             compiled = compile_library(opened.config, entry.quantisation, profile, scratch)
             progress.at(0.9, f"linking {LIBRARIES[profile]}")
             link(compiled.objects, folder / LIBRARIES[profile])
+            (folder / PLANNED).write_text(f"{compiled.planned}\n")
         compress(folder)
 
     made_by = [*_versions("apache-tvm", "apache-tvm-ffi"), pack.objects()[0].parent.name, FLAGS]
@@ -237,6 +242,8 @@ def compress(folder: Path) -> None:
 def _place(made: Path, folder: Path) -> None:
     """Put a step's files into the build: as links where the disk can, so that weights lie on it once."""
     for file in made.iterdir():
+        if file.name == PLANNED:
+            continue
         try:
             os.link(file, folder / file.name)
         except OSError:

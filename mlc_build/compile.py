@@ -33,6 +33,7 @@ class CompiledLibrary:
         kernels: WGSL entry points in the library, each compiled by the page's adapter at load.
         metadata: what `_metadata` returns in the page.
         seconds: time the compiler took.
+        planned: bytes of graphics memory that calls need beside weights and cache.
 
     """
 
@@ -40,6 +41,7 @@ class CompiledLibrary:
     kernels: tuple[str, ...]
     metadata: dict[str, Any]
     seconds: float
+    planned: int
 
 
 def compile_library(config: ModelConfig, quantisation: str, profile: Profile, out: Path) -> CompiledLibrary:
@@ -56,15 +58,17 @@ def compile_library(config: ModelConfig, quantisation: str, profile: Profile, ou
     from tvm import relax
 
     from .lower import device_target, pipeline
+    from .memory import Planned
 
     start = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     target = device_target()
     module, metadata = build_module(config, quantisation, profile, target)
+    planned = Planned()
     with target, tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": False}):
-        executable = relax.build(module, target=target, relax_pipeline=pipeline(profile, target), system_lib=True)
+        executable = relax.build(module, target=target, relax_pipeline=pipeline(profile, target, planned), system_lib=True)
     objects = write_objects(executable, out)
-    return CompiledLibrary(objects, kernel_names(executable), metadata, time.monotonic() - start)
+    return CompiledLibrary(objects, kernel_names(executable), metadata, time.monotonic() - start, planned.bytes)
 
 
 def write_objects(executable: Any, out: Path) -> tuple[Path, ...]:
@@ -101,10 +105,12 @@ def build_module(
     """Return the Relax module with every entry point of a chat library, and its metadata."""
     from .kernels import family_of
     from .lower import add_metadata, add_sampler
+    from .memory import bounded
     from .model.llama import Llama
 
     model = Llama(config, quantisation, family_of(profile, target))
     module, parameters = model.export_tvm(spec=model.get_default_spec())[:2]
+    module = bounded(module, config.prefill_chunk_size)
     metadata = describe(config, quantisation, profile, parameters)
     return add_metadata(add_sampler(module, config), metadata), metadata
 

@@ -13,10 +13,12 @@ import tvm
 from tvm import relax as rx
 from tvm.s_tir import dlight
 
+from . import memory
 from .kernels import sampler
 
 if TYPE_CHECKING:
     from .compile import Profile
+    from .memory import Planned
     from .model.config import ModelConfig
 
 HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "vector-width": 128}  # the width it would warn about
@@ -32,8 +34,8 @@ def native_target() -> tvm.target.Target:
     return tvm.target.Target({"kind": "llvm", "num-cores": 2})
 
 
-def pipeline(profile: Profile, target: tvm.target.Target) -> tvm.transform.Pass:
-    """Return the passes from the exported module to what the virtual machine runs."""
+def pipeline(profile: Profile, target: tvm.target.Target, planned: Planned | None = None) -> tvm.transform.Pass:
+    """Return the passes from the exported module to what the virtual machine runs; `planned` sees what memory that needs."""
     t = rx.transform
     native = target.kind.name == "llvm"
     passes: list[Any] = [
@@ -63,6 +65,7 @@ def pipeline(profile: Profile, target: tvm.target.Target) -> tvm.transform.Pass:
         t.CallTIRRewrite(),
         t.StaticPlanBlockMemory(),
         t.LowerAllocTensor(),
+        fixed_memory(planned),
         t.KillAfterLastUse(),
         t.LowerRuntimeBuiltin(),
         t.ComputePrimValue(),
@@ -75,6 +78,19 @@ def pipeline(profile: Profile, target: tvm.target.Target) -> tvm.transform.Pass:
     def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         with target:
             return tvm.transform.Sequential(passes)(module)
+
+    return run
+
+
+def fixed_memory(planned: Planned | None) -> tvm.transform.Pass:
+    """Give every call of an entry point the memory of its longest, and tell `planned`."""
+
+    @tvm.transform.module_pass(opt_level=0, name="fixed_memory")
+    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        module = memory.fixed(module)
+        if planned is not None:
+            planned.see(module)
+        return module
 
     return run
 

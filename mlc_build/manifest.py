@@ -15,6 +15,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from . import memory
 from .errors import Damaged
 from .store import MANIFEST
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .catalogue import Entry
     from .model.config import ModelConfig
 
-FLOAT = 4
 PACKED = ".br"
 
 # What WebLLM asks of every adapter.
@@ -35,8 +35,11 @@ FLOORS = {
 }
 
 
-def make(folder: Path, entry: Entry, config: ModelConfig) -> dict[str, Any]:
-    """Describe the files in `folder` (compressed siblings are not files of their own) and write manifest.json there."""
+def make(folder: Path, entry: Entry, config: ModelConfig, planned: int) -> dict[str, Any]:
+    """Describe the files in `folder` (compressed siblings are not files of their own) and write manifest.json there.
+
+    `planned` is the graphics memory that calls need, as the libraries' compilation found it.
+    """
     files = [describe(file, folder) for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != PACKED]
     weights = sum(item["bytes"] for item in files if item["path"].endswith(".bin"))
     libraries = [item["bytes"] for item in files if item["path"].endswith(".wasm")]
@@ -47,7 +50,7 @@ def make(folder: Path, entry: Entry, config: ModelConfig) -> dict[str, Any]:
         "rev": revision(files),
         **entry.public(),
         "bytes": everything - sum(libraries) + max(libraries, default=0),  # a page loads one of the libraries
-        "vram_bytes": weights + cache_bytes(config) + scratch_bytes(config),
+        "vram_bytes": memory.estimate(config, weights, planned),
         "repacked": _index(folder)["metadata"]["Repacked"],
         "features": [],
         "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
@@ -104,25 +107,11 @@ def verify(folder: Path, found: dict[str, Any]) -> None:
         raise Damaged(f"{folder / MANIFEST} does not belong to revision {folder.name}; {remedy}")
 
 
-def cache_bytes(config: ModelConfig) -> int:
-    """Return the size of the KV cache: keys and values of every layer over the whole window, in float32."""
-    return config.context_window_size * config.num_hidden_layers * 2 * config.key_value_size * FLOAT
-
-
-def scratch_bytes(config: ModelConfig) -> int:
-    """Return an estimate of what one prefill call needs beside weights and cache.
-
-    The widest activations of a chunk (feed-forward in and out, attention, residual) and a few vectors over the vocabulary.
-    """
-    width = 2 * config.intermediate_size + config.intermediate_size + config.qkv_size + 2 * config.hidden_size
-    return (config.prefill_chunk_size * width + 4 * config.vocab_size) * FLOAT
-
-
 def largest_buffer(folder: Path, config: ModelConfig) -> int:
     """Return the size of the largest single buffer: a parameter, or one layer's keys and values."""
     index = _index(folder)
     parameters = [int(record["nbytes"]) for shard in index["records"] for record in shard["records"]]
-    return max([*parameters, cache_bytes(config) // config.num_hidden_layers])
+    return max([*parameters, memory.cache_bytes(config) // config.num_hidden_layers])
 
 
 def _index(folder: Path) -> dict[str, Any]:

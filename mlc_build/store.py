@@ -78,6 +78,8 @@ def put(name: str, made: Path, rev: str) -> Path:
     """
     final, before = root() / name / rev, _rev(name)
     publish(made, final)
+    if (made / MANIFEST).is_file():  # the same files were there: a newer compiler may still have more to say of them
+        (made / MANIFEST).replace(final / MANIFEST)
     found = {"state": "built", "progress": None, "error": None, "rev": rev, "made_by": maker.fingerprint()}
     _replace(final.parent / STATE, found)
     for other in final.parent.iterdir():

@@ -34,7 +34,7 @@ def shelved(home: Path) -> Path:
     made.mkdir()
     (made / "tensor-cache.json").write_text(json.dumps({"metadata": {"Repacked": False}, "records": []}))
     (made / "model.wasm").write_bytes(b"wasm")
-    found = manifest.make(made, catalogue.find("tiny"), CONFIG)
+    found = manifest.make(made, catalogue.find("tiny"), CONFIG, 0)
     return store.put("tiny", made, found["rev"])
 
 

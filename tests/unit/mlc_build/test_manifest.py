@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hybr.mlc_build import catalogue, manifest
+from hybr.mlc_build import catalogue, manifest, memory
 from hybr.mlc_build.errors import Damaged
 from hybr.mlc_build.tiny import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+PLANNED = 40960
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_contents(folder: Path) -> None:
     """Every file but the compressed siblings is listed with its sums; sizes are what one page downloads and holds."""
-    found = manifest.make(folder, catalogue.find("tiny"), CONFIG)
+    found = manifest.make(folder, catalogue.find("tiny"), CONFIG, PLANNED)
     files = {item["path"]: item for item in found["files"]}
     assert sorted(files) == ["model-software.wasm", "model.wasm", "params_shard_0.bin", "tensor-cache.json"]
     for name, item in files.items():
@@ -47,10 +49,10 @@ def test_contents(folder: Path) -> None:
         assert item["sha256"] == digest.hex()
         assert item["sri"] == "sha256-" + base64.b64encode(digest).decode()
     assert found["bytes"] == 1000 + 400 + files["tensor-cache.json"]["bytes"]
-    # 1024 tokens x 2 layers x key and value x 64 wide x 4 bytes
-    assert manifest.cache_bytes(CONFIG) == 1 << 20
-    assert found["vram_bytes"] == 1000 + (1 << 20) + manifest.scratch_bytes(CONFIG)
-    assert found["limits"]["maxStorageBufferBindingSize"] == 1 << 19
+    # 1024 tokens and a page of 16 x 2 layers x key and value x 64 wide x 4 bytes
+    assert memory.cache_bytes(CONFIG) == 1040 * 2 * 2 * 64 * 4
+    assert found["vram_bytes"] == memory.estimate(CONFIG, 1000, PLANNED) > 1000 + PLANNED + memory.cache_bytes(CONFIG)
+    assert found["limits"]["maxStorageBufferBindingSize"] == memory.cache_bytes(CONFIG) // 2
     assert (found["schema"], found["id"], found["features"], found["repacked"]) == (1, "tiny", [], "partly")
     assert json.loads((folder / "manifest.json").read_text()) == found
 
@@ -58,13 +60,13 @@ def test_contents(folder: Path) -> None:
 def test_revision(folder: Path) -> None:
     """The revision follows the contents of the listed files and nothing else."""
     entry = catalogue.find("tiny")
-    first = manifest.make(folder, entry, CONFIG)
+    first = manifest.make(folder, entry, CONFIG, PLANNED)
     (folder / "manifest.json").unlink()
     (folder / "model.wasm.br").write_bytes(b"packed better")
-    assert manifest.make(folder, entry, CONFIG)["rev"] == first["rev"]
+    assert manifest.make(folder, entry, CONFIG, PLANNED)["rev"] == first["rev"]
     (folder / "manifest.json").unlink()
     (folder / "params_shard_0.bin").write_bytes(bytes(999) + b"!")
-    assert manifest.make(folder, entry, CONFIG)["rev"] != first["rev"]
+    assert manifest.make(folder, entry, CONFIG, PLANNED)["rev"] != first["rev"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_revision(folder: Path) -> None:
 )
 def test_verify(folder: Path, damage: Callable[[Path], None], words: str) -> None:
     """A file that is missing, short or altered is named with the remedy."""
-    found = manifest.make(folder, catalogue.find("tiny"), CONFIG)
+    found = manifest.make(folder, catalogue.find("tiny"), CONFIG, PLANNED)
     whole = folder.rename(folder.with_name(found["rev"]))
     manifest.verify(whole, found)
     damage(whole)
@@ -88,6 +90,6 @@ def test_verify(folder: Path, damage: Callable[[Path], None], words: str) -> Non
 
 def test_foreign_manifest(folder: Path) -> None:
     """A manifest that is consistent with the files but of another revision is refused."""
-    found = manifest.make(folder, catalogue.find("tiny"), CONFIG)
+    found = manifest.make(folder, catalogue.find("tiny"), CONFIG, PLANNED)
     with pytest.raises(Damaged, match="does not belong to revision"):
         manifest.verify(folder, found)

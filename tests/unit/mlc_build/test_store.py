@@ -57,10 +57,13 @@ def test_previous_revision_stays_one_build_long(home: Path) -> None:
 
 
 def test_same_revision_again(home: Path) -> None:
-    """Publishing the same contents again keeps what is there."""
+    """Publishing the same contents again keeps what is there, and takes what is newly said of it."""
     first = put(home, A)
+    (first / "file").chmod(0o400)
+    (first / "manifest.json").write_text('{"rev": "of an older compiler"}')
     assert put(home, A) == first
-    assert (first / "file").read_text() == A
+    assert (first / "file").stat().st_mode & 0o777 == 0o400
+    assert store.manifest("tiny")["rev"] == A
 
 
 def test_building_keeps_the_revision(home: Path) -> None:
