@@ -16,7 +16,7 @@ import numpy.typing as npt
 from . import tiny
 from .blocks import Blocks
 from .errors import SourceError
-from .model.config import ModelConfig
+from .model.config import ModelConfig, gemma, sliding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,11 +49,19 @@ LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+GEMMA = {
+    **LAYER,
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
 LAYERS = {
     "llama": LAYER,
     "qwen2": LAYER,
     "qwen3": {**LAYER, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"},
     "phi3": {**LAYER, "attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"},
+    "gemma2": GEMMA,
+    "gemma3": {**GEMMA, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"},
 }
 """Of each `general.architecture` that can be built. Mistral's GGUF calls itself llama."""
 
@@ -146,8 +154,9 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
         raise SourceError(f"{path} is not a whole GGUF file ({error}); remove it and run the command again") from error
     fields = {name: field.contents() for name, field in reader.fields.items()}
     config = _config(fields, reader, entry)
+    family = str(fields["general.architecture"])
     tensors = {
-        hugging_face_name(tensor.name, config.family): tensor
+        hugging_face_name(tensor.name, family): tensor
         for tensor in reader.tensors
         if tensor.name.removesuffix(".weight") not in ROPE_TABLES
     }
@@ -245,19 +254,14 @@ def byte_alphabet() -> list[str]:
     return [chr(byte) if byte in plain else chr(next(spare)) for byte in range(256)]
 
 
-def window(entry: Entry, longest: int, slides: int | None = None) -> int:
+def window(entry: Entry, longest: int) -> int:
     """Return the window in tokens: the entry's, or where it names none (0) what the checkpoint has, 4096 at most.
 
-    Raises SourceError for one past the checkpoint's, or past a sliding window, which no library here slides.
+    Raises SourceError for one past the checkpoint's.
     """
-    largest = min(longest, slides or longest)
     if entry.context > longest:
         raise SourceError(f"{entry.id} is to have a context of {entry.context}; the checkpoint has {longest}")
-    if entry.context > largest:
-        raise SourceError(
-            f"{entry.id} is to have a context of {entry.context}; its attention slides past {largest}: choose that or less"
-        )
-    return entry.context or min(largest, 4096)
+    return entry.context or min(longest, 4096)
 
 
 def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
@@ -271,7 +275,7 @@ def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
     def have(name: str, otherwise: Any) -> Any:
         return fields.get(f"{family}.{name}", otherwise)
 
-    heads, width = int(need("attention.head_count")), int(need("embedding_length"))
+    heads, width, layers = int(need("attention.head_count")), int(need("embedding_length")), int(need("block_count"))
     head_dim = int(have("attention.key_length", have("rope.dimension_count", width // heads)))
     if int(have("rope.dimension_count", head_dim)) != head_dim:
         raise SourceError(
@@ -281,27 +285,57 @@ def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
         raise SourceError(
             f"{family}.rope.scaling.type is {have('rope.scaling.type', '')!r}; there can be built none, linear and longrope"
         )
-    context = window(entry, int(need("context_length")), have("attention.sliding_window", None))
+    context = window(entry, int(need("context_length")))
     factors, magnitude = _rope(reader, have, head_dim, context)
+    sizes = {"width": width, "heads": heads, "head_dim": head_dim, "layers": layers}
     return ModelConfig(
         hidden_size=width,
-        num_hidden_layers=int(need("block_count")),
+        num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=int(have("attention.head_count_kv", heads)),
         head_dim=head_dim,
         intermediate_size=int(need("feed_forward_length")),
         vocab_size=len(_need(fields, "tokenizer.ggml.tokens")),
-        rope_theta=float(have("rope.freq_base", 10000.0)),
+        rope_theta=float(have("rope.freq_base", 1e6 if family == "gemma3" else 10000.0)),
         # Stored as float32: 1e-5 comes back as 9.999999747378752e-06, which is the same float32.
         rms_norm_eps=float(need("attention.layer_norm_rms_epsilon")),
         tie_word_embeddings=all(tensor.name != "output.weight" for tensor in reader.tensors),
         context_window_size=context,
         prefill_chunk_size=min(entry.prefill_chunk, context),
-        family=family,
+        family="gemma3_text" if family == "gemma3" else family,
         qkv_bias=any(tensor.name == "blk.0.attn_q.bias" for tensor in reader.tensors),
         qk_norm=any(tensor.name == "blk.0.attn_q_norm.weight" for tensor in reader.tensors),
         rope_factors=factors,
         rope_magnitude=magnitude,
+        **_sliding(family, have, layers, context),
+        **(_gemma(have, sizes, second=family == "gemma2") if family in {"gemma2", "gemma3"} else {}),
+    )
+
+
+def _sliding(family: str, have: Callable[[str, Any], Any], layers: int, context: int) -> dict[str, Any]:
+    """Return the options of layers that slide; which ones, a GGUF leaves to the reader (llama.cpp's set_swa_pattern)."""
+    width = int(have("attention.sliding_window", 0))
+    told = have("attention.sliding_window_pattern", {"gemma2": 2, "gemma3": 6}.get(family, 0))
+    if isinstance(told, list):  # one by one
+        slide = tuple(i for i, yes in enumerate(told) if yes)
+    else:
+        slide = tuple(i for i in range(layers) if not told or (i + 1) % int(told))
+    local = float(have("rope.freq_base_swa", 10000.0)) if family == "gemma3" else 0.0
+    return sliding(context, width, slide, local)
+
+
+def _gemma(have: Callable[[str, Any], Any], c: dict[str, int], *, second: bool) -> dict[str, Any]:
+    """Return Gemma's options.
+
+    A GGUF does not tell query_pre_attn_scalar: it is head_dim but in the largest model of each generation (llama.cpp's rule).
+    Only the second generation caps scores.
+    """
+    largest = c["layers"] == (46 if second else 62)
+    return gemma(
+        c["width"],
+        float(c["width"] // c["heads"] if largest else c["head_dim"]),
+        float(have("attn_logit_softcapping", 50.0)) if second else 0.0,
+        float(have("final_logit_softcapping", 30.0 if second else 0.0)),
     )
 
 

@@ -10,17 +10,21 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import safetensors
 from .checkpoint import Checkpoint, Vocabulary, window
 from .errors import SourceError
-from .model.config import FAMILIES, ModelConfig
+from .model.config import FAMILIES, ModelConfig, gemma, sliding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .catalogue import Entry
-    from .quantise import Tensor
+    from .quantise import F32, Tensor
 
+
+GEMMAS = frozenset({"gemma2", "gemma3_text"})
 
 TEXTS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 """What is read besides the tensors."""
@@ -41,6 +45,8 @@ def open_folder(path: Path, entry: Entry) -> Checkpoint:
         for name, tensor in safetensors.read(path).items()
         if not name.endswith("rotary_emb.inv_freq") and not (config.tie_word_embeddings and name == "lm_head.weight")
     }
+    if config.family in GEMMAS:
+        tensors = {name: OneMore(tensor) if name.endswith("norm.weight") else tensor for name, tensor in tensors.items()}
     return Checkpoint(config, _vocabulary(folder, told), _template(folder), tensors)
 
 
@@ -49,23 +55,18 @@ def read_config(told: dict[str, Any], entry: Entry) -> ModelConfig:
     family = told.get("model_type")
     if family not in FAMILIES:
         raise SourceError(f"model_type in config.json is {family!r}; there can be built {', '.join(FAMILIES)}")
+    is_gemma = family in GEMMAS
+    _refuse(told, family)
     heads, width = int(_need(told, "num_attention_heads")), int(_need(told, "hidden_size"))
-    if told.get("hidden_act", "silu") != "silu":
-        raise SourceError(f"hidden_act in config.json is {told['hidden_act']!r}; only silu can be built")
-    if told.get("partial_rotary_factor") not in {None, 1}:
-        raise SourceError(f"partial_rotary_factor in config.json is {told['partial_rotary_factor']}; only 1 can be built")
-    if told.get("attention_bias") and family != "qwen2":
-        raise SourceError(f"attention_bias in config.json is true; no {family} with biases can be built")
-    slides = told.get("sliding_window") if told.get("use_sliding_window", True) else None
-    context = window(entry, int(_need(told, "max_position_embeddings")), slides)
-    head_dim = int(told.get("head_dim") or width // heads)
-    # transformers 5 writes the rotation's numbers into one field, 4 into two.
-    rope = {**(told.get("rope_scaling") or {}), **(told.get("rope_parameters") or {})}
-    theta = float(rope.get("rope_theta") or told.get("rope_theta") or 10000.0)
+    context = window(entry, int(_need(told, "max_position_embeddings")))
+    head_dim = int(told.get("head_dim") or (256 if is_gemma else width // heads))
+    rope, local = _rotations(told)
+    theta = float(rope.get("rope_theta") or told.get("rope_theta") or (1e6 if family == "gemma3_text" else 10000.0))
     factors, magnitude = rope_factors(rope, told, theta, head_dim, context)
+    layers = int(_need(told, "num_hidden_layers"))
     return ModelConfig(
         hidden_size=width,
-        num_hidden_layers=int(_need(told, "num_hidden_layers")),
+        num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=int(told.get("num_key_value_heads") or heads),
         head_dim=head_dim,
@@ -73,15 +74,83 @@ def read_config(told: dict[str, Any], entry: Entry) -> ModelConfig:
         vocab_size=int(_need(told, "vocab_size")),
         rope_theta=theta,
         rms_norm_eps=float(_need(told, "rms_norm_eps")),
-        tie_word_embeddings=bool(told.get("tie_word_embeddings", False)),
+        tie_word_embeddings=bool(told.get("tie_word_embeddings", is_gemma)),
         context_window_size=context,
         prefill_chunk_size=min(entry.prefill_chunk, context),
         family=str(family),
         qkv_bias=family == "qwen2",
-        qk_norm=family == "qwen3",
+        qk_norm=family in {"qwen3", "gemma3_text"},
         rope_factors=factors,
         rope_magnitude=magnitude,
+        **sliding(context, int(told.get("sliding_window") or 0), _sliding_layers(told, family, layers), local),
+        **(_gemma(told, family, width) if is_gemma else {}),
     )
+
+
+def _refuse(told: dict[str, Any], family: str) -> None:
+    """Raise SourceError for what no library here computes."""
+    acts = {"gelu_pytorch_tanh"} if family in GEMMAS else {"silu"}
+    # Gemma's first configurations said "gelu" in hidden_act and what they meant in hidden_activation.
+    said = (told.get("hidden_activation") if family in GEMMAS else None) or told.get("hidden_act") or next(iter(acts))
+    if said not in acts:
+        raise SourceError(f"hidden_act in config.json is {said!r}; only {acts.pop()} can be built in a {family}")
+    if told.get("partial_rotary_factor") not in {None, 1}:
+        raise SourceError(f"partial_rotary_factor in config.json is {told['partial_rotary_factor']}; only 1 can be built")
+    if told.get("attention_bias") and family != "qwen2":
+        raise SourceError(f"attention_bias in config.json is true; no {family} with biases can be built")
+    if told.get("use_bidirectional_attention"):
+        raise SourceError("use_bidirectional_attention in config.json is true; only models that read forward can be built")
+
+
+def _rotations(told: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """Return the numbers of the rotation, and the base of sliding layers where they have one of their own (Gemma 3).
+
+    transformers 5 writes them into one field, by kind of layer where those differ; 4 into several.
+    """
+    new, old = told.get("rope_parameters") or {}, told.get("rope_scaling") or {}
+    whole = new.get("full_attention", new)
+    local = (new.get("sliding_attention") or {}).get("rope_theta") or told.get("rope_local_base_freq") or 0.0
+    if not local and told.get("model_type") == "gemma3_text":
+        local = 10000.0
+    return {**old, **whole}, float(local)
+
+
+def _sliding_layers(told: dict[str, Any], family: str, layers: int) -> tuple[int, ...]:
+    """Return the numbers of the layers whose attention slides."""
+    qwen = family in {"qwen2", "qwen3"}
+    if family == "llama" or not told.get("sliding_window") or not told.get("use_sliding_window", not qwen):
+        return ()
+    if kinds := told.get("layer_types"):
+        return tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
+    if family == "gemma3_text":  # every sixth sees all
+        return tuple(i for i in range(layers) if (i + 1) % int(told.get("sliding_window_pattern") or 6))
+    if family == "gemma2":
+        return tuple(range(0, layers, 2))
+    return tuple(range(int(told.get("max_window_layers") or 0) if qwen else 0, layers))
+
+
+def _gemma(told: dict[str, Any], family: str, width: int) -> dict[str, Any]:
+    second = family == "gemma2"  # the third caps no scores, whatever its configuration says
+    return gemma(
+        width,
+        float(told.get("query_pre_attn_scalar", 256)),
+        float(told.get("attn_logit_softcapping", 50.0) or 0) if second else 0.0,
+        float(told.get("final_logit_softcapping", 30.0 if second else 0.0) or 0),
+    )
+
+
+class OneMore:
+    """A tensor that is stored less one: Gemma's normalisations in this layout (a GGUF holds them whole)."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.shape = tensor, tensor.shape
+
+    def read(self) -> F32:
+        """See quantise.Tensor."""
+        return self.tensor.read() + np.float32(1)
+
+    def blocks(self) -> None:
+        """See quantise.Tensor."""
 
 
 def rope_factors(

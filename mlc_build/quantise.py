@@ -129,6 +129,9 @@ def vectors(config: ModelConfig) -> dict[str, tuple[tuple[str, ...], int]]:
         a = f"{p}.self_attn"
         add(f"{p}.input_layernorm.weight", h)
         add(f"{p}.post_attention_layernorm.weight", h)
+        if config.sandwich_norms:
+            add(f"{p}.pre_feedforward_layernorm.weight", h)
+            add(f"{p}.post_feedforward_layernorm.weight", h)
         if config.qkv_bias:
             found[f"{a}.qkv_proj.bias"] = (tuple(f"{a}.{one}_proj.bias" for one in "qkv"), config.qkv_size)
         if config.qk_norm:

@@ -50,17 +50,26 @@ class Reference:
     def forward(self, tokens: list[int]) -> F32:
         """Append tokens and return the logits after each, `(len(tokens), vocab)`."""
         c, p = self.config, self.parameters
-        x = p["model.embed_tokens.weight"][np.asarray(tokens)]
+        x = p["model.embed_tokens.weight"][np.asarray(tokens)] * np.float32(c.embedding_scale)
+        before, after = "post_attention_layernorm", None
+        if c.sandwich_norms:
+            before, after = "pre_feedforward_layernorm", "post_feedforward_layernorm"
         for i in range(c.num_hidden_layers):
             name = f"model.layers.{i}"
-            x = x + self._attention(i, self._norm(x, p[f"{name}.input_layernorm.weight"]))
-            gate_up = self._norm(x, p[f"{name}.post_attention_layernorm.weight"]) @ p[f"{name}.mlp.gate_up_proj.weight"].T
-            gate, up = np.split(gate_up, 2, axis=1)
-            x = x + (gate / (1 + np.exp(-gate)) * up) @ p[f"{name}.mlp.down_proj.weight"].T
+            made = self._attention(i, self._norm(x, p[f"{name}.input_layernorm.weight"]))
+            x = x + (self._norm(made, p[f"{name}.post_attention_layernorm.weight"]) if after else made)
+            made = self._feed_forward(name, self._norm(x, p[f"{name}.{before}.weight"]))
+            x = x + (self._norm(made, p[f"{name}.{after}.weight"]) if after else made)
         self.length += len(tokens)
         head = p["model.embed_tokens.weight" if c.tie_word_embeddings else "lm_head.weight"]
         logits: F32 = self._norm(x, p["model.norm.weight"]) @ head.T
-        return logits
+        return _capped(logits, c.logit_cap)
+
+    def pop(self, count: int) -> None:
+        """Forget the last tokens."""
+        self.length -= count
+        self._keys = [keys[: self.length] for keys in self._keys]
+        self._values = [values[: self.length] for values in self._values]
 
     def greedy(self, prompt: list[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
         """Start anew, read the prompt, and return up to `count` tokens by the largest logit, ending before a stop token."""
@@ -80,6 +89,13 @@ class Reference:
         mean = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
         return (x / np.sqrt(mean + np.float32(self.config.rms_norm_eps)) * weight).astype(np.float32, copy=False)
 
+    def _feed_forward(self, name: str, x: F32) -> F32:
+        gate, up = np.split(x @ self.parameters[f"{name}.mlp.gate_up_proj.weight"].T, 2, axis=1)
+        gelu = self.config.activation == "gelu"
+        power = np.float32(2 * np.sqrt(2 / np.pi)) * (gate + np.float32(0.044715) * gate**3) if gelu else gate
+        out: F32 = (gate / (1 + np.exp(-power)) * up) @ self.parameters[f"{name}.mlp.down_proj.weight"].T
+        return out
+
     def _attention(self, layer: int, x: F32) -> F32:
         c, p = self.config, self.parameters
         name = f"model.layers.{layer}.self_attn"
@@ -91,28 +107,34 @@ class Reference:
         if c.qk_norm:
             q, k = self._norm(q, p[f"{name}.q_norm.weight"]), self._norm(k, p[f"{name}.k_norm.weight"])
         position = np.arange(self.length, self.length + len(x))
-        keys = self._keys[layer] = np.concatenate([self._keys[layer], self._rotate(k, position)])
+        keys = self._keys[layer] = np.concatenate([self._keys[layer], self._rotate(k, position, layer)])
         values = self._values[layer] = np.concatenate([self._values[layer], v])
         group = c.num_attention_heads // c.num_key_value_heads
         keys, values = np.repeat(keys, group, axis=1), np.repeat(values, group, axis=1)
-        scores = np.einsum("qhd,khd->hqk", self._rotate(q, position), keys) * np.float32(c.attention_scale)
-        scores = np.where(np.arange(len(keys)) > position[:, None], np.float32(-np.inf), scores)
+        scores = np.einsum("qhd,khd->hqk", self._rotate(q, position, layer), keys) * np.float32(c.attention_scale)
+        back = position[:, None] - np.arange(len(keys))
+        unseen = (back < 0) | (back >= c.sliding_window) if c.slides(layer) else back < 0
+        scores = np.where(unseen, np.float32(-np.inf), _capped(scores, c.attention_cap))
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights = weights / weights.sum(-1, keepdims=True)
         mixed = np.einsum("hqk,khd->qhd", weights, values).reshape(len(x), -1)
         out: F32 = mixed @ p[f"{name}.o_proj.weight"].T
         return out
 
-    def _rotate(self, x: F32, position: npt.NDArray[np.int64]) -> F32:
+    def _rotate(self, x: F32, position: npt.NDArray[np.int64], layer: int = 0) -> F32:
         """Rotate pairs `(i, i + half)`, the layout of Hugging Face's Llama checkpoints."""
-        half = self.config.head_dim // 2
-        frequency = self.config.rope_theta ** (-np.arange(half, dtype=np.float64) / half)
-        if self.config.rope_factors:
+        half, local = self.config.head_dim // 2, self.config.slides(layer) and self.config.local_rope_theta
+        frequency = (local or self.config.rope_theta) ** (-np.arange(half, dtype=np.float64) / half)
+        if self.config.rope_factors and not local:
             frequency = frequency / np.array(self.config.rope_factors)
         angle = position[:, None, None] * frequency
         cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
         low, high = x[..., :half], x[..., half:]
         return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
+
+
+def _capped(x: F32, cap: float) -> F32:
+    return (np.float32(cap) * np.tanh(x / np.float32(cap))).astype(np.float32) if cap else x
 
 
 def dequantised(parameters: dict[str, npt.NDArray[Any]]) -> dict[str, F32]:

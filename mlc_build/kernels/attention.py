@@ -7,6 +7,10 @@ against the pages, joined by the logarithms of their sums (base 2); a decode app
 
 Softmax is the online kind (Milakov and Gimelshein, arXiv:1805.02867): a running maximum, and the sum and the output rescaled to
 it.
+
+Layers whose attention slides keep all their keys (a cache can then be popped back anywhere) and read the window's alone. The
+runtime gives every layer the same kernels and pages; what it hands on for a layer is the scale, so a sliding layer's is negative
+(`layer_scale`). TVM's own per-layer windows are no way: on WebGPU their page tables overwrite those of the other layers.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from tvm.script import tirx as T
 
 from hybr.mlc_build.model.config import PAGE
 
+from .curves import tanh
+
 if TYPE_CHECKING:
     from hybr.mlc_build.model.config import ModelConfig
 
@@ -26,6 +32,31 @@ LEAST = -5e4
 """The running maximum before the first key; far below any score, and exp2 of it is zero."""
 
 BLOCK = 32
+
+
+def layer_scale(config: ModelConfig, layer: int) -> float:
+    """Return the scale that a layer hands to its attention: negative where it slides."""
+    return -config.attention_scale if config.slides(layer) else config.attention_scale
+
+
+def magnitude(config: ModelConfig, scale: Any) -> Any:
+    """Return what a query is multiplied by: scores come out to the base 2, or, to be capped, as parts of the cap."""
+    size = T.max(scale, -scale) if config.sliding_layers else scale
+    return size * T.float32(1 / config.attention_cap if config.attention_cap else LOG2E)
+
+
+def score(config: ModelConfig, total: Any) -> Any:
+    """Return a query's product with a key as a score to the base 2: cap * tanh(score / cap) where there is a cap (Gemma 2)."""
+    if not config.attention_cap:
+        return total
+    return T.float32(config.attention_cap * LOG2E) * tanh(total)
+
+
+def first_seen(config: ModelConfig, scale: Any, position: Any) -> Any:
+    """Return the first key that the query at a position sees."""
+    if not config.sliding_layers:
+        return T.int32(0)
+    return T.if_then_else(scale < T.float32(0), T.max(position - T.int32(config.sliding_window - 1), T.int32(0)), T.int32(0))
 
 
 def append(config: ModelConfig) -> Any:
@@ -96,9 +127,9 @@ def merge(config: ModelConfig) -> Any:
 
 
 @T.macro
-def _start(q, dim, token, head, scale, query, out, state):
+def _start(q, dim, token, head, factor, query, out, state):
     for i in T.unroll(dim):
-        query[i] = q[token, head, i] * (scale * T.float32(LOG2E))
+        query[i] = q[token, head, i] * factor
         out[i] = T.float32(0)
     state[0] = T.float32(LEAST)
     state[1] = T.float32(1)
@@ -125,7 +156,7 @@ def _finish(output, lse, dim, token, head, out, state):
 
 
 def prefill_self(config: ModelConfig) -> Any:
-    """New tokens among themselves: each sees itself and those before it."""
+    """New tokens among themselves: each sees itself and those before it, or of those its window."""
     queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     group = queries // heads
 
@@ -158,11 +189,12 @@ def prefill_self(config: ModelConfig) -> Any:
                     token: T.let[T.int32] = index // queries
                     head: T.let[T.int32] = index % queries
                     if index < length * queries:
-                        _start(q, dim, token, head, scale, query, out, state)
-                        for j in T.serial(token + 1):
+                        _start(q, dim, token, head, magnitude(config, scale), query, out, state)
+                        for j in T.serial(first_seen(config, scale, token), token + 1):
                             state[2] = T.float32(0)
                             for i in T.unroll(dim):
                                 state[2] = state[2] + query[i] * k[j, head // group, i]
+                            state[2] = score(config, state[2])
                             _weigh(state)
                             for i in T.unroll(dim):
                                 out[i] = out[i] * state[3] + state[2] * v[j, head // group, i]
@@ -172,19 +204,20 @@ def prefill_self(config: ModelConfig) -> Any:
 
 
 @T.macro
-def _read_pages(pages, table, first, seen, dim, kv, query, out, state):
-    for j in T.serial(seen):
+def _read_pages(config, pages, table, first, begin, seen, dim, kv, query, out, state):
+    for j in T.serial(begin, seen):
         page: T.let[T.int32] = table[first + j // PAGE]
         state[2] = T.float32(0)
         for i in T.unroll(dim):
             state[2] = state[2] + query[i] * pages[page, 0, kv, j % PAGE, i]
+        state[2] = score(config, state[2])
         _weigh(state)
         for i in T.unroll(dim):
             out[i] = out[i] * state[3] + state[2] * pages[page, 1, kv, j % PAGE, i]
 
 
 def prefill_past(config: ModelConfig) -> Any:
-    """New tokens against the pages: each sees all of them."""
+    """New tokens against the pages: each sees all of them, or those of its window; the page table begins at position 0."""
     queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     group = queries // heads
 
@@ -203,7 +236,7 @@ def prefill_past(config: ModelConfig) -> Any:
         table = T.match_buffer(e, (used,), "int32", elem_offset=o3)
         last = T.match_buffer(f, (batch,), "int32", elem_offset=o4)
         _k_position = T.match_buffer(g, (batch,), "int32", elem_offset=o5)
-        _q_position = T.match_buffer(h, (length,), "int32", elem_offset=o6)
+        q_position = T.match_buffer(h, (length,), "int32", elem_offset=o6)
         output = T.match_buffer(l, (length, queries, dim), "float32")
         lse = T.match_buffer(m, (length, queries), "float32")
         for block in T.thread_binding((length * queries + BLOCK - 1) // BLOCK, thread="blockIdx.x"):
@@ -219,8 +252,9 @@ def prefill_past(config: ModelConfig) -> Any:
                     head: T.let[T.int32] = index % queries
                     if index < length * queries:
                         seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
-                        _start(q, dim, token, head, scale, query, out, state)
-                        _read_pages(pages, table, first[0], seen, dim, head // group, query, out, state)
+                        _start(q, dim, token, head, magnitude(config, scale), query, out, state)
+                        begin: T.let[T.int32] = first_seen(config, scale, q_position[token])
+                        _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)
                         _finish(output, lse, dim, token, head, out, state)
 
     return kernel
@@ -259,8 +293,9 @@ def decode_past(config: ModelConfig) -> Any:
                     head: T.let[T.int32] = block * 4 + thread
                     if head < queries:
                         seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
-                        _start(q, dim, 0, head, scale, query, out, state)
-                        _read_pages(pages, table, first[0], seen, dim, head // group, query, out, state)
+                        _start(q, dim, 0, head, magnitude(config, scale), query, out, state)
+                        begin: T.let[T.int32] = first_seen(config, scale, seen - 1)
+                        _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)
                         _finish(output, lse, dim, 0, head, out, state)
 
     return kernel

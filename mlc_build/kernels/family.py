@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from tvm import tirx
     from tvm.relax.frontend import nn
 
@@ -35,8 +37,20 @@ class Family(Protocol):
         """Return `(1, n, heads, head_dim)` with each query and key head normalised; values as they are."""
         ...
 
-    def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
-        """Return silu(first half) * second half of x times the transposed matrix."""
+    def turn(self, qkv: nn.Tensor, positions: nn.Tensor, table: npt.NDArray[np.float32], config: ModelConfig) -> nn.Tensor:
+        """Return the same with queries and keys rotated by a table of `rotary.frequencies`."""
+        ...
+
+    def gated(self, x: nn.Tensor, matrix: Matrix, activation: str) -> nn.Tensor:
+        """Return activation(first half) * second half of x times the transposed matrix; `silu` or `gelu`."""
+        ...
+
+    def scaled(self, x: nn.Tensor, factor: float) -> nn.Tensor:
+        """Return x times a number."""
+        ...
+
+    def capped(self, x: nn.Tensor, cap: float) -> nn.Tensor:
+        """Return cap * tanh(x / cap)."""
         ...
 
     def last(self, x: nn.Tensor) -> nn.Tensor:

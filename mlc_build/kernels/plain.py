@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tvm.script import tirx as T
 
 from .codes import FORMS, value
+from .curves import activate
 
 if TYPE_CHECKING:
     from hybr.mlc_build.blocks import Encoding
@@ -109,8 +110,8 @@ def normalise(eps: float) -> Any:
 
 
 @cache
-def gate() -> Any:
-    """silu(first half) * second half of each row."""
+def gate(activation: str) -> Any:
+    """Activation of the first half * second half of each row."""
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(a: T.handle, b: T.handle):
@@ -129,7 +130,7 @@ def gate() -> Any:
                     i: T.let[T.int32] = index % half
                     if index < length * half:
                         value[0] = x[0, token, i]
-                        y[0, token, i] = value[0] / (T.float32(1) + T.exp(-value[0])) * x[0, token, half + i]
+                        y[0, token, i] = activate(activation, value[0]) * x[0, token, half + i]
 
     return kernel
 

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from tvm.script import tirx as T
 
 from .codes import FORMS, TOP, Codes, least, mask, power, scale
+from .curves import activate
 
 if TYPE_CHECKING:
     from hybr.mlc_build.blocks import Encoding
 
-Kind = Literal["plain", "add", "gate"]
+Kind = Literal["plain", "add", "silu", "gelu"]
 
 ROWS = 16
 HALF = 4
@@ -111,13 +112,13 @@ def product(tokens: int, kind: Kind, encoding: Encoding) -> Any:
 
     Args:
         tokens: rows of x that one thread takes; a weight is unpacked once for all of them.
-        kind: `plain`; `add`, which takes a tensor of the result's shape as fourth argument and adds it; `gate`, which makes half
-            as many results, silu(a row of the first half) * the row of the second.
+        kind: `plain`; `add`, which takes a tensor of the result's shape as fourth argument and adds it; `silu` or `gelu`, which
+            make half as many results, that activation of a row of the first half * the row of the second.
         encoding: the form of the weights.
 
     """
     form = FORMS[encoding]
-    span = ROWS // 2 if kind == "gate" else ROWS
+    span = ROWS // 2 if kind in {"silu", "gelu"} else ROWS
     multiply, first = packed(tokens, span, form), start(residual=kind == "add")
 
     @T.macro
@@ -167,8 +168,8 @@ def product(tokens: int, kind: Kind, encoding: Encoding) -> Any:
 
 def outcome(kind: Kind, total: Any, at: Any, span: int) -> Any:
     """Return the result that the sum at `at`, or it and its partner, stands for."""
-    if kind == "gate":
-        return total[at] / (T.float32(1) + T.exp(-total[at])) * total[at + span]
+    if kind in {"silu", "gelu"}:
+        return activate(kind, total[at]) * total[at + span]
     return total[at]
 
 

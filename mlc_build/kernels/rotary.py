@@ -24,11 +24,15 @@ COSINE = (-1 / 2, 1 / 24, -1 / 720, 1 / 40320, -1 / 3628800, 1 / 479001600, -1 /
 PI = 3.14159265358979
 
 
-def frequencies(config: ModelConfig) -> npt.NDArray[np.float32]:
-    """Return turns per token, `(2, head_dim / 2)`: the part that multiplies exactly, and the rest."""
+def frequencies(config: ModelConfig, *, local: bool = False) -> npt.NDArray[np.float32]:
+    """Return turns per token, `(2, head_dim / 2)`: the part that multiplies exactly, and the rest.
+
+    `local` asks for those of sliding layers where they have their own (Gemma 3).
+    """
     half = config.head_dim // 2
-    turns = config.rope_theta ** (-np.arange(half, dtype=np.float64) / half) / (2 * np.pi)
-    if config.rope_factors:
+    theta = config.local_rope_theta if local else config.rope_theta
+    turns = theta ** (-np.arange(half, dtype=np.float64) / half) / (2 * np.pi)
+    if config.rope_factors and not local:
         turns /= np.array(config.rope_factors)
     bits = 24 - int(config.context_window_size - 1).bit_length()
     mantissa, exponent = np.frexp(turns)
@@ -44,13 +48,32 @@ def polynomial(square: Any, terms: tuple[float, ...]) -> Any:
     return value * square + T.float32(1)
 
 
+@T.macro
+def _turn(x, position, table, i):
+    """Turn the pair in x[0], x[1] by the position; x[2] to x[6] are scratch: angle, its square, sine, cosine, and a spare."""
+    x[2] = T.cast(position, "float32")
+    x[6] = x[2] * table[0, i]
+    x[2] = x[6] - T.floor(x[6]) + x[2] * table[1, i]
+    # Half of what is left of the turn, in radians within -pi/2..pi/2.
+    x[2] = (x[2] - T.floor(x[2] + T.float32(0.5))) * T.float32(PI)
+    x[3] = x[2] * x[2]
+    x[4] = x[2] * polynomial(x[3], SINE)
+    x[5] = polynomial(x[3], COSINE)
+    x[6] = T.float32(2) * x[4] * x[5]
+    x[5] = T.float32(1) - T.float32(2) * x[4] * x[4]
+    x[4] = x[6]
+    x[6] = x[0] * x[5] - x[1] * x[4]
+    x[1] = x[1] * x[5] + x[0] * x[4]
+    x[0] = x[6]
+
+
 def rotate(config: ModelConfig) -> Any:
-    """Split the fused projection into queries, keys and values, and rotate the first two.
+    """Split the fused projection into queries, keys and values, and rotate the first two, unless the graph has done so (`turn`).
 
     A thread takes one pair `(i, i + half)` of one head of one token.
     """
     queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-    half, total = dim // 2, queries + 2 * heads
+    half, total, turned = dim // 2, queries + 2 * heads, bool(config.local_rope_theta)
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle, e: T.handle, f: T.handle):
@@ -68,12 +91,7 @@ def rotate(config: ModelConfig) -> Any:
                 with T.sblock("rotate"):
                     T.reads()
                     T.writes()
-                    x = T.sblock_alloc_buffer((2,), "float32", scope="local")
-                    angle = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    square = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    s = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    co = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    r = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    x = T.sblock_alloc_buffer((7,), "float32", scope="local")
                     index: T.let[T.int32] = block * 64 + thread
                     token: T.let[T.int32] = index // (total * half)
                     head: T.let[T.int32] = index // half % total
@@ -81,21 +99,9 @@ def rotate(config: ModelConfig) -> Any:
                     if index < length * total * half:
                         x[0] = qkv[token, head, i]
                         x[1] = qkv[token, head, i + half]
-                        if head < queries + heads:
-                            angle[0] = T.cast(position[token], "float32")
-                            r[0] = angle[0] * table[0, i]
-                            angle[0] = r[0] - T.floor(r[0]) + angle[0] * table[1, i]
-                            # Half of what is left of the turn, in radians within -pi/2..pi/2.
-                            angle[0] = (angle[0] - T.floor(angle[0] + T.float32(0.5))) * T.float32(PI)
-                            square[0] = angle[0] * angle[0]
-                            s[0] = angle[0] * polynomial(square[0], SINE)
-                            co[0] = polynomial(square[0], COSINE)
-                            r[0] = T.float32(2) * s[0] * co[0]
-                            co[0] = T.float32(1) - T.float32(2) * s[0] * s[0]
-                            s[0] = r[0]
-                            r[0] = x[0] * co[0] - x[1] * s[0]
-                            x[1] = x[1] * co[0] + x[0] * s[0]
-                            x[0] = r[0]
+                        if not turned:
+                            if head < queries + heads:
+                                _turn(x, position[token], table, i)
                         if head < queries:
                             q[token, head, i] = x[0]
                             q[token, head, i + half] = x[1]
@@ -106,5 +112,42 @@ def rotate(config: ModelConfig) -> Any:
                             else:
                                 v[token, head - queries - heads, i] = x[0]
                                 v[token, head - queries - heads, i + half] = x[1]
+
+    return kernel
+
+
+def turn(config: ModelConfig) -> Any:
+    """Rotate queries and keys `(1, n, heads, head_dim)` before the cache sees them, where layers have different rotations.
+
+    The cache rotates by one table for all; here the table is an argument. A thread takes one pair of one head of one token.
+    """
+    keys, dim = config.num_attention_heads + config.num_key_value_heads, config.head_dim
+    half, total = dim // 2, keys + config.num_key_value_heads
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        length = T.int32()
+        qkv = T.match_buffer(a, (1, length, total, dim), "float32")
+        position = T.match_buffer(b, (length,), "int32")
+        table = T.match_buffer(c, (2, half), "float32")
+        y = T.match_buffer(d, (1, length, total, dim), "float32")
+        for block in T.thread_binding((length * total * half + 63) // 64, thread="blockIdx.x"):
+            for thread in T.thread_binding(64, thread="threadIdx.x"):
+                with T.sblock("turn"):
+                    T.reads()
+                    T.writes()
+                    x = T.sblock_alloc_buffer((7,), "float32", scope="local")
+                    index: T.let[T.int32] = block * 64 + thread
+                    token: T.let[T.int32] = index // (total * half)
+                    head: T.let[T.int32] = index // half % total
+                    i: T.let[T.int32] = index % half
+                    if index < length * total * half:
+                        x[0] = qkv[0, token, head, i]
+                        x[1] = qkv[0, token, head, i + half]
+                        if head < keys:
+                            _turn(x, position[token], table, i)
+                        y[0, token, head, i] = x[0]
+                        y[0, token, head, i + half] = x[1]
 
     return kernel

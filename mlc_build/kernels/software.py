@@ -39,14 +39,15 @@ class Software(Stock):
         make = product.whole(tile, residual=bool(more)) if whole else product.product(tile, kind, matrix.encoding)
         return _call(f"product_{kind}_{tile}", make, args, (1, x.shape[1], matrix.rows))
 
-    def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
+    def gated(self, x: nn.Tensor, matrix: Matrix, activation: str) -> nn.Tensor:
         """See Family."""
         tile = 1 if x.shape[1] == 1 else TILE
         shape = (1, x.shape[1], matrix.rows // 2)
         if matrix.encoding == "float":
-            return _call("gate", plain.gate(), [self.linear(x, matrix)], shape)
-        make = product.product(tile, "gate", matrix.encoding)
-        return _call(f"product_gate_{tile}", make, [quads(x), *matrix.held], shape)
+            return _call("gate", plain.gate(activation), [self.linear(x, matrix)], shape)
+        kind: Kind = "silu" if activation == "silu" else "gelu"
+        make = product.product(tile, kind, matrix.encoding)
+        return _call(f"product_{kind}_{tile}", make, [quads(x), *matrix.held], shape)
 
     def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
         """See Family."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tvm import relax as rx
 from tvm import te, tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn.llm import _decode_kernels, _prefill_kernels
 
 from . import attention, rotary
 from .codes import FORMS, value
+from .curves import activate, tanh
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from tvm.target import Target
 
     from hybr.mlc_build.model.config import ModelConfig
@@ -90,16 +94,37 @@ class Stock:
 
         return nn.op.tensor_expr_op(normalise, "head_norm", [qkv, query.weight, key.weight])
 
-    def gated(self, x: nn.Tensor, matrix: Matrix) -> nn.Tensor:
+    def turn(self, qkv: nn.Tensor, positions: nn.Tensor, table: npt.NDArray[np.float32], config: ModelConfig) -> nn.Tensor:
+        """See Family."""
+        args = [qkv, positions, nn.Tensor(_expr=rx.const(table))]
+        return nn.op.tensor_ir_op(rotary.turn(config), "turn", args, nn.Tensor.placeholder(qkv.shape, "float32"))
+
+    def gated(self, x: nn.Tensor, matrix: Matrix, activation: str) -> nn.Tensor:
         """See Family."""
 
-        def silu_times(x: te.Tensor) -> te.Tensor:
+        def gate(x: te.Tensor) -> te.Tensor:
             half = x.shape[2] // 2
             return te.compute(
-                (1, x.shape[1], half), lambda b, i, j: x[b, i, j] / (1 + te.exp(-x[b, i, j])) * x[b, i, j + half], name="gate"
+                (1, x.shape[1], half), lambda b, i, j: activate(activation, x[b, i, j]) * x[b, i, j + half], name="gate"
             )
 
-        return nn.op.tensor_expr_op(silu_times, "gate", [self.linear(x, matrix)])
+        return nn.op.tensor_expr_op(gate, "gate", [self.linear(x, matrix)])
+
+    def scaled(self, x: nn.Tensor, factor: float) -> nn.Tensor:
+        """See Family."""
+
+        def scale(x: te.Tensor) -> te.Tensor:
+            return te.compute(x.shape, lambda *at: x(*at) * tirx.const(factor, "float32"), name="scaled")
+
+        return nn.op.tensor_expr_op(scale, "scaled", [x])
+
+    def capped(self, x: nn.Tensor, cap: float) -> nn.Tensor:
+        """See Family."""
+
+        def bound(x: te.Tensor) -> te.Tensor:
+            return te.compute(x.shape, lambda *at: cap * tanh(x(*at) / cap), name="capped")
+
+        return nn.op.tensor_expr_op(bound, "capped", [x])
 
     def last(self, x: nn.Tensor) -> nn.Tensor:
         """See Family."""
@@ -111,6 +136,8 @@ class Stock:
 
     def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
         """See Family. TVM's own where they parallelise over keys; its paged prefill, wrong past the first chunk here, is ours."""
+        if config.attention_cap or config.sliding_layers:  # TVM's know neither
+            return barrier_free(config, name)
         q, kv, d, kind = config.num_attention_heads, config.num_key_value_heads, config.head_dim, "float32"
         if name == "prefill_self":
             return _prefill_kernels._attention_prefill_ragged(kv, q, d, d, kind, {}, self.target)  # noqa: SLF001

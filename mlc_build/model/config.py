@@ -15,8 +15,10 @@ from hybr.mlc_build.errors import SourceError
 GROUP = 32
 """Weights that share one scale in the 4-bit formats, along the input dimension."""
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text")
 """Families that can be built, as Hugging Face's `model_type`. One graph serves them; their differences are options."""
+
+ACTIVATIONS = ("silu", "gelu")
 
 PAGE = 16
 """Tokens in a page of the KV cache; WebLLM asks for this number, and the attention kernels are built for it."""
@@ -48,6 +50,15 @@ class ModelConfig:
         qk_norm: each head's query and key are normalised before the rotation (Qwen3).
         rope_factors: what each rotary frequency is divided by, one a pair of a head; none for 1 (Llama 3, Phi-3's longrope).
         rope_magnitude: what rotated queries and keys are multiplied by (longrope).
+        activation: of the gated layer, `silu` or `gelu` (the tanh approximation, Gemma).
+        embedding_scale: what embedded tokens are multiplied by (Gemma: the root of the width).
+        sandwich_norms: each half of a block is normalised after it too, before it joins the residual (Gemma).
+        query_scalar: instead of head_dim, what the attention's scale is the inverse root of (Gemma); 0 for none.
+        attention_cap: scores are kept within this by a tanh (Gemma 2); 0 for not.
+        logit_cap: the same for logits.
+        sliding_window: keys that a sliding layer's query sees, its own among them.
+        sliding_layers: numbers of the layers that slide (all of Mistral's, every second of Gemma 2's).
+        local_rope_theta: base of the rotary embedding in sliding layers, which take no factors (Gemma 3); 0 for the same.
 
     """
 
@@ -68,6 +79,15 @@ class ModelConfig:
     qk_norm: bool = False
     rope_factors: tuple[float, ...] = ()
     rope_magnitude: float = 1.0
+    activation: str = "silu"
+    embedding_scale: float = 1.0
+    sandwich_norms: bool = False
+    query_scalar: float = 0.0
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
+    sliding_window: int = 0
+    sliding_layers: tuple[int, ...] = ()
+    local_rope_theta: float = 0.0
 
     def __post_init__(self) -> None:
         for field in ("hidden_size", "intermediate_size"):
@@ -85,6 +105,12 @@ class ModelConfig:
         if self.rope_factors and len(self.rope_factors) != self.head_dim // 2:
             raise ConfigError(
                 f"rope_factors has {len(self.rope_factors)} numbers; head_dim {self.head_dim} needs half as many as that"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(f"activation is {self.activation!r}; there can be built {' and '.join(ACTIVATIONS)}")
+        if self.sliding_layers and self.sliding_window < 1:
+            raise ConfigError(
+                f"sliding_window is {self.sliding_window}, but {len(self.sliding_layers)} layers slide; it must be 1 at least"
             )
         for field in ("num_hidden_layers", "vocab_size", "context_window_size", "prefill_chunk_size"):
             if getattr(self, field) < 1:
@@ -108,7 +134,11 @@ class ModelConfig:
     @property
     def attention_scale(self) -> float:
         """What a query's product with a key is multiplied by."""
-        return float(self.head_dim**-0.5 * self.rope_magnitude**2)
+        return float((self.query_scalar or self.head_dim) ** -0.5 * self.rope_magnitude**2)
+
+    def slides(self, layer: int) -> bool:
+        """Whether a layer's queries see no further than the sliding window."""
+        return layer in self.sliding_layers
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as WebLLM's `model_config` spells them."""
@@ -119,4 +149,32 @@ class ModelConfig:
         """Read the fields back, ignoring what is not ours."""
         names = {field.name for field in fields(cls)}
         found = {name: value for name, value in values.items() if name in names}
-        return cls(**{**found, "rope_factors": tuple(found.get("rope_factors", ()))})
+        lists = {name: tuple(found.get(name, ())) for name in ("rope_factors", "sliding_layers")}
+        return cls(**{**found, **lists})
+
+
+def sliding(context: int, width: int, layers: tuple[int, ...], local: float = 0.0) -> dict[str, Any]:
+    """Return the options of layers that slide past `width` keys: none where the whole context lies within the window.
+
+    Args:
+        context: tokens the model is built for.
+        width: keys that a sliding layer sees.
+        layers: numbers of those layers.
+        local: base of their own rotary embedding, or 0; they keep it however short the context is.
+
+    """
+    if not layers or not width or (context <= width and not local):
+        return {}
+    return {"sliding_window": width, "sliding_layers": layers, "local_rope_theta": local}
+
+
+def gemma(width: int, query_scalar: float, attention_cap: float, logit_cap: float) -> dict[str, Any]:
+    """Return the options that Gemma's second and third generation share."""
+    return {
+        "activation": "gelu",
+        "embedding_scale": width**0.5,
+        "sandwich_norms": True,
+        "query_scalar": query_scalar,
+        "attention_cap": attention_cap,
+        "logit_cap": logit_cap,
+    }

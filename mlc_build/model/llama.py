@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
+from hybr.mlc_build.kernels import rotary
+from hybr.mlc_build.kernels.attention import layer_scale
 from hybr.mlc_build.quantise import form, layout
 
 from .cache import create_cache
@@ -58,7 +60,7 @@ class Attention(nn.Module):
             self.q_norm = Norm(config.head_dim, config.rms_norm_eps)
             self.k_norm = Norm(config.head_dim, config.rms_norm_eps)
 
-    def forward(self, x: nn.Tensor, residual: nn.Tensor, cache: PagedKVCache, layer: int) -> nn.Tensor:
+    def forward(self, x: nn.Tensor, residual: nn.Tensor | None, cache: PagedKVCache, layer: int) -> nn.Tensor:
         """Return residual + attention(x)."""
         c = self.config
         batch, length, _ = x.shape
@@ -69,35 +71,46 @@ class Attention(nn.Module):
         qkv = nn.op.reshape(flat, (batch, length, heads, c.head_dim))
         if c.qk_norm:
             qkv = self.kernels.head_norm(qkv, self.q_norm, self.k_norm, c)
-        mixed = cache.attention_with_fused_qkv(layer, qkv, c.num_attention_heads, c.attention_scale)
+        if c.local_rope_theta:
+            table = rotary.frequencies(c, local=c.slides(layer))
+            qkv = self.kernels.turn(qkv, cache.get_query_positions(batch * length), table, c)
+        mixed = cache.attention_with_fused_qkv(layer, qkv, c.num_attention_heads, layer_scale(c, layer))
         return self.kernels.linear(nn.op.reshape(mixed, (batch, length, c.attention_size)), self.o_proj, residual)
 
 
 class FeedForward(nn.Module):
-    """The gated layer: down(silu(gate(x)) * up(x))."""
+    """The gated layer: down(activation(gate(x)) * up(x))."""
 
     def __init__(self, config: ModelConfig, quantisation: str, kernels: Family) -> None:
-        self.kernels = kernels
+        self.kernels, self.activation = kernels, config.activation
         self.gate_up_proj = Matrix(2 * config.intermediate_size, config.hidden_size, quantisation)
         self.down_proj = Matrix(config.hidden_size, config.intermediate_size, quantisation)
 
-    def forward(self, x: nn.Tensor, residual: nn.Tensor) -> nn.Tensor:
+    def forward(self, x: nn.Tensor, residual: nn.Tensor | None) -> nn.Tensor:
         """Return residual + feed_forward(x)."""
-        return self.kernels.linear(self.kernels.gated(x, self.gate_up_proj), self.down_proj, residual)
+        return self.kernels.linear(self.kernels.gated(x, self.gate_up_proj, self.activation), self.down_proj, residual)
 
 
 class Layer(nn.Module):
     """One transformer block."""
 
     def __init__(self, config: ModelConfig, quantisation: str, kernels: Family) -> None:
-        self.kernels = kernels
+        self.kernels, self.sandwich = kernels, config.sandwich_norms
         self.self_attn = Attention(config, quantisation, kernels)
         self.mlp = FeedForward(config, quantisation, kernels)
         self.input_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
+        if self.sandwich:
+            self.pre_feedforward_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
+            self.post_feedforward_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, x: nn.Tensor, cache: PagedKVCache, layer: int) -> nn.Tensor:
         """Run the block on the residual stream."""
+        if self.sandwich:  # a norm before each half and one after it
+            made = self.self_attn(self.kernels.norm(x, self.input_layernorm), None, cache, layer)
+            x = x + self.kernels.norm(made, self.post_attention_layernorm)
+            made = self.mlp(self.kernels.norm(x, self.pre_feedforward_layernorm), None)
+            return x + self.kernels.norm(made, self.post_feedforward_layernorm)
         x = self.self_attn(self.kernels.norm(x, self.input_layernorm), x, cache, layer)
         return self.mlp(self.kernels.norm(x, self.post_attention_layernorm), x)
 
@@ -122,7 +135,9 @@ class Llama(nn.Module):
 
     def embed(self, input_ids: nn.Tensor) -> nn.Tensor:
         """Tokens `(n,)` to vectors `(n, hidden)`."""
-        return self.kernels.embed(input_ids, self.model.embed_tokens)
+        found = self.kernels.embed(input_ids, self.model.embed_tokens)
+        scale = self.config.embedding_scale
+        return found if scale == 1 else self.kernels.scaled(found, scale)
 
     def prefill(self, input_embed: nn.Tensor, cache: PagedKVCache) -> tuple[nn.Tensor, PagedKVCache]:
         """Read `(1, n, hidden)`; return the last position's logits, `(1, 1, vocab)`, and the cache."""
@@ -146,7 +161,8 @@ class Llama(nn.Module):
 
     def _head(self, x: nn.Tensor) -> nn.Tensor:
         head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return self.kernels.linear(self.kernels.norm(x, self.model.norm), head)
+        logits = self.kernels.linear(self.kernels.norm(x, self.model.norm), head)
+        return self.kernels.capped(logits, self.config.logit_cap) if self.config.logit_cap else logits
 
     def get_default_spec(self) -> nn.spec.ModuleSpec:
         """Name the entry points and their arguments' shapes."""

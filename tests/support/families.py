@@ -49,6 +49,16 @@ SAME: dict[str, Any] = {
     "eos_token_id": 2,
     "pad_token_id": 3,
 }
+GEMMA: dict[str, Any] = {
+    "head_dim": 32,
+    "num_key_value_heads": 1,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-6,
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 3.0,
+}
+"""With caps far below Gemma 2's 50 and 30, so that small logits feel them."""
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", "tie_word_embeddings": False},
     "llama-tied": {"model_type": "llama", "tie_word_embeddings": True},
@@ -58,6 +68,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True, "use_sliding_window": False, "sliding_window": 32},
     "qwen3": {"model_type": "qwen3", "head_dim": 32, "num_key_value_heads": 1},
     "phi3": {"model_type": "phi3", "sliding_window": None},
+    "mistral-slides": {"model_type": "mistral", "sliding_window": 24},
+    "qwen2-slides": {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1},
+    "gemma2": {**GEMMA, "model_type": "gemma2", "query_pre_attn_scalar": 24, "num_hidden_layers": 3, "sliding_window": 24},
+    "gemma3": {
+        **GEMMA,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 7,
+        "query_pre_attn_scalar": 32,
+        "sliding_window": 24,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 10000.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    },
     "phi3-long": {"model_type": "phi3", "original_max_position_embeddings": 64, "rope_scaling": LONG},
 }
 
@@ -78,7 +101,7 @@ def tensors(made: ModelConfig) -> dict[str, F32]:
     found: dict[str, F32] = {}
 
     def draw(name: str, *shape: int) -> None:
-        around = 1.0 if name.endswith("norm.weight") else 0.0
+        around = 1.0 if name.endswith("norm.weight") and not made.sandwich_norms else 0.0  # Gemma's are stored less one
         spread = 0.2 if len(shape) == 1 else 2 / np.sqrt(shape[1])
         found[name] = (around + spread * source.standard_normal(shape)).astype(np.float32)
 
@@ -137,7 +160,7 @@ def write_safetensors(file: Path, made: Mapping[str, F32], dtype: str = "F32") -
 def write_gguf(file: Path, name: str) -> dict[str, F32]:
     """Write the same checkpoint as llama.cpp's converter does and return its tensors."""
     c = config(name)
-    family = "llama" if c.family == "mistral" else c.family
+    family = {"mistral": "llama", "gemma3_text": "gemma3"}.get(c.family, c.family)
     made, writer = tensors(c), GGUFWriter(file, family)
     vocabulary = checkpoint.open_seeded().vocabulary
     writer.add_context_length(512)
@@ -158,6 +181,11 @@ def write_gguf(file: Path, name: str) -> dict[str, F32]:
     writer.add_eos_token_id(2)
     writer.add_chat_template(checkpoint.CHATML)
     _rope(writer, name, c)
+    if c.sliding_layers:
+        writer.add_sliding_window(c.sliding_window)
+    if c.logit_cap:
+        writer.add_attn_logit_softcapping(5.0)
+        writer.add_final_logit_softcapping(c.logit_cap)
     layer = {theirs: ours for ours, theirs in checkpoint.LAYERS[family].items()}
     whole = {theirs: ours for ours, theirs in checkpoint.WHOLE.items()}
     heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}
@@ -166,6 +194,8 @@ def write_gguf(file: Path, name: str) -> dict[str, F32]:
         parts = stem.split(".")
         turns = family == "llama" and parts[-1] in heads
         shape = array.shape
+        if c.sandwich_norms and key.endswith("norm.weight"):
+            array = array + np.float32(1)  # noqa: PLW2901 - llama.cpp's converter adds what Gemma's layout leaves out
         rows = array.reshape(heads[parts[-1]], 2, -1, *shape[1:]).swapaxes(1, 2).reshape(shape) if turns else array
         writer.add_tensor(
             f"{whole[stem]}.{kind}" if stem in whole else f"blk.{parts[2]}.{layer['.'.join(parts[3:])]}.{kind}", rows
@@ -180,9 +210,10 @@ def write_gguf(file: Path, name: str) -> dict[str, F32]:
 def _rope(writer: GGUFWriter, name: str, c: ModelConfig) -> None:
     if name == "llama3":
         writer.add_tensor("rope_freqs.weight", np.array(c.rope_factors, np.float32))
-    if name == "linear":
-        writer.add_string(f"{c.family}.rope.scaling.type", "linear")
-        writer.add_float32(f"{c.family}.rope.scaling.factor", 4.0)
+    if name in {"linear", "gemma3"}:
+        family = {"gemma3_text": "gemma3"}.get(c.family, c.family)
+        writer.add_string(f"{family}.rope.scaling.type", "linear")
+        writer.add_float32(f"{family}.rope.scaling.factor", c.rope_factors[0])
     if name == "phi3-long":
         writer.add_string("phi3.rope.scaling.type", "longrope")
         writer.add_uint32("phi3.rope.scaling.original_context_length", 64)

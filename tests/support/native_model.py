@@ -57,6 +57,10 @@ class Native:
             self._state("end_forward")
         return logits
 
+    def pop(self, count: int) -> None:
+        """Forget the last tokens, as WebLLM does where a new prompt begins as the last one did."""
+        self._state("popn", 0, count)
+
     def probabilities(self, logits: F32, temperature: float) -> F32:
         """Softmax as WebLLM asks for it."""
         shaped = self.tensor(logits.reshape(1, 1, -1).astype(np.float32))
