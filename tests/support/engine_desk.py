@@ -145,7 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         if wanted:
             self.desk.ranges.append(wanted)
-            body = body[int(wanted.removeprefix("bytes=").removesuffix("-")) :]
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            body = body[int(first) : int(last) + 1 if last else None]
         kind = self.desk.next_fault(name)
         if kind == "stall":
             self.desk.release.wait(60)

@@ -32,13 +32,15 @@ export async function download(needed, progress, signal, pauses = PAUSES_MS) {
   const bytes = sum(missing);
   progress.skip(needed.bytes - bytes);
   if (missing.length) {
-    await drop(needed.id, needed.base); // another revision's files would never be read again: make room first
+    await drop(needed.id, needed); // another revision's files would never be read again: make room first
     await ensureRoom(needed.id, bytes);
+    await record(needed, true);
     let left = bytes;
     await inLanes(missing, signal, async (item, stop) => {
+      const known = item.bytes ?? 0;
       const body = await bring(item, progress, stop, pauses);
       await keep(needed.id, item, body, left);
-      left -= item.bytes;
+      left -= known;
     });
   }
   await record(needed);
@@ -86,10 +88,12 @@ async function inLanes(items, signal, work) {
  */
 async function bring(item, progress, signal, pauses) {
   const pieces = new Pieces(item);
-  const body = await persistently(item, signal, pauses, () => receive(item, pieces, progress, signal));
+  const body = await persistently(item, signal, pauses, () => (item.bytes === null ? receiveAll : receive)(item, pieces, progress, signal));
   await pieces.drop();
   const actual = await digest(body);
   stopIf(signal);
+  item.bytes ??= body.length; // another host states neither: from now on this is what the file is
+  item.sha256 ??= actual;
   if (actual === item.sha256) return body;
   throw wrong(item, `its sha256 is ${actual}, the model list states ${item.sha256}`, {expected: item.sha256, actual});
 }
@@ -131,30 +135,48 @@ class Transient extends Error {}
  * @returns {Promise<Uint8Array<ArrayBuffer>>} exactly `item.bytes` bytes
  */
 async function receive(item, pieces, progress, signal) {
-  const body = new Uint8Array(item.bytes);
+  const whole = Number(item.bytes);
+  const body = new Uint8Array(whole);
   let length = await pieces.restore(body);
-  if (length === item.bytes) return body;
-  const headers = /** @type {Record<string, string>} */ (length ? {range: `bytes=${length}-`} : {});
-  // no-store: the HTTP cache would keep a second copy of every shard.
-  const answer = await fetch(item.url, {signal, cache: 'no-store', credentials: 'same-origin', headers});
-  if (answer.status >= 500 || answer.status === 429 || answer.status === 408) throw new Transient(`the server answered ${answer.status}`);
-  if (!answer.ok) throw missingFile(item, answer.status);
+  if (length === whole) return body;
+  const answer = await ask(item, signal, length ? {range: `bytes=${length}-`} : {});
   if (answer.status !== 206) length = 0; // a server without ranges begins anew
   progress.add(length);
   try {
     for await (const part of parts(answer)) {
-      if (length + part.length > item.bytes) throw wrong(item, `it is longer than the ${item.bytes} bytes the model list states`);
+      if (length + part.length > whole) throw wrong(item, `it is longer than the ${whole} bytes the model list states`);
       body.set(part, length);
       length += part.length;
       progress.add(part.length);
       await pieces.keep(body, length);
     }
-    if (length < item.bytes) throw wrong(item, `it ends after ${length} of ${item.bytes} bytes`);
+    if (length < whole) throw wrong(item, `it ends after ${length} of ${whole} bytes`);
     return body;
   } catch (cause) {
     progress.add(-length);
     throw cause;
   }
+}
+
+/**
+ * A small file of another host, of which no size is stated.
+ * @param {Item} item @param {Pieces} _ @param {Progress} progress @param {AbortSignal} signal
+ * @returns {Promise<Uint8Array<ArrayBuffer>>}
+ */
+async function receiveAll(item, _, progress, signal) {
+  const body = new Uint8Array(await (await ask(item, signal)).arrayBuffer());
+  progress.grow(body.length);
+  progress.add(body.length);
+  return body;
+}
+
+/** @param {Item} item @param {AbortSignal} signal @param {Record<string, string>} [headers] @returns {Promise<Response>} a good one */
+async function ask(item, signal, headers = {}) {
+  // no-store: the HTTP cache would keep a second copy of every shard.
+  const answer = await fetch(item.url, {signal, cache: 'no-store', credentials: 'same-origin', headers});
+  if (answer.status >= 500 || answer.status === 429 || answer.status === 408) throw new Transient(`the server answered ${answer.status}`);
+  if (!answer.ok) throw missingFile(item, answer.status);
+  return answer;
 }
 
 /** @param {Response} answer @returns {AsyncGenerator<Uint8Array>} the body's parts (Safari's streams are not iterable) */

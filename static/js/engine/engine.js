@@ -21,6 +21,7 @@ import {download} from './download.js';
 import {EngineError, aborted, toError} from './errors.js';
 import {nameOf} from './kept.js';
 import {Progress} from './progress.js';
+import {described} from './remote.js';
 import {dropIfDamaged, library, plan} from './store.js';
 import {SKIPPED, Turns} from './turns.js';
 
@@ -115,7 +116,7 @@ export class Engine {
    */
   async #load(entry, forced, onProgress, signal) {
     const {gpu, profile} = forced === 'wasm' ? await probeProcessor() : await probe(entry, forced);
-    const needed = plan(entry, profile, this.origin);
+    const needed = plan(await described(entry, this.origin, signal), profile, this.origin);
     const present = this.#loaded;
     if (present && present.base === needed.base && present.profile === profile) return present;
     const progress = new Progress(needed.bytes, onProgress);
@@ -156,7 +157,7 @@ export class Engine {
    */
   async #enter(script, needed, progress, entry) {
     await this.#discard();
-    this.#engine = 'start' in script ? await this.#processor(script, needed, progress, entry) : await this.#graphics(script, needed, progress);
+    this.#engine = 'start' in script ? await this.#processor(script, needed, progress, entry) : await this.#graphics(script, needed, progress, entry);
   }
 
   /** @param {Wasm} script @param {Plan} needed @param {Progress} progress @param {ModelEntry} entry @returns {Promise<WasmEngine>} */
@@ -173,11 +174,11 @@ export class Engine {
     }
   }
 
-  /** @param {WebLLM} script @param {Plan} needed @param {Progress} progress @returns {Promise<MLCEngine>} */
-  async #graphics({MLCEngine}, needed, progress) {
+  /** @param {WebLLM} script @param {Plan} needed @param {Progress} progress @param {ModelEntry} entry @returns {Promise<MLCEngine>} */
+  async #graphics({MLCEngine}, needed, progress, {overrides}) {
     // WebLLM would not cache a library whose URL says localhost; a blob of the verified bytes is the same everywhere.
     const lib = URL.createObjectURL(await library(needed));
-    const record = {model: this.origin + needed.base, model_id: needed.id, model_lib: lib};
+    const record = {model: new URL(needed.base, this.origin).href, model_id: needed.id, model_lib: lib, ...(overrides ? {overrides} : {})};
     const engine = new MLCEngine({appConfig: {model_list: [record]}, initProgressCallback: (report) => progress.engine(report)});
     try {
       await this.devices.unlessLost(engine.reload(needed.id));

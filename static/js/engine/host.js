@@ -16,10 +16,16 @@
 /** @import {Wasm} from './wasm.js' */
 import {Engine} from './engine.js';
 import {EngineError, toWire} from './errors.js';
-import {cached, drop} from './store.js';
+import {inspect} from './remote.js';
+import {cached, drop, partial} from './store.js';
 import {openDoor} from './tabs.js';
+import {verify} from './verify.js';
 
 /** @typedef {(args: any, emit: (event: any) => void) => unknown} Operation */
+
+/** A check of tens of gigabytes, with a repair, may take this long; a look at another host's address must not. */
+const PATIENCE_MS = 3_600_000;
+const LOOK_MS = 60_000;
 
 /**
  * @param {MessagePort} port
@@ -97,6 +103,9 @@ class Client {
     abort: ({requestId}) => ({aborted: this.#engine.abort(this.#name + requestId)}),
     unload: ({unless, runtime}) => this.#unload(unless, runtime),
     cached: async ({ids, runtime}) => ({models: await cached(ids, runtime)}),
+    partial: async ({runtime}) => ({models: await partial(runtime)}),
+    verify: (args, emit) => verify(args, this.#engine.origin, AbortSignal.timeout(PATIENCE_MS), emit),
+    inspect: (args) => inspect(args, this.#engine.origin, AbortSignal.timeout(LOOK_MS)),
     delete: async ({id}) => {
       if (this.#engine.status().loading === id) this.#engine.cancelLoad();
       return {id, bytes: await drop(id)};

@@ -9,14 +9,22 @@
 
 const CACHE = 'hybr/pieces';
 const PIECE = 8 << 20;
-/** Files up to here begin anew: WebLLM's shards are 32 MiB at most. */
-const LONG = 48 << 20;
+/** Files up to here begin anew: no more than a piece would be lost. */
+const LONG = PIECE;
 
 /** @param {Item} item @param {number} at offset @returns {string} */
 const keyOf = ({url, sha256}, at) => `${url}?sha256=${sha256}&at=${at}`;
 
 /** Where the browser keeps nothing, there are no pieces: the download itself then says why it cannot be kept. */
 const open = () => caches.open(CACHE).catch(() => null);
+
+/** @param {Item} item @returns {Promise<number>} bytes that are here of it */
+export async function piecesOf(item) {
+  const cache = item.bytes !== null && item.bytes > LONG ? await open() : null;
+  let have = 0;
+  while (cache && (await cache.match(keyOf(item, have)))) have += PIECE;
+  return have;
+}
 
 export class Pieces {
   #item;
@@ -53,7 +61,7 @@ export class Pieces {
 
   /** Forget them all. */
   async drop() {
-    if (this.#item.bytes > LONG) await dropPieces(`${this.#item.url}?`);
+    if (this.#item.bytes !== null && this.#item.bytes > LONG) await dropPieces(`${this.#item.url}?`);
   }
 }
 

@@ -32,7 +32,12 @@ export class Progress {
   /** @param {number} bytes already in the browser before this download: they count as done, but say nothing about the rate */
   skip(bytes) {
     this.loadedBytes += bytes;
-    this.#report('download', this.#downloadShare(), bytes ? `${mb(bytes)} are in this browser already` : 'Starting the download', true);
+    this.#report('download', this.#downloadShare(), bytes ? `${mb(bytes)} are in this browser already` : 'Starting the download', true, bytes ? 'present' : 'starting');
+  }
+
+  /** @param {number} bytes more than was known of: another host does not state all its files' sizes */
+  grow(bytes) {
+    this.totalBytes += bytes;
   }
 
   /** @param {number} bytes just arrived; negative when a file is begun again */
@@ -44,11 +49,11 @@ export class Progress {
 
   /** @param {{progress: number, text: string}} report WebLLM's own; its words are for developers, so ours are shown */
   engine({progress, text}) {
-    const [from, to, said] = /processor/.test(text) ? [0, 0.5, 'Putting the model into memory']
-      : /shader modules/i.test(text) ? [0.5, 1, 'Preparing the model for this device']
-      : /^Finish/.test(text) ? [1, 1, 'Loaded'] : [0, 0.5, 'Putting the model into graphics memory'];
+    const [from, to, said, step] = /processor/.test(text) ? [0, 0.5, 'Putting the model into memory', 'memory']
+      : /shader modules/i.test(text) ? [0.5, 1, 'Preparing the model for this device', 'kernels']
+      : /^Finish/.test(text) ? [1, 1, 'Loaded', 'loaded'] : [0, 0.5, 'Putting the model into graphics memory', 'graphics'];
     const part = from + (to - from) * Math.min(1, Math.max(0, progress || 0));
-    this.#report('load', DOWNLOAD_SHARE + (1 - DOWNLOAD_SHARE) * part, said, true);
+    this.#report('load', DOWNLOAD_SHARE + (1 - DOWNLOAD_SHARE) * part, said, true, step);
   }
 
   /** @returns {number|null} bytes a second over the last seconds */
@@ -68,8 +73,9 @@ export class Progress {
   /**
    * @param {'download'|'load'} phase @param {number} progress @param {string} text
    * @param {boolean} now say it however short the last one was ago
+   * @param {string} [step] what `text` says, as one word
    */
-  #report(phase, progress, text, now) {
+  #report(phase, progress, text, now, step = 'downloading') {
     this.highest = Math.max(this.highest, progress);
     this.shownBytes = Math.max(this.shownBytes, this.loadedBytes); // a file begun again takes nothing back on the screen
     const whole = this.loadedBytes >= this.totalBytes;
@@ -78,7 +84,7 @@ export class Progress {
     const rate = phase === 'download' ? this.rate() : null;
     const left = this.totalBytes - this.loadedBytes;
     this.emit({
-      type: 'progress', phase, text,
+      type: 'progress', phase, step, text,
       loadedBytes: this.shownBytes, totalBytes: this.totalBytes,
       progress: this.highest,
       bytesPerSecond: rate === null ? null : Math.round(rate),

@@ -5,12 +5,14 @@
  * the absolute URL `<origin><base>resolve/main/<path>`. What we put there carries the sha256 it was checked against in a header:
  * an entry without it, or with another one, was not ours and counts as missing. A Cache API put is atomic, so there are no halves.
  *
- * `hybr/models` holds one small record a model, written when its last file is in: `/models/<id>/` -> what was stored.
+ * `hybr/models` holds one small record a model: `/models/<id>/` -> its files, `partial` until the last of them is in.
+ *
+ * A model of another host (remote.js) comes with no sums: what was fetched first is what a later copy is compared with.
  */
 
-/** @import {CachedModel, ModelEntry, ModelFile, Profile, Runtime} from './wire.js' */
+/** @import {CachedModel, ModelEntry, ModelFile, PartialModel, Profile, Runtime} from './wire.js' */
 import {EngineError} from './errors.js';
-import {dropPieces} from './pieces.js';
+import {dropPieces, piecesOf} from './pieces.js';
 
 const CONFIG = 'webllm/config';
 const LIBRARY = 'webllm/wasm';
@@ -23,6 +25,7 @@ const SHA256 = 'x-hybr-sha256';
 const UNREAD = new Set(['manifest.json', 'ndarray-cache.json', 'tokenizer_config.json']);
 
 /** @typedef {ModelFile & {url: string, cache: string}} Item one file to have, with its place */
+/** @typedef {{id: string, base: string, profile: Profile, bytes: number, partial?: boolean, urls: (Item & {path: string})[]}} Kept a record */
 /** @typedef {{id: string, base: string, profile: Profile, library: string, items: Item[], bytes: number}} Plan everything one load needs */
 
 /**
@@ -47,7 +50,7 @@ export function plan(entry, profile, origin) {
     );
   const items = entry.files
     .filter(({path}) => (path.endsWith('.wasm') ? path === library : !UNREAD.has(path) && !/\.(br|gguf)$/.test(path)))
-    .map((file) => ({...file, url: `${origin}${base}resolve/main/${file.path}`, cache: placeOf(file.path)}));
+    .map((file) => ({...file, url: file.url ?? rootOf(base, origin) + file.path, cache: placeOf(file.path)}));
   return {id, base, profile, library: urlOf(items, library), items, bytes: sum(items)};
 }
 
@@ -55,8 +58,14 @@ export function plan(entry, profile, origin) {
 function wasmPlan({id, gguf}, base, origin) {
   if (!gguf)
     throw new EngineError('ModelIncompleteError', `${id} runs on WebGPU only: there is no GGUF file of it for the processor.`, 'download', {model: id});
-  const url = `${origin}${base}resolve/main/${gguf.path}`;
-  return {id, base, profile: 'wasm', library: url, items: [{...gguf, url, cache: GGUF}], bytes: gguf.bytes};
+  const url = rootOf(base, origin) + gguf.path;
+  return {id, base, profile: 'wasm', library: url, items: [{...gguf, url, cache: GGUF}], bytes: sum([gguf])};
+}
+
+/** @param {string} base of a model, here or at another host @param {string} origin @returns {string} where WebLLM looks for its files */
+export function rootOf(base, origin) {
+  const address = new URL(base.endsWith('/') ? base : `${base}/`, origin).href;
+  return /\/resolve\/[^/]+\/$/.test(address) ? address : `${address}resolve/main/`;
 }
 
 /** @param {ModelEntry} entry @returns {string} */
@@ -71,8 +80,8 @@ const placeOf = (path) => (path.endsWith('.wasm') ? LIBRARY : path === 'mlc-chat
 /** @param {Item[]} items @param {string} path @returns {string} */
 const urlOf = (items, path) => items.find((item) => item.path === path)?.url ?? '';
 
-/** @param {{bytes: number}[]} items @returns {number} */
-export const sum = (items) => items.reduce((total, {bytes}) => total + bytes, 0);
+/** @param {{bytes: number|null}[]} items @returns {number} of those whose size is known */
+export const sum = (items) => items.reduce((total, {bytes}) => total + (bytes ?? 0), 0);
 
 /** @param {string} name @returns {Promise<Cache>} @throws {EngineError} StorageError where the browser keeps nothing */
 async function open(name) {
@@ -89,8 +98,10 @@ async function open(name) {
 
 /** @param {Item} item @returns {Promise<boolean>} whether it is here, verified and whole */
 export async function has(item) {
-  const found = await (await open(item.cache)).match(item.url);
-  return found?.headers.get(SHA256) === item.sha256 && Number(found.headers.get('content-length')) === item.bytes;
+  const headers = (await (await open(item.cache)).match(item.url))?.headers;
+  const sha256 = headers?.get(SHA256);
+  if (!headers || !sha256 || (item.sha256 !== null && sha256 !== item.sha256)) return false;
+  return item.bytes === null || Number(headers.get('content-length')) === item.bytes;
 }
 
 /**
@@ -99,7 +110,7 @@ export async function has(item) {
  * @returns {Promise<void>}
  */
 export async function put(item, body) {
-  const headers = {[SHA256]: item.sha256, 'content-length': String(item.bytes), 'content-type': typeOf(item.path)};
+  const headers = {[SHA256]: item.sha256 ?? '', 'content-length': String(body.length), 'content-type': typeOf(item.path)};
   await (await open(item.cache)).put(item.url, new Response(body, {headers}));
 }
 
@@ -114,10 +125,23 @@ export async function library(needed) {
   return found.blob();
 }
 
-/** @param {Plan} done @returns {Promise<void>} write down that all of it is here */
-export async function record({id, base, profile, items, bytes}) {
-  const urls = items.map(({url, cache}) => ({url, cache}));
-  await (await open(RECORDS)).put(recordUrl(id, profile), Response.json({id, base, profile, bytes, urls}));
+/** @param {Plan} plan @param {boolean} [partial] @returns {Promise<void>} write down what is here, or, in part, what is to come */
+export async function record({id, base, profile, items}, partial = false) {
+  const urls = items.map(({url, cache, path, bytes, sha256}) => ({url, cache, path, bytes, sha256}));
+  const kept = {id, base, profile, bytes: sum(items), urls, ...(partial ? {partial} : {})};
+  await (await open(RECORDS)).put(recordUrl(id, profile), Response.json(kept));
+}
+
+/** @param {string} [id] @returns {Promise<Kept[]>} what is written down of that model, or of all */
+export async function recorded(id) {
+  const records = await open(RECORDS);
+  /** @type {Kept[]} */
+  const found = [];
+  for (const key of await records.keys()) {
+    const one = await (await records.match(key))?.json();
+    if (one && (id === undefined || one.id === id)) found.push(one);
+  }
+  return found;
 }
 
 /** @param {string} id @param {Profile} [profile] @returns {string} */
@@ -128,15 +152,29 @@ const recordUrl = (id, profile) => `${location.origin}/models/${encodeURICompone
  * @returns {Promise<CachedModel[]>} models of which every file is still here
  */
 export async function cached(ids, runtime) {
-  const records = await open(RECORDS);
   /** @type {CachedModel[]} */
   const whole = [];
-  for (const key of await records.keys()) {
-    const {id, base, profile, bytes, urls} = await (await records.match(key))?.json();
-    if (runtime && (profile === 'wasm') !== (runtime === 'wasm')) continue;
-    if (!ids || ids.includes(id)) if (await allHere(urls)) whole.push({id, base, profile, bytes});
+  for (const {id, base, profile, bytes, urls, partial} of await recorded()) {
+    if (partial || !runs(profile, runtime) || (ids && !ids.includes(id))) continue;
+    if (await allHere(urls)) whole.push({id, base, profile, bytes});
   }
   return whole;
+}
+
+/** @param {Profile} profile @param {Runtime} [runtime] @returns {boolean} whether that one reads it */
+const runs = (profile, runtime) => !runtime || (profile === 'wasm') === (runtime === 'wasm');
+
+/** @param {Runtime} [runtime] @returns {Promise<PartialModel[]>} models whose download was begun and is not whole, with what is here of them */
+export async function partial(runtime) {
+  /** @type {PartialModel[]} */
+  const begun = [];
+  for (const one of await recorded()) {
+    if (!one.partial || !runs(one.profile, runtime)) continue;
+    let have = 0;
+    for (const item of one.urls) have += (await has(item)) ? item.bytes ?? 0 : await piecesOf(item);
+    if (have) begun.push({id: one.id, profile: one.profile, bytes: one.bytes, have});
+  }
+  return begun;
 }
 
 /** @param {{url: string, cache: string}[]} urls @returns {Promise<boolean>} browsers may evict behind our back */
@@ -146,31 +184,44 @@ async function allHere(urls) {
 }
 
 /**
- * Drop a model's files, or only those of its other revisions.
- * @param {string} id @param {string} [keep] base of the revision to keep
+ * Drop a model's files, or only those that `keep` does not need and that are not of its revision. What another model uses too stays.
+ * @param {string} id @param {Plan} [keep]
  * @returns {Promise<number>} bytes freed
  */
 export async function drop(id, keep) {
+  const [mine, others] = await urlsOf(id);
   const prefix = `${location.origin}/models/${encodeURIComponent(id)}/`;
+  const root = keep && new URL(keep.base, location.origin).href;
+  const stays = new Set([...others, ...(keep?.items ?? []).map(({url}) => url)]);
   let bytes = 0;
   for (const name of [CONFIG, LIBRARY, WEIGHTS, GGUF]) {
     const cache = await open(name);
     for (const {url} of await cache.keys()) {
-      if (!url.startsWith(prefix) || (keep && url.startsWith(location.origin + keep))) continue;
+      if (!(url.startsWith(prefix) || mine.has(url)) || stays.has(url) || (root && url.startsWith(root))) continue;
       bytes += Number((await cache.match(url))?.headers.get('content-length') ?? 0);
       await cache.delete(url);
     }
   }
-  if (!keep) await dropPieces(prefix);
-  if (!keep) for (const profile of /** @type {Profile[]} */ (['gpu', 'wasm'])) await (await open(RECORDS)).delete(recordUrl(id, profile));
+  if (keep) return bytes;
+  for (const url of [prefix, ...mine]) await dropPieces(url);
+  for (const profile of /** @type {Profile[]} */ (['gpu', 'wasm'])) await (await open(RECORDS)).delete(recordUrl(id, profile));
   return bytes;
 }
 
-/** @param {Item} item @returns {Promise<boolean>} drop it if its bytes are no longer what was stored; true if so */
+/** @param {string} id @returns {Promise<[Set<string>, Set<string>]>} addresses of that model's files, and of all others' */
+async function urlsOf(id) {
+  /** @type {[Set<string>, Set<string>]} */
+  const [mine, others] = [new Set(), new Set()];
+  for (const {id: whose, urls} of await recorded()) for (const {url} of urls) (whose === id ? mine : others).add(url);
+  return [mine, others];
+}
+
+/** @param {Item} item @returns {Promise<boolean>} drop it if its bytes are no longer what was stored, or gone; true if so */
 export async function dropIfDamaged(item) {
   const cache = await open(item.cache);
   const found = await cache.match(item.url);
-  if (found && (await digest(new Uint8Array(await found.arrayBuffer()))) === item.sha256) return false;
+  const wanted = item.sha256 ?? found?.headers.get(SHA256);
+  if (found && (await digest(new Uint8Array(await found.arrayBuffer()))) === wanted) return false;
   await cache.delete(item.url);
   return true;
 }

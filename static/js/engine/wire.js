@@ -22,6 +22,10 @@
  *   unload       {unless?, runtime?} -> {unloaded: id|null}; running and waiting chats end as if aborted. Nothing happens if model
  *                `unless` is what is loaded or loading (in `runtime`).
  *   cached       {ids?: string[], runtime?} -> {models: CachedModel[]}: what is whole in this browser (no argument: all)
+ *   partial      {runtime?} -> {models: PartialModel[]}: downloads that were begun and are not whole
+ *   verify       {id, model?} -> {files, damaged: path[], repaired}: every file's sha256 anew; what is damaged is dropped, and with `model`
+ *                (ModelEntry) fetched again; events `progress`
+ *   inspect      {model, library?} -> Inspected (remote.js): whether a model lies at that address of another host
  *   delete       {id} -> {id, bytes}: bytes freed; a loaded model stays loaded
  *   ping         {} -> {now}
  */
@@ -30,7 +34,10 @@
 /** @typedef {'webgpu'|'wasm'} Runtime WebLLM, or llama.cpp in WebAssembly where there is no WebGPU */
 /** @typedef {'gpu'|'software'|'wasm'} Profile which of a model's forms: kernels for a GPU or for an adapter on the CPU; `wasm`: its GGUF */
 
-/** @typedef {{path: string, bytes: number, sha256: string, sri?: string}} ModelFile `sha256` in hex, `bytes` uncompressed */
+/**
+ * `sha256` in hex, `bytes` uncompressed; null where another host states none. `url` where the file is not beside the others.
+ * @typedef {{path: string, bytes: number|null, sha256: string|null, sri?: string, url?: string}} ModelFile
+ */
 
 /**
  * `sampling`: where the caller says nothing. `plain`: ChatML without the file's own default system turn.
@@ -42,7 +49,9 @@
  * @typedef {object} ModelEntry
  * @property {string} id
  * @property {string} [state] 'built' or why not
- * @property {string|null} base '/models/<id>/<rev>/', null while there is nothing to load
+ * @property {string|null} base '/models/<id>/<rev>/', null while there is nothing to load; an address at another host with `remote`
+ * @property {{library: string|null, manifest: boolean}} [remote] a model of another host, whose `files` are found out when it is loaded
+ * @property {Record<string, number>} [overrides] go over mlc-chat-config.json
  * @property {{gpu?: string, software?: string}} libraries path of the library by profile
  * @property {ModelFile[]} files
  * @property {Gguf|null} [gguf] the same model for llama.cpp; without it there is none for runtime `wasm`
@@ -56,7 +65,7 @@
 /**
  * `progress` is 0..1 over download and load together and never goes back.
  * @typedef {{type: 'progress', phase: 'download'|'load', loadedBytes: number, totalBytes: number, progress: number,
- *   bytesPerSecond: number|null, etaS: number|null, text: string}} ProgressEvent
+ *   bytesPerSecond: number|null, etaS: number|null, text: string, step: string}} ProgressEvent
  * @typedef {{type: 'delta', delta: string}} DeltaEvent
  * @typedef {ProgressEvent | DeltaEvent} EngineEvent
  */
@@ -94,6 +103,7 @@
  */
 
 /** @typedef {{id: string, base: string, bytes: number, profile: Profile}} CachedModel */
+/** @typedef {{id: string, profile: Profile, bytes: number, have: number}} PartialModel `have` of `bytes` are here */
 
 /** @typedef {{kind: 'call', id: number, op: string, args: any} | {kind: 'ping', n: number}} ToWorker */
 
