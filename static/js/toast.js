@@ -16,6 +16,8 @@ export class Toasts {
   #held = false;
   /** @type {Map<HTMLElement, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
+  /** @type {Map<HTMLElement, () => void>} */
+  #gone = new Map();
 
   /** @param {HTMLElement} region a polite live region */
   constructor(region) {
@@ -25,8 +27,9 @@ export class Toasts {
   /**
    * @param {string} kind 'fallback', 'handover', 'error', 'warning', 'info' ...
    * @param {string} text
+   * @param {{text: string, run: () => void, gone?: () => void}} [act] a button, such as to undo; `gone`: the toast went without it
    */
-  show(kind, text) {
+  show(kind, text, act) {
     const toast = element('div', 'toast');
     const close = element('button', 'close');
     toast.dataset.testid = 'toast';
@@ -36,6 +39,7 @@ export class Toasts {
     close.append(icon('close'));
     close.addEventListener('click', () => this.#drop(toast));
     toast.append(icon(ICONS[kind] ?? 'info'), element('p', '', text), close);
+    if (act) this.#offer(toast, act);
     this.#region.append(toast);
     for (const old of this.#all().slice(0, -MOST)) this.#drop(old);
     if (kind !== 'error') this.#expire(toast);
@@ -47,6 +51,20 @@ export class Toasts {
     for (const toast of this.#timers.keys()) this.#time(toast);
   }
 
+  /** @param {HTMLElement} toast @param {{text: string, run: () => void, gone?: () => void}} act */
+  #offer(toast, { text, run, gone }) {
+    const button = element('button', 'do', text);
+    button.type = 'button';
+    button.dataset.testid = 'toast-act';
+    if (gone) this.#gone.set(toast, gone);
+    button.addEventListener('click', () => {
+      this.#gone.delete(toast);
+      this.#drop(toast);
+      run();
+    });
+    toast.querySelector('p')?.append(' ', button);
+  }
+
   #all() {
     return /** @type {HTMLElement[]} */ ([...this.#region.children]);
   }
@@ -56,6 +74,8 @@ export class Toasts {
     clearTimeout(this.#timers.get(toast));
     this.#timers.delete(toast);
     toast.remove();
+    this.#gone.get(toast)?.();
+    this.#gone.delete(toast);
   }
 
   /** @param {HTMLElement} toast */
