@@ -64,17 +64,37 @@
  */
 
 /**
- * A conversation as it crosses documents and crashes; its turns are Python's own (camelCase), the shell only keeps them.
- * @typedef {{turns: Record<string, unknown>[], egress: string}} Conversation
+ * What hangs on a message. `data` of an image is a data URL (or its base64), of a text the text itself.
+ * @typedef {{kind: 'image'|'text', name: string, mime: string, data: string}} Attachment
  *
- * What is needed to go on with an answer that was cut off. `closed`: not in the cloud. `text`, `provider` and `segment` are where it
- * began; the journal adds the deltas that were shown since.
+ * The open conversation; `stored`: it is on the shelf (not so while it is empty, nor ever where it is temporary).
+ * @typedef {{id: string, title: string, temporary: boolean, stored: boolean}} OpenConversation
+ */
+
+/**
+ * The shelf (shelf.js). Python asks by `shelf`, and is told what others (other tabs: by 'tab', the sidebar: by 'page') change in the
+ * conversation that is open; rows are the shelf's own.
+ * @typedef {{kind: 'shelf', id: string, op: 'read', args: [string]} | {kind: 'shelf', id: string, op: 'write', args: [object]}} ShelfRequest
+ * @typedef {{kind: 'shelf-result', id: string, value: unknown} | {kind: 'shelf-error', id: string, error: WireError}
+ *   | {kind: 'shelf-changed', conversation: string, change: 'written'|'removed', by: 'tab'|'page', row?: object, nodes?: object[],
+ *   drop?: string[]}} ShelfAnswer
+ */
+
+/**
+ * A conversation as it crosses documents, and its beginning as it crosses crashes: rows of the shelf.
+ * @typedef {{conversation: {id: string, [more: string]: unknown}, nodes: Record<string, unknown>[], temporary: boolean}} Conversation
+ *
+ * What is needed to go on with an answer that was cut off. `conversation` has its row and the message that was answered: the rest is
+ * on the shelf. `closed`: not in the cloud. `text`, `provider` and `segment` are where it began; the journal adds the deltas that
+ * were shown since.
  * @typedef {{conversation: Conversation, options: Record<string, unknown>, text: string, provider: Provider|null, segment: number,
  *   closed: boolean}} JournalRecord
  * @typedef {{kind: 'journal', op: 'begin', id: string, record: JournalRecord} | {kind: 'journal', op: 'end', id: string}} JournalMessage
  *
- * Shell -> Python at start, if there is anything: what another document carried over, or an answer that was cut off.
- * @typedef {{kind: 'restore', conversation: Conversation} | {kind: 'restore', id: string, record: JournalRecord}} RestoreMessage
+ * Shell -> Python at start, if there is anything: what another document carried over, the conversation in the address bar, an answer
+ * that was cut off.
+ * @typedef {{kind: 'restore', conversation: Conversation} | {kind: 'restore', open: string}
+ *   | {kind: 'restore', id: string, record: JournalRecord}} RestoreMessage
  */
 
 /**
@@ -121,18 +141,29 @@
  */
 
 /**
- * What the message view draws.
+ * What the message view draws. `open` shows a whole branch at once, in place of what there is; each message is then whole, with
+ * all that `finish` would bring. `segments`: who wrote from where on, in UTF-16 units; `segment` is the number of the last one.
+ * `siblings`: which of its siblings the message is, from 0, and how many they are.
+ * @typedef {{index: number, count: number}} Siblings
  * @typedef {{type: 'message', id: string, role: 'user'|'assistant'|'system', text: string, state: MessageState, provider?: Provider|null,
- *   model?: string|null, segment?: number}} MessageOp `segment`: that of the text there is
+ *   model?: string|null, segment?: number, segments?: {provider: Provider, atChars: number}[], siblings?: Siblings,
+ *   attachments?: Attachment[], stats?: Stats|null, error?: WireError|null, edited?: boolean}} MessageOp
+ * @typedef {{type: 'open', conversation: OpenConversation, messages: MessageOp[]}} OpenOp
+ * @typedef {{type: 'conversation', conversation: OpenConversation}} ConversationOp the open one has another title, or is stored now
+ * @typedef {{type: 'siblings', id: string, index: number, count: number}} SiblingsOp
+ * @typedef {{type: 'remove', ids: string[]}} RemoveOp
+ * @typedef {{type: 'reveal', id: string, find?: string|null}} RevealOp scrolls to a message, and marks the words found there
  * @typedef {{type: 'delta', id: string, delta: string, provider?: Provider|null, segment?: number, restart?: boolean}} DeltaOp
  *   `restart` strikes what was shown: the answer begins anew with this delta
  * @typedef {{type: 'interrupted', id: string, cloud: boolean}} InterruptedOp the person is asked what becomes of a cut answer; `cloud`:
  *   it may be finished there
  * @typedef {{type: 'finish', id: string, state: 'done'|'stopped'|'error', provider?: Provider|null, model?: string|null,
  *   stats?: Stats|null, error?: WireError|null}} FinishOp
- * @typedef {{type: 'toast', toast: string, text?: string, say?: string, args?: Record<string, string|number>}} ToastOp kind of toast:
- *   'fallback', 'handover', 'error', 'warning', 'info' ...; `say` names a sentence of the catalogue, `text` is for what has none
- * @typedef {MessageOp | DeltaOp | FinishOp | InterruptedOp | ToastOp | {type: 'clear'} | {type: 'busy', value: boolean}} ViewOp
+ * @typedef {{type: 'toast', toast: string, text?: string, say?: string, args?: Record<string, string|number>,
+ *   undo?: string}} ToastOp kind of toast:
+ *   'fallback', 'handover', 'error', 'warning', 'info' ...; `say` names a sentence of the catalogue, `text` is for what has none; `undo` is
+ *   the token of a button that takes back what was done
+ * @typedef {MessageOp | DeltaOp | FinishOp | InterruptedOp | ToastOp | OpenOp | ConversationOp | SiblingsOp | RemoveOp | RevealOp | {type: 'clear'} | {type: 'busy', value: boolean}} ViewOp
  */
 
 /**
@@ -157,6 +188,7 @@
  *   | {kind: 'visibility', hidden: boolean, frozenMs: number}
  *   | {kind: 'stored', key: string, value: Record<string, unknown>}
  *   | RestoreMessage
+ *   | ShelfAnswer
  *   | UiMessage | RpcRequest | CloudAnswer | PanelMessage} ToPython
  */
 
@@ -172,6 +204,7 @@
  *   | {kind: 'engine', op: 'restart'}
  *   | {kind: 'move', to: 'local'|'main', conversation: Conversation}
  *   | JournalMessage
+ *   | ShelfRequest
  *   | {kind: 'store', key: string, value: unknown, how?: 'assign'|'add'}
  *   | {kind: 'fatal', error: WireError}
  *   | RpcAnswer | CloudRequest | PanelMessage} FromPython
