@@ -11,7 +11,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 import weakref
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -19,11 +18,8 @@ from aiohttp.abc import AbstractResolver
 
 if TYPE_CHECKING:
     from aiohttp.abc import ResolveResult
-    from aiohttp.connector import Connection
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-REUSED: ContextVar[bool] = ContextVar("reused", default=False)
 
 # Addresses that Python calls public and that lead to the inside: a cloud's services and the rooms between networks.
 INSIDE = [
@@ -65,19 +61,14 @@ class Resolver(AbstractResolver):
         await self.inner.close()
 
 
-def connector(base_url: str, *, private: bool = False, inner: AbstractResolver | None = None) -> aiohttp.TCPConnector:
+def connector(base_url: str, *, private: bool = False, inner: AbstractResolver | None = None) -> Connector:
     """Return what connects to the upstream at `base_url`. Certificates are verified in any case."""
     free = private or names_itself(base_url)
     return Connector(limit=0, resolver=inner if free else Resolver(inner))
 
 
-def reused() -> bool:
-    """Say whether this task's last request went over a kept connection."""
-    return REUSED.get()
-
-
 class Connector(aiohttp.TCPConnector):
-    """Remembers of each request whether its connection had been used before: only then can it have died unseen.
+    """Remembers its connections: only one that was used before can have died unseen.
 
     aiohttp's own tracing tells that too, for ten times the cost.
     """
@@ -86,14 +77,12 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    async def connect(self, *arguments: Any, **named: Any) -> Connection:
-        """Return a connection, kept or new."""
-        REUSED.set(False)
-        connection = await super().connect(*arguments, **named)
-        protocol = connection.protocol
-        REUSED.set(protocol in self._seen)
+    def again(self, protocol: object) -> bool:
+        """Say whether this was asked of the same connection before."""
+        if protocol in self._seen:
+            return True
         self._seen.add(protocol)
-        return connection
+        return False
 
 
 def names_itself(base_url: str) -> bool:

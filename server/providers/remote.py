@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,14 @@ from hybr.server.providers.base import Answer, Call, Model
 from hybr.server.providers.breaker import Breaker
 from hybr.server.providers.dialect import Stream, spent
 from hybr.server.providers.known import filled
+from hybr.server.providers.line import Way
 from hybr.server.providers.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from hybr.server.providers.dialect import Dialect, Question
+    from hybr.server.providers.line import Reply
     from hybr.server.secret import Secret
     from hybr.server.upstreams import Upstream
 
@@ -42,6 +44,9 @@ FRESH = 3600.0  # seconds between looks at a provider's list of models
 ATTEMPTS = 3
 PARTING = 0.25  # seconds in which the rest of a whole answer comes, or its connection is not kept
 AGAIN = 60.0  # after a look that failed
+AFRESH = 1.0  # seconds between looks at a connection that is still being made
+WAYS = 256
+ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Remote:
     _known: Sequence[Model] = ()
     _session: aiohttp.ClientSession | None = None
     _watch: asyncio.Task[None] | None = None
+    _ways: dict[tuple[str, bool], Way] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.patience = Patience(**self.upstream.timeouts)
@@ -144,89 +150,97 @@ class Remote:
         return True
 
     async def _list(self) -> Any:
-        headers = self._headers()
+        headers = {**self.dialect.headers(self.upstream.key), "accept-encoding": "identity", "user-agent": "hybr"}
         async with self._http().get(self._url(self.dialect.listing), headers=headers, allow_redirects=False) as response:
-            raw = await bounded(response, LISTING)
+            raw = await bounded(response.content, LISTING)
             if response.status != 200:
                 raise refusal(self.name, response.status, response.headers, raw[:REFUSAL], self.upstream.key)
         return json.loads(raw)
 
-    @asynccontextmanager
-    async def open(self, call: Call) -> AsyncIterator[Answer]:
+    def open(self, call: Call) -> Opening:
         """Send `call`; see `Provider.open`."""
-        model = call.model.removeprefix(f"{self.name}/")
+        return Opening(self, call)
+
+    async def begin(self, call: Call, reading: Reading) -> Answer:
+        """Send `call`, to be read by `reading`, and return the answer once its first bytes are there."""
+        return await (self._embed if "input" in call.body else self._chat)(call, self._inner(call), reading)
+
+    def reading(self, call: Call) -> Reading:
+        """Return who reads the answer to `call`. Raises NotFoundError for a model that is none of ours."""
+        model = self._inner(call)
         if not self.upstream.fits(model):
             raise NotFoundError(f"{self.name} cannot have a model of that name", code="model_not_found", field="model")
-        reading = Reading(Stream(self.name, self.dialect.reader(f"{self.name}/{model}")), self.patience)
-        try:
-            yield await (self._embed if "input" in call.body else self._chat)(call, model, reading)
-        except UpstreamError as error:
-            if call.key is None:
-                self._note(error)
-            raise
-        finally:
-            await reading.part()
+        return Reading(Stream(self.name, self.dialect.reader(f"{self.name}/{model}")), self.patience)
+
+    def _inner(self, call: Call) -> str:
+        """Return the model's name at the provider."""
+        return call.model.removeprefix(f"{self.name}/")
 
     async def _chat(self, call: Call, model: str, reading: Reading) -> Answer:
-        await self._send(self.dialect.question(call, model), reading, call.key)
-        self._check(reading.response)
-        first = await reading.first()
-        self._well(call)
-        return Answer(reading.chunks(first), reading.stream.reader, reading.attempts)
+        reply = await self._send(self.dialect.question(call, model), reading, call.key)
+        self._check(reply)
+        reading.ahead = await reading.first()
+        self.well(call)
+        return Answer(reading, reading.stream.reader, reading.attempts)
 
     async def _embed(self, call: Call, model: str, reading: Reading) -> Answer:
         reader = reading.stream.reader
-        await self._send(self.dialect.embedding(call, model), reading, call.key)
+        reply = await self._send(self.dialect.embedding(call, model), reading, call.key)
         try:
-            check_encoding(self.name, reading.response)
-            with reading.failures():
-                async with asyncio.timeout_at(reading.deadline_first):
-                    raw = await bounded(reading.response, ANSWER)
+            check_encoding(self.name, reply)
+            with reading:
+                raw = await bounded(content(reply), ANSWER)
             vectors, tokens = self.dialect.embedded(json.loads(raw))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise UpstreamError(f"{self.name}'s vectors cannot be read", code="bad_answer", attempts=1) from None
         if len(vectors) != len(call.body["input"]):
             raise UpstreamError(f"{self.name} sent another number of vectors", code="bad_answer", attempts=1)
-        self._well(call)
+        self.well(call)
         reader.finish = "stop"
         reader.usage = spent(tokens or sum(estimate.length(str(text)) for text in call.body["input"]), 0)
         return Answer(one({"vectors": vectors}), reader, reading.attempts)
 
-    def _well(self, call: Call) -> None:
+    def well(self, call: Call) -> None:
         """Note that it answered; of the operator's key a person's own says nothing."""
         if call.key is None:
             self.problem, self.suspect = "", False
 
-    async def _send(self, question: Question, reading: Reading, own: Secret | None) -> None:
-        """Ask, and leave the response in `reading`. Raises unless its status is 200."""
-        url, body = self._url(question.path, beta=question.beta), json.dumps(question.body).encode()
-        headers = {**self._headers(own), "content-type": "application/json"}
-        with reading.failures():
-            async with asyncio.timeout_at(reading.deadline_first):
-                reading.response = response = await self._post(url, body, headers, reading)
-                if response.status != 200:
-                    raw = await bounded(response, REFUSAL)
-                    raise refusal(self.name, response.status, response.headers, raw, own or self.upstream.key)
+    def ill(self, call: Call, error: BaseException | None) -> None:
+        """Note why it did not."""
+        if call.key is None and isinstance(error, UpstreamError):
+            self._note(error)
 
-    async def _post(self, url: URL, body: bytes, headers: dict[str, str], reading: Reading) -> aiohttp.ClientResponse:
-        """Return the response's head. A kept connection that ends before a byte was closed before it got our request."""
-        while True:
-            try:
-                return await self._http().post(url, data=body, headers=headers, allow_redirects=False)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not egress.reused() or reading.attempts >= ATTEMPTS:
-                    raise
-                reading.attempts += 1
+    async def _send(self, question: Question, reading: Reading, own: Secret | None) -> Reply:
+        """Ask, and return the reply, which `reading` has too. Raises unless its status is 200."""
+        body = ENCODE(question.body).encode()
+        key = own or self.upstream.key
+        with reading:
+            way = self._way(question)
+            reply = await post(way, way.head(self.dialect.headers(key), len(body)), body, reading)
+            if reply.status == 200:
+                return reply
+            raise refusal(self.name, reply.status, reply.headers, await bounded(content(reply), REFUSAL), key)
 
-    def _check(self, response: aiohttp.ClientResponse) -> None:
+    def _way(self, question: Question) -> Way:
+        """Return the way to where `question` goes, made once."""
+        place = (question.path, question.beta)
+        way = self._ways.get(place)
+        if way is None:
+            if len(self._ways) >= WAYS:
+                self._ways.clear()  # a path can hold a model's name, and so be anybody's invention
+            connector = self._http().connector
+            assert isinstance(connector, egress.Connector)  # noqa: S101  for mypy
+            limit = aiohttp.ClientTimeout(connect=self.patience.first, sock_connect=self.patience.connect)
+            url = self._url(question.path, beta=question.beta)
+            way = self._ways[place] = Way(connector, url, limit, asyncio.get_running_loop())
+        return way
+
+    def _check(self, reply: Reply) -> None:
         """Raise unless the answer is a stream of events."""
-        check_encoding(self.name, response)
-        kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+        check_encoding(self.name, reply)
+        kind = reply.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind != "text/event-stream":
             raise UpstreamError(f"{self.name} did not answer with a stream", code="bad_answer", attempts=1)
-
-    def _headers(self, own: Secret | None = None) -> dict[str, str]:
-        return {**self.dialect.headers(own or self.upstream.key), "accept-encoding": "identity", "user-agent": "hybr"}
 
     def _url(self, path: str, *, beta: bool = False) -> URL:
         base = f"{self.upstream.base_url.removesuffix('/v1')}/beta" if beta else self.upstream.base_url
@@ -252,109 +266,94 @@ class Remote:
         return self._session
 
 
-class Reading:
-    """One answer being read, with its clock.
+class Opening:
+    """One call's life: entered, it is sent, and gives the answer; left, its connection goes back or is cut.
 
-    Reading has one timer, looked at when it rings: each wait only moves the moment until which it may last.
+    A class, for a generator's machinery would cost more than what is in it.
     """
 
-    response: aiohttp.ClientResponse
+    __slots__ = ("call", "reading", "remote")
+
+    def __init__(self, remote: Remote, call: Call) -> None:
+        self.remote = remote
+        self.call = call
+        self.reading: Reading | None = None
+
+    async def __aenter__(self) -> Answer:
+        self.reading = self.remote.reading(self.call)
+        try:
+            return await self.remote.begin(self.call, self.reading)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.remote.ill(self.call, error)
+        if self.reading is not None and not self.reading.part():
+            await self.reading.rest()
+
+
+class Reading:
+    """One answer being read, with its clock: iterated, it gives the chunks in the lots in which they come.
+
+    Entered (`with`), it turns the network's failures into ours. It has one timer, looked at when it rings: each wait only moves
+    the moment until which it may last.
+    """
+
+    __slots__ = (
+        "_timer", "ahead", "attempts", "begun", "deadline", "loop", "patience", "reply", "size", "stream", "until",
+    )  # fmt: skip
 
     def __init__(self, stream: Stream, patience: Patience) -> None:
         self.loop = asyncio.get_running_loop()
         now = self.loop.time()
         self.stream = stream
         self.patience = patience
-        self.deadline_first = self.until = now + patience.first
+        self.until = now + patience.first
         self.deadline = now + patience.total
         self.begun = False
         self.attempts = 1
         self.size = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def failures(self) -> Failures:
-        """Return a context in which the network's failures become ours."""
-        return Failures(self)
+        self.reply: Reply | None = None
+        self.ahead: list[dict[str, Any]] | None = None  # the chunks with which the answer began
+        self._timer = self.loop.call_at(self.until, self._look)
 
     async def first(self) -> list[dict[str, Any]]:
         """Return the first chunks. Raises UpstreamError for a stream that fails before it says anything."""
-        self._timer = self.loop.call_at(self.until, self._look)
-        with self.failures():
+        with self:
             while not (out := await self._step()) and not self.stream.over:
                 pass
         self.begun = True
+        self.until = self.deadline
         return out
 
-    async def chunks(self, first: list[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield the answer as it comes. Raises UpstreamError when it breaks off."""
-        yield first
-        idle, clock, failures = self.patience.idle, self.loop.time, self.failures()
+    def __aiter__(self) -> Reading:
+        return self
+
+    async def __anext__(self) -> list[dict[str, Any]]:
+        """Return the next chunks. Raises UpstreamError when the answer breaks off."""
+        if self.ahead is not None:
+            out, self.ahead = self.ahead, None
+            return out
         while not self.stream.over:
             if self.stream.failure:
                 raise self.stream.failure
-            self._wait(clock() + idle)
-            with failures:
+            self._wait(self.loop.time() + self.patience.idle)
+            with self:
                 out = await self._step()
             self.until = self.deadline  # a client that takes its time is not the provider's silence
             if out:
-                yield out
-
-    async def part(self) -> None:
-        """Give the connection back after a whole answer; cut it after any other, and with it the generation.
-
-        aiohttp keeps a connection only when it has seen the end of the body, which can be a packet behind the answer's.
-        """
-        if self._timer:
-            self._timer.cancel()
-        response = getattr(self, "response", None)
-        if response is None:
-            return
-        if self.stream.over and not response.content.at_eof():
-            with suppress(TimeoutError, aiohttp.ClientError, OSError):
-                async with asyncio.timeout(PARTING):
-                    while await response.content.readany():
-                        pass
-        if not response.content.at_eof():
-            response.close()
-        response.release()
-
-    async def _step(self) -> list[dict[str, Any]]:
-        piece = await self.response.content.readany()
-        self.size += len(piece)
-        if self.size > ANSWER:
-            raise UpstreamError(f"{self.stream.name}'s answer is too long", code="answer_too_large", attempts=1)
-        out = self.stream.feed(piece) if piece else self.stream.end()
-        if self.stream.failure and not out:
-            raise self.stream.failure
-        return out
-
-    def _wait(self, moment: float) -> None:
-        """Begin a wait that may last until `moment`. The timer is moved only when it would ring later, which is rare."""
-        self.until = min(moment, self.deadline)
-        assert self._timer is not None  # noqa: S101  for mypy: `first` comes first
-        if self._timer.when() > self.until:
-            self._timer.cancel()
-            self._timer = self.loop.call_at(self.until, self._look)
-
-    def _look(self) -> None:
-        """End a wait that has lasted too long; else come again when it would have."""
-        if self.loop.time() >= self.until:
-            self.response.content.set_exception(TimeoutError())
-        else:
-            self._timer = self.loop.call_at(self.until, self._look)
-
-
-class Failures:
-    """Turns what the network raises into our errors; their texts name the provider and no address."""
-
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+                return out
+        raise StopAsyncIteration
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        name, begun = self.reading.stream.name, self.reading.begun
+        """Turn what the network raises into our errors; their texts name the provider and no address."""
+        if error is None:
+            return
+        name, begun = self.stream.name, self.begun
         if isinstance(error, TimeoutError):
             what, code = ("stopped in mid-answer", "stream_stalled") if begun else ("did not answer in time", "timeout")
             raise SlowUpstreamError(f"{name} {what}", code=code, attempts=1) from None
@@ -368,22 +367,96 @@ class Failures:
             what, code = ("'s answer was cut off", "stream_cut") if begun else (" broke the connection", "connection_broken")
             raise UpstreamError(f"{name}{what}", code=code, attempts=1) from None
 
+    def part(self) -> bool:
+        """Let the connection go: whole answers give it back, all others cut it, and with it the generation.
+
+        Returns False where a whole answer's connection waits for its last packet; see `rest`.
+        """
+        self._timer.cancel()
+        reply = self.reply
+        if reply is None or reply.whole:
+            return True
+        if self.stream.over:
+            return False
+        reply.close()
+        return True
+
+    async def rest(self) -> None:
+        """Read to the end of a whole answer's body: aiohttp keeps a connection only when it has seen it."""
+        assert self.reply is not None  # noqa: S101  for mypy: `part` said so
+        try:
+            async with asyncio.timeout(PARTING):
+                while await content(self.reply).readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            pass
+        finally:
+            self.reply.close()  # nothing, where it has gone back
+
+    async def _step(self) -> list[dict[str, Any]]:
+        piece = await self.reply.content.readany()  # type: ignore[union-attr]  # it has been asked
+        self.size += len(piece)
+        if self.size > ANSWER:
+            raise UpstreamError(f"{self.stream.name}'s answer is too long", code="answer_too_large", attempts=1)
+        out = self.stream.feed(piece) if piece else self.stream.end()
+        if self.stream.failure and not out:
+            raise self.stream.failure
+        return out
+
+    def _wait(self, moment: float) -> None:
+        """Begin a wait that may last until `moment`. The timer is moved only when it would ring later, which is rare."""
+        self.until = min(moment, self.deadline)
+        if self._timer.when() > self.until:
+            self._timer.cancel()
+            self._timer = self.loop.call_at(self.until, self._look)
+
+    def _look(self) -> None:
+        """End a wait that has lasted too long; else come again when it would have."""
+        now = self.loop.time()
+        if now < self.until:
+            self._timer = self.loop.call_at(self.until, self._look)
+        elif self.reply is None:  # connecting has a clock of its own
+            self._timer = self.loop.call_at(now + AFRESH, self._look)
+        else:
+            self.reply.fail(TimeoutError())
+
+
+async def post(way: Way, head: bytes, body: bytes, reading: Reading) -> Reply:
+    """Return the reply once its head is there. A kept connection that ends before a byte was closed before it got our request."""
+    while True:
+        reading.reply = reply = await way.connect()
+        try:
+            await reply.ask(head, body)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            reading.reply = None
+            if not reply.reused or reading.attempts >= ATTEMPTS:
+                raise
+            reading.attempts += 1
+        else:
+            return reply
+
 
 async def one(chunk: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
     """Yield an answer that came in one piece."""
     yield [chunk]
 
 
-def check_encoding(name: str, response: aiohttp.ClientResponse) -> None:
+def check_encoding(name: str, reply: Reply) -> None:
     """Raise for a compressed body: none was asked for, and a small one can unfold into gigabytes."""
-    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if reply.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UpstreamError(f"{name} compressed its answer unasked", code="bad_encoding", attempts=1)
 
 
-async def bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+def content(reply: Reply) -> aiohttp.StreamReader:
+    """Return the body of a reply whose head has been read."""
+    assert reply.content is not None  # noqa: S101  for mypy
+    return reply.content
+
+
+async def bounded(content: aiohttp.StreamReader, most: int) -> bytes:
     """Return the first `most` bytes of a body."""
     raw = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in content.iter_any():
         raw += chunk
         if len(raw) >= most:
             break
