@@ -17,6 +17,33 @@ Entries = list[tuple[str, bytes]]
 # Which of `webapp` the orchestrator is made of: it must answer before Panel is imported, so it comes in an archive of its own.
 CORE = ("__init__", "page", "hybrid", "runtimes", "state")
 
+# KaTeX's style sheet names each in three formats; every browser that runs the page takes the first.
+FORMULA_FONTS = [
+    f"fonts/KaTeX_{name}.woff2"
+    for name in (
+        "AMS-Regular",
+        "Caligraphic-Bold",
+        "Caligraphic-Regular",
+        "Fraktur-Bold",
+        "Fraktur-Regular",
+        "Main-Bold",
+        "Main-BoldItalic",
+        "Main-Italic",
+        "Main-Regular",
+        "Math-BoldItalic",
+        "Math-Italic",
+        "SansSerif-Bold",
+        "SansSerif-Italic",
+        "SansSerif-Regular",
+        "Script-Regular",
+        "Size1-Regular",
+        "Size2-Regular",
+        "Size3-Regular",
+        "Size4-Regular",
+        "Typewriter-Regular",
+    )
+]
+
 # npm package -> files of it, each with the name it gets in vendor/<package> (see static/types/vendor.d.ts).
 NPM = {
     "web-llm": ("@mlc-ai/web-llm", {"lib/index.js": "index.js"}),
@@ -24,6 +51,9 @@ NPM = {
     "wllama-compat": ("@wllama/wllama-compat", {f"wasm/{name}": name for name in ("wllama.js", "wllama.wasm")}),
     "marked": ("marked", {"lib/marked.esm.js": "marked.esm.js"}),
     "dompurify": ("dompurify", {"dist/purify.es.mjs": "purify.es.mjs"}),
+    "highlight": ("@highlightjs/cdn-assets", {"es/highlight.min.js": "highlight.min.js"}),
+    "katex": ("katex", {f"dist/{name}": name for name in ("katex.mjs", "katex.min.css", *FORMULA_FONTS)}),
+    "mermaid": ("@mermaid-js/tiny", {"dist/mermaid.tiny.js": "mermaid.tiny.js"}),
     "pyodide": ("pyodide", {name: name for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pyodide-lock.json")}),
 }
 PATCHES = {
@@ -33,6 +63,7 @@ PATCHES = {
     "vendor/wllama/index.js": (patches.no_compat_host, patches.no_source_map),
     "vendor/marked/marked.esm.js": (patches.no_source_map,),
     "vendor/dompurify/purify.es.mjs": (patches.no_source_map,),
+    "vendor/katex/katex.min.css": (patches.one_font_format,),
     "vendor/panel/bokeh.min.js": (patches.no_icon_font, patches.no_mathjax),
     "panel/io/pyodide.py": (patches.no_eval,),
 }

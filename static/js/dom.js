@@ -1,4 +1,13 @@
-/** Making elements: plain ones, and our icons, which are symbols in index.html used by name. */
+/** Making elements: plain ones, and our icons, which are symbols in index.html used by name; and waiting for the next frame. */
+
+/**
+ * A hidden page gets no frames, but its reader comes back.
+ * @param {() => void} work
+ */
+export function nextFrame(work) {
+  if (document.hidden) setTimeout(work, 100);
+  else requestAnimationFrame(work);
+}
 
 /**
  * @param {string} name of a `<symbol id="icon-...">`

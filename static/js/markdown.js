@@ -8,18 +8,31 @@
  * block, and by way of it into the one before (a lone `*` below a quote is a list until its line goes on, and then part
  * of the quote); so all but the last two are frozen and never touched again. `finish()` lexes the whole once more and replaces only blocks that came out differently (a
  * link defined below its use, for instance): the end is always what rendering the whole at once would have given.
+ *
+ * Time: `render` and `finish` draw what a slice allows and say whether that was all; the caller comes back in the next frame. Text
+ * beyond LONGEST is shown as it is. What libraries add (colours of code, formulas, diagrams) is put on blocks that are done.
  */
 
 import { Lexer, Marked, Parser } from '../vendor/marked/marked.esm.js';
 import DOMPurify from '../vendor/dompurify/purify.es.mjs';
+import { colour } from './colour.js';
 import { strings } from './strings.js';
+import { extensions, setFormulas } from './tex.js';
 
 /** @import {Token, Tokens} from 'marked' */
 
 const LINK = /^(?:https?:|mailto:)/i;
 const TAGS = ('p br hr h1 h2 h3 h4 h5 h6 em strong del code pre blockquote ul ol li a '
   + 'table thead tbody tr th td sup sub').split(' ');
-const CLASS = /^language-[\w+#.-]+$/;
+const CLASS = /^(?:language-[\w+#.-]+|math-(?:inline|block))$/;
+/** Characters drawn as Markdown at most; five megabytes of table are nothing that anybody reads. */
+const LONGEST = 400_000;
+/** Characters of one block (a table, a list) beyond which it is shown as text: drawing it again and again would hold up the page. */
+const HUGE = 100_000;
+/** Characters of code, or of text that is too long for Markdown, in one piece of layout. */
+const PIECE = 8_000;
+/** Characters that are drawn at once however long it takes, so that a usual reply is whole in the frame in which it came. */
+const AT_ONCE = 8_000;
 
 /** @param {string} text */
 const escape = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -35,6 +48,7 @@ const engine = new Marked({
     },
     checkbox: ({ checked }) => (checked ? '☑ ' : '☐ '),
   },
+  extensions,
 });
 
 const purifier = DOMPurify(window);
@@ -65,7 +79,17 @@ function sanitise(html) {
  * @typedef {object} Block one top-level block as it stands in the DOM
  * @property {string} html what it was made from
  * @property {HTMLElement} element
- * @property {{lang: string, value: string, node: Text}|null} code set for code, which grows by appending
+ * @property {number} marks how many marks stand in it
+ * @property {Code|null} code set for code, which grows by appending
+ *
+ * @typedef {object} Code
+ * @property {string} lang
+ * @property {string} value
+ * @property {Text} node the last piece, which grows
+ * @property {boolean} done coloured, or about to be
+ *
+ * @typedef {{tokens: Token[], from: number, start: number, next: number}} Work visible and other tokens from character `start` on,
+ *   the first being block `from`; `next` is the one to draw
  */
 
 /** @param {Token} token */
@@ -74,6 +98,10 @@ const visible = (token) => token.type !== 'space' && token.type !== 'def';
 export class MarkdownStream {
   #root;
   #text = '';
+  /** What is beyond LONGEST. */
+  #rest = '';
+  /** @type {HTMLElement[]} where that is shown */
+  #plain = [];
   #return = false;
   /** Characters and blocks that no later text can change. */
   #frozen = { chars: 0, blocks: 0 };
@@ -83,6 +111,10 @@ export class MarkdownStream {
   #fence = null;
   /** @type {Lexer['tokens']['links']} links defined in frozen text */
   #links = Object.create(null);
+  /** @type {{at: number, make: () => Element}[]} */
+  #marks = [];
+  /** @type {Work|null} the end, as far as it is drawn */
+  #ending = null;
 
   /** @param {HTMLElement} root becomes the holder of one element a block */
   constructor(root) {
@@ -90,7 +122,7 @@ export class MarkdownStream {
   }
 
   get text() {
-    return this.#text;
+    return this.#text + this.#rest;
   }
 
   /**
@@ -101,24 +133,61 @@ export class MarkdownStream {
     // Line ends are made alike as marked would, but before it, so that a token's length is its length in #text.
     const text = this.#return && delta.startsWith('\n') ? delta.slice(1) : delta;
     this.#return = delta.endsWith('\r') || (delta === '' && this.#return);
-    this.#text += text.replace(/\r\n?/g, '\n');
+    const same = text.replace(/\r\n?/g, '\n');
+    const room = LONGEST - this.#text.length;
+    this.#text += same.slice(0, room);
+    this.#rest += same.slice(room);
   }
 
-  /** Draws what has been taken so far. */
-  render() {
-    if (this.#growCode()) return;
+  /**
+   * Puts a mark into the text: where it stands in the DOM is found by counting letters, so that it never changes what is read.
+   * @param {number} at characters before it
+   * @param {() => Element} make
+   */
+  mark(at, make) {
+    this.#marks.push({ at, make });
+  }
+
+  /**
+   * Draws what has been taken so far.
+   * @param {number} [until] on performance.now's clock (ms)
+   * @returns {boolean} whether that is all
+   */
+  render(until = Infinity) {
+    this.#drawRest();
+    if (this.#growCode()) return true;
     const tail = this.#text.slice(this.#frozen.chars);
     const lexer = this.#lexer();
     lexer.tokens.links = Object.assign(Object.create(null), this.#links);
     const tokens = lexer.lex(tail);
-    this.#draw(tokens.filter(visible), this.#frozen.blocks);
-    this.#freeze(tokens, tail.length, lexer.tokens.links);
-    this.#fence = openFence(tokens.at(-1)) ? this.#text.length : null;
+    const work = { tokens, from: this.#frozen.blocks, start: this.#frozen.chars, next: 0 };
+    const whole = this.#draw(work, until);
+    this.#freeze(work, tail.length, lexer.tokens.links);
+    this.#fence = whole && openFence(tokens.at(-1)) ? this.#text.length : null;
+    return whole;
   }
 
-  /** Draws the end: exactly what the whole text gives. */
-  finish() {
-    this.#draw(this.#lexer().lex(this.#text).filter(visible), 0);
+  /**
+   * Draws the end: exactly what the whole text gives.
+   * @param {number} [until] on performance.now's clock (ms)
+   * @returns {boolean} whether that is all
+   */
+  finish(until = Infinity) {
+    this.#drawRest();
+    this.#ending ??= this.#end();
+    if (!this.#draw(this.#ending, until)) return false;
+    for (const block of this.#blocks) this.#done(block);
+    return true;
+  }
+
+  /** @returns {Work} the whole where a link's definition may reach back, else what may still change */
+  #end() {
+    const lexer = this.#lexer();
+    const tokens = lexer.lex(this.#text.slice(this.#frozen.chars));
+    if (!Object.keys(this.#links).length && !Object.keys(lexer.tokens.links).length) {
+      return { tokens, from: this.#frozen.blocks, start: this.#frozen.chars, next: 0 };
+    }
+    return { tokens: this.#lexer().lex(this.#text), from: 0, start: 0, next: 0 };
   }
 
   /**
@@ -131,8 +200,7 @@ export class MarkdownStream {
     if (!code || /[`~]/.test(added)) return false;
     const end = (code.value.slice(-1) + added).slice(-2);
     const upTo = added.length - (/[^\n]\n/.test(end) ? 1 : 0); // a line end after text may still be the closing fence's
-    code.node.appendData(added.slice(0, upTo));
-    code.value += added.slice(0, upTo);
+    extend(code, added.slice(0, upTo));
     this.#fence = (this.#fence ?? 0) + upTo;
     return true;
   }
@@ -142,46 +210,91 @@ export class MarkdownStream {
   }
 
   /**
-   * @param {Token[]} tokens
-   * @param {number} from index of the block that the first token is
+   * @param {Work} work
+   * @param {number} until
+   * @returns {boolean} whether it came to the end
    */
-  #draw(tokens, from) {
-    tokens.forEach((token, index) => this.#place(token, from + index));
-    for (const block of this.#blocks.splice(from + tokens.length)) block.element.remove();
+  #draw(work, until) {
+    let [drawn, index, start] = [0, work.from, work.start];
+    let before = start;
+    for (const [i, token] of work.tokens.entries()) {
+      const end = start + token.raw.length;
+      if (visible(token)) {
+        if (i >= work.next) drawn += this.#place(token, index, before, end);
+        index += 1;
+        before = end;
+      }
+      start = end;
+      work.next = Math.max(work.next, i + 1);
+      if (drawn > AT_ONCE && performance.now() > until && work.next < work.tokens.length) return false;
+    }
+    for (const block of this.#blocks.splice(index)) block.element.remove();
+    return true;
   }
 
   /**
    * @param {Token} token
    * @param {number} index
+   * @param {number} start where the text begins that is its or before it
+   * @param {number} end
+   * @returns {number} characters drawn
    */
-  #place(token, index) {
+  #place(token, index, start, end) {
     const old = this.#blocks[index];
-    if (token.type === 'code' && old?.code && grow(old.code, /** @type {Tokens.Code} */ (token))) return;
-    const html = String(new Parser(engine.defaults).parse([token]));
-    if (old && old.html === html && !old.code) return;
+    const marks = this.#marks.filter(({ at }) => at > start && at <= end);
+    const same = !old || old.marks === marks.length;
+    if (same && token.type === 'code' && old?.code && grow(old.code, /** @type {Tokens.Code} */ (token))) return 0;
+    const html = token.raw.length > HUGE && token.type !== 'code' ? '' : String(new Parser(engine.defaults).parse([token]));
+    if (old && same && old.html === html && !old.code && html) return 0;
     const element = old?.element ?? document.createElement('div');
-    element.className = 'block';
-    element.replaceChildren(sanitise(html));
+    element.className = html ? 'block' : 'block plain';
+    element.replaceChildren(html ? sanitise(html) : token.raw);
     const code = token.type === 'code' ? dress(element, /** @type {Tokens.Code} */ (token)) : null;
     frame(element);
-    if (!old) this.#root.append(element);
-    this.#blocks[index] = { html, element, code };
+    for (const { at, make } of marks) insert(element, token.raw.slice(0, Math.max(at - (end - token.raw.length), 0)), make());
+    if (!old) this.#root.insertBefore(element, this.#plain[0] ?? null);
+    this.#blocks[index] = { html, element, code, marks: marks.length };
+    setFormulas(element);
+    return token.raw.length;
   }
 
   /**
-   * @param {Token[]} tokens
-   * @param {number} length of the text they were made from
+   * @param {Work} work
+   * @param {number} length of the text its tokens were made from
    * @param {Lexer['tokens']['links']} links
    */
-  #freeze(tokens, length, links) {
+  #freeze({ tokens, next }, length, links) {
     if (tokens.reduce((sum, token) => sum + token.raw.length, 0) !== length) return; // lengths we cannot trust
     const seen = tokens.map((token, index) => (visible(token) ? index : -1)).filter((index) => index >= 0);
-    const end = seen.at(-2);
-    if (end === undefined || end === 0) return;
+    const end = Math.min(seen.at(-2) ?? 0, next);
+    if (end <= 0) return;
     const done = tokens.slice(0, end);
     this.#frozen.chars += done.reduce((sum, token) => sum + token.raw.length, 0);
-    this.#frozen.blocks += done.filter(visible).length;
+    const blocks = this.#frozen.blocks + done.filter(visible).length;
+    for (const block of this.#blocks.slice(this.#frozen.blocks, blocks)) this.#done(block);
+    this.#frozen.blocks = blocks;
     this.#links = links;
+  }
+
+  /** @param {Block} block will not change any more */
+  #done({ code, element }) {
+    if (!code || code.done) return;
+    code.done = true;
+    colour(element, language(code.lang));
+  }
+
+  /** What is too long for Markdown: as it is, in pieces of which only those in sight are laid out. */
+  #drawRest() {
+    while (this.#rest.length > this.#plain.reduce((sum, piece) => sum + (piece.textContent ?? '').length, 0)) {
+      const shown = this.#plain.reduce((sum, piece) => sum + (piece.textContent ?? '').length, 0);
+      const last = this.#plain.at(-1);
+      const room = last ? PIECE - (last.textContent ?? '').length : 0;
+      const piece = last && room > 0 ? last : document.createElement('div');
+      piece.className = 'block plain';
+      piece.append(this.#rest.slice(shown, shown + (room > 0 ? room : PIECE)));
+      if (piece !== last) this.#plain.push(piece);
+      this.#root.append(piece);
+    }
   }
 }
 
@@ -196,44 +309,72 @@ function openFence(token) {
   return opening !== '' && raw === opening + text;
 }
 
+/** @param {string} info what stands behind the fence */
+const language = (info) => info.split(/\s/, 1)[0] ?? '';
+
 /**
  * Grows code in place: no parsing, no new nodes, the reader's selection stays.
- * @param {NonNullable<Block['code']>} code
+ * @param {Code} code
  * @param {Tokens.Code} token
  * @returns {boolean} whether it could
  */
 function grow(code, token) {
   const value = token.text;
   if ((token.lang ?? '') !== code.lang || !value.startsWith(code.value)) return false;
-  if (value.length > code.value.length) code.node.appendData(value.slice(code.value.length));
-  code.value = value;
+  const added = value.slice(code.value.length);
+  if (added && code.done) return false; // it was taken for done, and coloured
+  extend(code, added);
   return true;
+}
+
+/**
+ * Long code is several pieces, each ending with a line, so that growing it lays out the last one only.
+ * @param {Code} code
+ * @param {string} added
+ */
+function extend(code, added) {
+  code.value += added;
+  for (let rest = added; rest; ) {
+    if (code.node.length > PIECE && code.node.data.endsWith('\n')) {
+      const piece = document.createElement('span');
+      const node = document.createTextNode('');
+      piece.className = 'piece';
+      piece.append(node);
+      code.node.parentElement?.closest('code')?.append(piece);
+      code.node = node;
+    }
+    const line = rest.indexOf('\n', Math.max(PIECE - code.node.length, 0));
+    const cut = line < 0 ? rest.length : line + 1;
+    code.node.appendData(rest.slice(0, cut));
+    rest = rest.slice(cut);
+  }
 }
 
 /**
  * Gives a code block its bar: the language's name and a copy button (the message view listens).
  * @param {HTMLElement} element
  * @param {Tokens.Code} token
- * @returns {Block['code']}
+ * @returns {Code|null}
  */
 function dress(element, token) {
   const pre = element.querySelector('pre');
   const holder = pre?.querySelector('code') ?? pre;
   if (!pre || !holder) return null;
-  const node = document.createTextNode(token.text);
-  holder.replaceChildren(node);
+  const code = { lang: token.lang ?? '', value: '', node: document.createTextNode(''), done: false };
+  holder.replaceChildren(code.node);
+  extend(code, token.text);
   const bar = document.createElement('div');
   const name = document.createElement('span');
   const copy = document.createElement('button');
   bar.className = 'code-bar';
-  name.textContent = (token.lang ?? '').split(/\s/, 1)[0] || 'text';
+  name.textContent = language(code.lang) || 'text';
   copy.type = 'button';
   copy.className = 'copy-code';
   copy.textContent = strings.copy;
   bar.append(name, copy);
   element.classList.add('code');
   element.prepend(bar);
-  return { lang: token.lang ?? '', value: token.text, node };
+  return code;
 }
 
 /**
@@ -249,6 +390,39 @@ function frame(element) {
     table.replaceWith(box);
     box.append(table);
   }
+}
+
+/** @param {string} text how many letters and digits it has: what Markdown's own signs are not */
+const letters = (text) => text.match(/[\p{L}\p{N}]/gu)?.length ?? 0;
+
+/**
+ * @param {HTMLElement} element a block
+ * @param {string} source what of its source stands before the mark
+ * @param {Element} mark
+ */
+function insert(element, source, mark) {
+  const bar = element.querySelector('.code-bar span');
+  if (bar) return bar.after(mark);
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  let left = letters(source);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const text = /** @type {Text} */ (node);
+    const here = letters(text.data);
+    if (left > here) left -= here;
+    else return place(text, left, source, mark);
+  }
+  element.append(mark);
+}
+
+/** @param {Text} text @param {number} left letters before the mark @param {string} source @param {Element} mark */
+function place(text, left, source, mark) {
+  const formula = text.parentElement?.closest('[class^="math-"]');
+  if (formula) return formula.after(mark);
+  let at = 0;
+  for (let seen = 0; seen < left; at += 1) if (/[\p{L}\p{N}]/u.test(text.data[at] ?? 'x')) seen += 1;
+  const behind = /[^\p{L}\p{N}]*$/u.exec(source)?.[0] ?? '';
+  while (at < text.length && behind.includes(text.data[at] ?? '\0') && !/[\p{L}\p{N}]/u.test(text.data[at] ?? '')) at += 1;
+  text.splitText(Math.min(at, text.length)).before(mark);
 }
 
 /**

@@ -1,31 +1,81 @@
-/** One message in the list: its element, its growing text, the footer that it gets at the end, and what is asked where it was cut. */
+/**
+ * One message in the list: its element, its growing text, the footer that it gets at the end, and what is asked where it was cut.
+ *
+ * What a message says is plain data (`MessageData`), changed by `fold`, which needs no page: a message that is out of the page keeps
+ * only that, and an element made from it later is the one that would have been there. `acts` is the slot of its buttons (actions.js).
+ */
 
+import { attached } from './attached.js';
 import { element, icon } from './dom.js';
-import { MarkdownStream } from './markdown.js';
+import { Reply } from './reply.js';
 import { statsLine } from './stats.js';
 import { strings } from './strings.js';
 
-/** @import {DeltaOp, FinishOp, InterruptedOp, MessageOp, Provider} from './protocol.js' */
+/** @import {DeltaOp, FinishOp, InterruptedOp, MessageOp, Provider, SiblingsOp} from './protocol.js' */
+
+/**
+ * All that is known of a message.
+ * @typedef {Omit<MessageOp, 'type'> & {thought?: string, struck?: Struck[], cut?: {cloud: boolean}|null}} MessageData
+ * @typedef {{text: string, provider: Provider|null}} Struck what was shown and begun anew; by whom anew
+ * @typedef {DeltaOp | FinishOp | InterruptedOp | SiblingsOp} ChangeOp
+ */
+
+/**
+ * Changes what is known of a message by what came for it.
+ * @param {MessageData} data
+ * @param {ChangeOp} op
+ */
+export function fold(data, op) {
+  if (op.type === 'delta') append(data, op);
+  else if (op.type === 'finish') {
+    const { type: _, id: __, ...end } = op;
+    Object.assign(data, end, { provider: op.provider ?? data.provider, model: op.model ?? data.model, cut: null });
+  } else if (op.type === 'interrupted') data.cut = { cloud: op.cloud };
+  else data.siblings = { index: op.index, count: op.count };
+}
+
+/** @param {MessageData} data @param {DeltaOp} op */
+function append(data, { delta, provider, segment = 0, restart = false, thought = '' }) {
+  if (provider) data.provider = provider;
+  if (restart) {
+    data.struck = [...(data.struck ?? []), { text: data.text, provider: provider ?? null }];
+    Object.assign(data, { text: '', segments: [] });
+  } else if (segment > (data.segment ?? 0) && provider) {
+    data.segments = [...(data.segments ?? []), { provider, atChars: data.text.length }];
+  }
+  data.segment = Math.max(segment, data.segment ?? 0);
+  data.text += delta;
+  if (thought) data.thought = (data.thought ?? '') + thought;
+}
 
 export class Message {
   #body = element('div', 'body');
-  #stream = new MarkdownStream(this.#body);
-  #segment = 0;
+  #reply = new Reply(this.#body);
+  #data;
+  #footer = element('footer');
+  /** Where the buttons of a message stand. */
+  acts = element('div', 'message-acts');
   #dirty = false;
+  #over = false;
 
-  /** @param {MessageOp} op */
-  constructor({ id, role, text, state, provider = null, model = null, segment = 0 }) {
-    this.#segment = segment;
-    this.role = role;
-    this.model = model;
+  /** @param {MessageData} data shown as it is now; changes come by `change` */
+  constructor(data) {
+    this.#data = data;
     this.element = element('li', 'message');
-    Object.assign(this.element.dataset, { testid: 'message', id, role });
-    this.element.append(element('h2', 'hidden', role === 'user' ? strings.you : strings.assistant), this.#body);
-    this.#mark(state, provider);
-    this.#stream.append(text);
-    if (role === 'user') this.#body.textContent = text; // what a person typed is shown as it was typed
-    else if (state === 'streaming') this.#dirty = text !== '';
-    else this.#stream.finish();
+    Object.assign(this.element.dataset, { testid: 'message', id: data.id, role: data.role });
+    this.element.append(element('h2', 'hidden', data.role === 'user' ? strings.you : strings.assistant), this.#body);
+    this.#mark();
+    if (data.attachments?.length) this.#body.before(attached(data.attachments));
+    if (data.role === 'user') this.#body.textContent = data.text; // what a person typed is shown as it was typed
+    else this.#shown();
+    if (data.role === 'user') this.#end(this.acts);
+    else if (data.state !== 'streaming') this.#finished();
+    if (data.cut) this.#cut(data.cut.cloud);
+  }
+
+  /** All that is known of it. */
+  get data() {
+    return this.#data;
   }
 
   /** Whether text waits to be drawn. */
@@ -33,42 +83,79 @@ export class Message {
     return this.#dirty;
   }
 
+  /** The text as the model wrote it, or the person. */
+  get text() {
+    return this.#data.text;
+  }
+
+  /** @param {ChangeOp} op which `fold` has taken already */
+  change(op) {
+    if (op.type === 'delta') this.#delta(op);
+    else if (op.type === 'finish') this.#finished();
+    else if (op.type === 'interrupted') this.#cut(op.cloud);
+  }
+
+  /**
+   * Draws what waits.
+   * @param {number} [until] on performance.now's clock (ms)
+   */
+  draw(until) {
+    this.#dirty = !(this.#over ? this.#reply.finish(until) : this.#reply.render(until));
+  }
+
+  /** What there is of a reply from before. */
+  #shown() {
+    const { struck = [], segments = [], thought, text, state, provider } = this.#data;
+    for (const before of struck) {
+      this.#reply.append(before.text);
+      this.#strike();
+      this.#note(strings.restarted, before.provider, true);
+    }
+    if (thought) this.#reply.think(thought);
+    this.#reply.append(text);
+    for (const segment of segments) if (segment.atChars > 0) this.#seam(segment.atChars, segment.provider);
+    if (!segments.length && (this.#data.segment ?? 0) > struck.length && provider) this.#note(strings.continued, provider, false);
+    this.#dirty = state === 'streaming' && text !== '';
+  }
+
   /** @param {DeltaOp} op */
-  delta({ delta, provider = null, segment = 0, restart = false }) {
-    if (provider) this.element.dataset.provider = provider;
-    if (restart) this.#strike();
-    if (segment > this.#segment) this.#handover(segment, provider, restart);
-    if (!delta) return;
-    this.#stream.append(delta);
-    this.#dirty = true;
+  #delta({ delta, provider = null, segment = 0, restart = false, thought = '' }) {
+    const before = Number(this.element.dataset.segments) - 1;
+    this.#mark();
+    if (restart) {
+      this.#strike();
+      this.#note(strings.restarted, provider, true);
+    } else if (segment > before && provider) this.#seam(this.#data.text.length - delta.length, provider);
+    if (thought) this.#reply.think(thought);
+    if (delta) this.#reply.append(delta);
+    this.#dirty = delta !== '' || thought !== '' || this.#dirty;
   }
 
-  draw() {
-    this.#dirty = false;
-    this.#stream.render();
-  }
-
-  /** @param {FinishOp} op */
-  finish(op) {
-    this.#dirty = false;
-    this.#stream.finish();
-    this.#mark(op.state, op.provider ?? null);
-    this.element.querySelector('footer')?.remove();
+  /** The end: the rest of the text, figures, or what went wrong. */
+  #finished() {
+    const { error, state } = this.#data;
+    this.#over = true;
+    this.draw(performance.now());
+    this.#mark();
     this.element.querySelector('.cut')?.remove();
-    const footer = element('footer');
-    if (op.error && op.state === 'error') footer.append(problem(op.error.message));
-    footer.append(statsLine({ ...op, model: op.model ?? this.model }));
-    this.element.append(footer);
+    const line = statsLine({ ...this.#data });
+    this.#end(...(error && state === 'error' ? [problem(error.message)] : []), line, this.acts);
   }
 
-  /** @param {InterruptedOp} op asks what becomes of an answer that was cut off; whoever hears the clicks reads `data-act` */
-  interrupted({ cloud }) {
+  /** @param {...Element} parts of the footer */
+  #end(...parts) {
+    this.#footer.replaceChildren(...parts);
+    this.element.append(this.#footer);
+  }
+
+  /** @param {boolean} cloud asks what becomes of an answer that was cut off; whoever hears the clicks reads `data-act` */
+  #cut(cloud) {
     const box = element('div', 'cut');
     const buttons = element('div', 'acts');
     buttons.append(act('resume-local', strings.resumeHere, 'local'));
     if (cloud) buttons.append(act('resume-cloud', strings.finishInCloud, 'cloud'));
     buttons.append(act('keep', strings.keepAsIs));
-    box.append(element('p', '', this.#stream.text ? strings.cut : strings.cutAtOnce), buttons);
+    box.append(element('p', '', this.text ? strings.cut : strings.cutAtOnce), buttons);
     box.role = 'group';
     box.ariaLabel = strings.cutLabel;
     this.element.dataset.interrupted = '';
@@ -76,48 +163,49 @@ export class Message {
     this.element.append(box);
   }
 
-  /** The text as the model wrote it. */
-  get text() {
-    return this.#stream.text;
-  }
-
-  /**
-   * @param {MessageOp['state']} state
-   * @param {Provider|null} provider
-   */
-  #mark(state, provider) {
+  #mark() {
     const { dataset } = this.element;
+    const { state, provider, segment = 0, segments = [] } = this.#data;
     dataset.state = state;
     if (provider) dataset.provider = provider;
-    dataset.segments = String(this.#segment + 1);
-    this.#body.setAttribute('aria-busy', String(state === 'streaming'));
+    dataset.segments = String(Math.max(segment, segments.filter(({ atChars }) => atChars > 0).length) + 1);
+    if (this.#data.role !== 'user') this.#body.setAttribute('aria-busy', String(state === 'streaming'));
   }
 
   /** What was shown stays to be read, but no longer counts. */
   #strike() {
-    this.#stream.finish();
+    this.#reply.finish();
     const struck = element('del', 'struck');
+    const thought = this.#body.previousElementSibling;
     this.#body.before(struck);
+    if (thought?.matches('.reasoning')) struck.append(thought);
     struck.append(this.#body);
     this.#body.removeAttribute('aria-busy');
     this.#body = element('div', 'body');
-    this.#stream = new MarkdownStream(this.#body);
+    this.#reply = new Reply(this.#body);
     struck.after(this.#body);
   }
 
   /**
-   * Says that another provider goes on from here: before the text that it begins anew, under the text that it continues.
-   * @param {number} segment
-   * @param {Provider|null} provider
-   * @param {boolean} anew
+   * Another provider goes on from here: a mark in the text, and a note under it.
+   * @param {number} at characters before it
+   * @param {Provider} provider
    */
-  #handover(segment, provider, anew) {
-    this.#segment = segment;
-    this.element.dataset.segments = String(segment + 1);
-    const said = anew ? strings.restarted : strings.continued;
+  #seam(at, provider) {
+    this.#reply.mark(at, provider);
+    this.#note(strings.continued, provider, false);
+  }
+
+  /**
+   * @param {Record<Provider, string>} said
+   * @param {Provider|null} provider
+   * @param {boolean} anew before the text that it begins anew, else under the text that it continues
+   */
+  #note(said, provider, anew) {
     const note = element('p', 'handover', provider ? said[provider] : '');
     note.prepend(icon(provider ?? 'cloud'));
     if (anew) this.#body.before(note);
+    else if (this.#footer.isConnected) this.#footer.before(note);
     else this.element.append(note);
   }
 }

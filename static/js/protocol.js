@@ -147,14 +147,16 @@
  * @typedef {{index: number, count: number}} Siblings
  * @typedef {{type: 'message', id: string, role: 'user'|'assistant'|'system', text: string, state: MessageState, provider?: Provider|null,
  *   model?: string|null, segment?: number, segments?: {provider: Provider, atChars: number}[], siblings?: Siblings,
- *   attachments?: Attachment[], stats?: Stats|null, error?: WireError|null, edited?: boolean}} MessageOp
+ *   attachments?: Attachment[], stats?: Stats|null, error?: WireError|null, edited?: boolean,
+ *   thought?: string}} MessageOp
  * @typedef {{type: 'open', conversation: OpenConversation, messages: MessageOp[]}} OpenOp
  * @typedef {{type: 'conversation', conversation: OpenConversation}} ConversationOp the open one has another title, or is stored now
  * @typedef {{type: 'siblings', id: string, index: number, count: number}} SiblingsOp
  * @typedef {{type: 'remove', ids: string[]}} RemoveOp
  * @typedef {{type: 'reveal', id: string, find?: string|null}} RevealOp scrolls to a message, and marks the words found there
- * @typedef {{type: 'delta', id: string, delta: string, provider?: Provider|null, segment?: number, restart?: boolean}} DeltaOp
- *   `restart` strikes what was shown: the answer begins anew with this delta
+ * @typedef {{type: 'delta', id: string, delta: string, provider?: Provider|null, segment?: number, restart?: boolean,
+ *   thought?: string}} DeltaOp
+ *   `restart` strikes what was shown: the answer begins anew with this delta; `thought` is what the model thought, told beside the text
  * @typedef {{type: 'interrupted', id: string, cloud: boolean}} InterruptedOp the person is asked what becomes of a cut answer; `cloud`:
  *   it may be finished there
  * @typedef {{type: 'finish', id: string, state: 'done'|'stopped'|'error', provider?: Provider|null, model?: string|null,
@@ -180,11 +182,13 @@
  * Shell -> Python worker. `boot` is the first; `engine-port` follows each restart of the engine worker. `port` is null where the engine
  * is another tab's (tabs.js).
  * `stored`: names of a stored object that another tab has changed, or that an addition has, with their new values.
+ * `memory`: bytes in use, 0 where the browser does not tell.
  * `port` leads to the engine worker, `lock` names the Web Lock that it holds for life; `life` names the Python worker's own.
  * @typedef {{kind: 'boot', config: BootConfig, port: MessagePort|null, lock: string, life: string}
  *   | {kind: 'engine-port', port: MessagePort|null, lock: string}
  *   | {kind: 'preflight', result: Preflight}
  *   | {kind: 'online', value: boolean}
+ *   | {kind: 'memory', page: number, python: number}
  *   | {kind: 'visibility', hidden: boolean, frozenMs: number}
  *   | {kind: 'stored', key: string, value: Record<string, unknown>}
  *   | RestoreMessage

@@ -23,3 +23,11 @@ declare module '*/vendor/wllama/index.js' {
 declare module '*/vendor/pyodide/pyodide.mjs' {
   export * from 'pyodide';
 }
+declare module '*/vendor/highlight/highlight.min.js' {
+  const highlighter: { getLanguage(name: string): unknown; highlight(code: string, options: object): { value: string } };
+  export default highlighter;
+}
+declare module '*/vendor/katex/katex.mjs' {
+  const katex: { renderToString(tex: string, options: object): string };
+  export default katex;
+}

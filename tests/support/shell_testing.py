@@ -27,6 +27,9 @@ ROOTS = {
     "css": STATIC / "css",
     "vendor/marked": STATIC / "node_modules/marked/lib",
     "vendor/dompurify": STATIC / "node_modules/dompurify/dist",
+    "vendor/highlight": STATIC / "node_modules/@highlightjs/cdn-assets/es",
+    "vendor/katex": STATIC / "node_modules/katex/dist",
+    "vendor/mermaid": STATIC / "node_modules/@mermaid-js/tiny/dist",
 }
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; "
