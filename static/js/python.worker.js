@@ -93,6 +93,8 @@ class Side {
   /** @type {ToPython[]} what came before */ #waiting = [];
   #engine;
   #dead = false;
+  /** @returns {number} bytes of Python's memory */
+  #heap = () => 0;
 
   /** @param {Extract<ToPython, {kind: 'boot'}>} message */
   constructor({ config, port, lock }) {
@@ -104,8 +106,16 @@ class Side {
   receive(message) {
     if (message.kind === 'engine-port') this.#engine.attach(message.port, message.lock);
     else if (message.kind === 'panel') this.#fromPanel(message);
-    else if (this.#page) this.#call(() => this.#page.receive(JSON.stringify(message)));
+    else if (this.#page) this.#call(() => this.#page.receive(JSON.stringify(this.#weighed(message))));
     else this.#waiting.push(message);
+  }
+
+  /**
+   * Python's own memory is known here alone.
+   * @param {ToPython} message
+   */
+  #weighed(message) {
+    return message.kind === 'memory' ? { ...message, python: this.#heap() } : message;
   }
 
   /** @param {Extract<ToPython, {kind: 'panel'}>} message */
@@ -121,6 +131,7 @@ class Side {
     try {
       status('Starting Python', null); // how far its download is nobody tells
       const python = await startPython();
+      this.#heap = () => Reflect.get(python, '_module')?.HEAPU8?.byteLength ?? 0;
       status('Starting the orchestrator', 0.7);
       this.#mount(python, await core());
       if (config.query.faults) await this.#lab(python, config.origin);

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.ui import facts
 from hybr.webapp.ui.actions import act
+from hybr.webapp.ui.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from hybr.webapp.page import Context
@@ -39,6 +40,7 @@ class App:
 
         self.context = context
         self.views = views.make(f"{host.origin}{host.assets}/js/ui", self.asked)
+        self.telemetry = Telemetry(context, self.views["telemetry"])
         self.link = link.Link(host)
         self._tasks: set[asyncio.Task[None]] = set()
         self._due = False
@@ -56,7 +58,10 @@ class App:
 
     def asked(self, message: Any) -> None:
         """Do what a person asked for in a view, then show what came of it."""
-        self._run(self._act(message))
+        if isinstance(message, dict) and message.get("action") == "telemetry":
+            self.telemetry.take(message)
+        else:
+            self._run(self._act(message))
         self._soon()
 
     async def _act(self, message: Any) -> None:
@@ -79,7 +84,10 @@ class App:
         self._due = False
         for name, view in self.views.items():
             try:
-                view.show(FACTS[name](self.context))
+                if name == "telemetry":
+                    self.telemetry.show()
+                else:
+                    view.show(FACTS[name](self.context))
             except Exception:
                 log.exception("the %s view cannot be shown", name)
 

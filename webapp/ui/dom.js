@@ -79,14 +79,15 @@ export function keep(made, parent, items, make, update) {
 
 /**
  * What Panel gives a component's `render`.
- * @typedef {{state: string, on: (name: string, listener: () => void) => void, send_msg: (message: object) => void}} Model
+ * @typedef {{state: string, on: (name: string, listener: () => void) => void, send_msg: (message: object) => void,
+ *   get_child: (name: string) => HTMLElement[], [property: string]: any}} Model
  * @typedef {{model: Model, el: HTMLElement}} Props
  */
 
 /**
  * A component from a view: `draw` makes its elements once and returns what shows a state in them.
  * @template S
- * @param {(root: HTMLElement, send: (message: object) => void) => (state: S) => void} draw
+ * @param {(root: HTMLElement, send: (message: object) => void, model: Model) => (state: S) => void} draw
  * @returns {(props: Props) => HTMLElement}
  */
 export function component(draw) {
@@ -94,7 +95,7 @@ export function component(draw) {
     const shadow = el.getRootNode();
     if (shadow instanceof ShadowRoot) shadow.adoptedStyleSheets = [...shadow.adoptedStyleSheets, SHEET];
     const root = h('section', { class: 'part' });
-    const show = draw(root, (message) => model.send_msg(message));
+    const show = draw(root, (message) => model.send_msg(message), model);
     const update = () => show(JSON.parse(model.state));
     model.on('state', update);
     update();

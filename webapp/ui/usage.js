@@ -1,6 +1,9 @@
-/** What each provider did in this session, and the last times that one took over from the other. */
+/**
+ * The blueprint's widget: what each provider did in this session, whether it can answer now, a button that switches to it, the last
+ * times that one took over from the other, and the last switches with whose they were.
+ */
 
-import { component, h, say } from './dom.js';
+import { component, h, say, set } from './dom.js';
 import { average, number, words } from './words.js';
 
 /** @typedef {{requests: number, tokens: number, averageMs: number|null, errors: number}} Spent */
@@ -8,18 +11,26 @@ import { average, number, words } from './words.js';
 /**
  * @typedef {object} State see facts.usage
  * @property {Record<Provider, Spent>} providers
+ * @property {Record<Provider, boolean>} available @property {string} mode
  * @property {number} fallbacks @property {number} handovers
  * @property {{from: Provider, to: Provider, reason: string}[]} recent
  * @property {{from: string, to: string, manual: boolean}[]} switches
  */
 
-/** @param {Provider} provider @param {Spent} spent */
-function row(provider, { requests, tokens, averageMs, errors }) {
+const SIDES = /** @type {Provider[]} */ (['local', 'cloud']);
+
+/** @param {Provider} provider @param {Spent} spent @param {boolean} available */
+function row(provider, { requests, tokens, averageMs, errors }, available) {
   const cells = [number(requests), number(tokens), average(averageMs), number(errors)];
-  return h('tr', { 'data-provider': provider }, h('th', { scope: 'row', text: words.providers[provider] }), ...cells.map((text) => h('td', { text })));
+  const state = h('span', { class: 'dot', role: 'img', 'aria-label': available ? words.canAnswer : words.cannotAnswer, title: available ? words.canAnswer : words.cannotAnswer });
+  const name = h('th', { scope: 'row' }, state, ` ${words.providers[provider]}`);
+  return h('tr', { 'data-provider': provider, 'data-available': available ? 'yes' : 'no' }, name, ...cells.map((text) => h('td', { text })));
 }
 
-export const render = component((root) => {
+/** @param {string} title @param {HTMLElement} list */
+const named = (title, list) => h('div', {}, h('h3', { text: title }), list);
+
+export const render = component((root, send) => {
   const body = h('tbody');
   const table = h(
     'table', {},
@@ -28,19 +39,27 @@ export const render = component((root) => {
   );
   const none = h('p', { class: 'line', text: words.none });
   const summary = h('p', { class: 'line' });
-  const recent = h('ul', { class: 'recent' });
-  root.append(h('h2', { text: words.usage }), h('div', { 'data-testid': 'usage' }, none, table, summary, recent));
+  const [recent, switched] = [h('ul', { class: 'recent' }), h('ul', { class: 'recent' })];
+  const [changes, switches] = [named(words.lastChanges, recent), named(words.lastSwitches, switched)];
+  const buttons = SIDES.map((side) => h('button', { type: 'button', text: words.use[side], 'data-testid': `use-${side}`, onclick: () => send({ action: 'set-mode', mode: side }) }));
+  root.append(h('h2', { text: words.usage }), h('div', { 'data-testid': 'usage' }, table, none, summary, h('div', { class: 'buttons' }, ...buttons), changes, switches));
 
-  return (/** @type {State} */ { providers, fallbacks, recent: changes }) => {
-    const used = (/** @type {Provider[]} */ (['local', 'cloud'])).filter((name) => providers[name].requests > 0);
-    none.hidden = used.length > 0;
-    table.hidden = used.length === 0;
-    body.replaceChildren(...used.map((name) => row(name, providers[name])));
-    say(summary, fallbacks ? words.fallbacks(fallbacks) : '');
-    summary.hidden = !fallbacks;
+  return (/** @type {State} */ state) => {
+    none.hidden = SIDES.some((name) => state.providers[name].requests > 0);
+    body.replaceChildren(...SIDES.map((name) => row(name, state.providers[name], state.available[name])));
+    say(summary, state.fallbacks ? words.fallbacks(state.fallbacks) : '');
+    summary.hidden = !state.fallbacks;
+    buttons.forEach((button, at) => set(button, { 'aria-pressed': String(state.mode === SIDES[at]) }));
+    changes.hidden = state.recent.length === 0;
     recent.replaceChildren(
-      ...changes.map(({ from, to, reason }) =>
+      ...state.recent.map(({ from, to, reason }) =>
         h('li', {}, h('b', { text: words.fellBack(words.providers[from] ?? from, words.providers[to] ?? to) }), reason ? ` ${reason}` : ''),
+      ),
+    );
+    switches.hidden = state.switches.length === 0;
+    switched.replaceChildren(
+      ...state.switches.map(({ from, to, manual }) =>
+        h('li', {}, h('b', { text: words.fellBack(words.modes[from] ?? from, words.modes[to] ?? to) }), `, ${manual ? words.byHand : words.byItself}`),
       ),
     );
   };

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import param
-from panel.custom import JSComponent
+from panel.custom import Children, JSComponent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +47,25 @@ class Usage(View):
     """What each provider did and cost."""
 
 
+class Telemetry(View):
+    """How answers went over time: a table of its own, Bokeh's plots as children, and the file that was asked for."""
+
+    plots = Children(default=[], doc="Panes, once the panel has been opened.")
+    file = param.String(default="", doc="The newest export: JSON of name, mime, text and number.")
+
+
 class Egress(View):
     """What left the browser."""
 
 
-VIEWS: dict[str, type[View]] = {"mode": Mode, "status": Status, "models": Models, "usage": Usage, "egress": Egress}
+VIEWS: dict[str, type[View]] = {
+    "mode": Mode,
+    "status": Status,
+    "models": Models,
+    "usage": Usage,
+    "telemetry": Telemetry,
+    "egress": Egress,
+}
 
 
 def make(address: str, on_action: Callable[[Any], None]) -> dict[str, View]:

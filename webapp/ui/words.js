@@ -4,4 +4,5 @@ import { catalogue } from '../strings.js';
 
 export { average, bytes, duration, number } from '../figures.js';
 
+export { catalogue };
 export const words = catalogue.views;
