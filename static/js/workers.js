@@ -6,6 +6,7 @@
  */
 
 import { coded } from './errors.js';
+import { readStored } from './stored.js';
 import { strings } from './strings.js';
 import { Tabs } from './tabs.js';
 
@@ -26,6 +27,8 @@ export class Workers {
   /** @type {{message: ToPython, transfer: Transferable[]}[]|null} what is said before the engine is found */
   #early = [];
   #pythonSpoke = false;
+  /** the engine that may ask other hosts could not be had */
+  #closed = false;
   #life = `hybr-python-${crypto.randomUUID()}`;
 
   /**
@@ -92,13 +95,35 @@ export class Workers {
     return place === 'local' ? new URL(`/local${assets}/js/${name}`, origin) : new URL(`./${name}`, import.meta.url);
   }
 
+  /**
+   * The engine may ask the hosts that the person allowed, and nobody else, by the policy of the script that the server serves for that
+   * (server/hosts.py). Whoever allowed none gets the script that every cache keeps.
+   * @returns {URL}
+   */
+  #engineScript() {
+    const { place, assets, origin } = this.#config;
+    const hosts = /** @type {{model_hosts?: unknown}|undefined} */ (readStored().preferences)?.model_hosts;
+    const open = place === 'main' && !this.#closed && Array.isArray(hosts) && hosts.length > 0;
+    return open ? new URL(`/remote${assets}/js/engine/engine.worker.js`, origin) : this.#script('engine/engine.worker.js');
+  }
+
+  /**
+   * Its script could not be had. The one for other hosts is the server's alone to give: without it, the models that are here still run.
+   * @param {Worker} engine
+   */
+  #unfetched(engine) {
+    if (engine !== this.#engine || this.#closed || !this.#engineScript().pathname.startsWith('/remote/')) return;
+    this.#closed = true;
+    void this.restartEngine();
+  }
+
   /** @returns {{port: MessagePort, lock: string}} the Python worker's end */
   #startEngine() {
     const { port1, port2 } = new MessageChannel();
     const lock = this.#tabs.name();
-    this.#engine = new Worker(this.#script('engine/engine.worker.js'), { type: 'module', name: 'engine' });
+    const engine = (this.#engine = new Worker(this.#engineScript(), { type: 'module', name: 'engine' }));
     // A dead engine is the engine client's to notice (it lost its lock) and Python's to answer; here it is only named.
-    this.#engine.addEventListener('error', (event) => event.message && console.warn(`engine worker: ${event.message}`));
+    engine.addEventListener('error', (event) => (event.message ? console.warn(`engine worker: ${event.message}`) : this.#unfetched(engine)));
     this.#engine.addEventListener('message', ({ data }) => this.#fromEngine(data));
     /** @type {ToEngine} */
     const boot = { kind: 'boot', config: { origin: this.#config.origin, assets: this.#config.assets }, port: port1, lock };

@@ -85,6 +85,9 @@ class ScriptedEngine:
         self.scripts: deque[Script] = deque()
         self.loads: deque[list[Step]] = deque()
         self.cache: set[str] = set()
+        self.begun: dict[str, tuple[int, int]] = {}  # bytes here, and in all, of downloads that are not whole
+        self.damaged: set[str] = set()  # models of which a check finds a file damaged
+        self.shelf: dict[str, dict[str, Any]] = {}  # what lies at the addresses of other hosts
         self.model: str | None = None
         self.chats: list[dict[str, Any]] = []
         self.ops: list[str] = []
@@ -203,7 +206,26 @@ class ScriptedEngine:
                 event.set()
         if op == "delete":
             self.cache.discard(args["id"])
-        return {"models": [{"id": one} for one in sorted(self.cache)]} if op == "cached" else {}
+            self.begun.pop(args["id"], None)
+        return self._kept(op, args, tell)
+
+    def _kept(self, op: str, args: dict[str, Any], tell: OnEvent) -> dict[str, Any]:
+        """What is asked of the browser's copy, and of other hosts."""
+        if op == "cached":
+            partial = [{"id": one, "have": have, "bytes": whole} for one, (have, whole) in self.begun.items()]
+            return {"models": [{"id": one} for one in sorted(self.cache)], "partial": partial}
+        if op == "verify":
+            if args["id"] not in self.cache:
+                raise EngineCallError("ModelNotCachedError", f"Nothing of {args['id']} is whole.", "validate")
+            tell({"type": "progress", "phase": "load", "step": "checking", "progress": 0.5})
+            damaged = ["params_shard_0.bin"] if args["id"] in self.damaged else []
+            self.damaged.discard(args["id"])
+            return {"files": 7, "damaged": damaged, "repaired": bool(damaged and args.get("model"))}
+        if op == "inspect":
+            if args["model"] not in self.shelf:
+                raise EngineCallError("AddressError", f"No model can be had from {args['model']}.", "validate")
+            return {**self.shelf[args["model"]], "library": args["library"]}
+        return {}
 
     def _abort(self, request_id: str) -> bool:
         event = self._aborted.get(request_id)

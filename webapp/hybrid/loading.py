@@ -12,9 +12,10 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
-from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, UnknownModelError
+from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, OptionError, UnknownModelError
 from hybr.webapp.hybrid.loader import Loader
 from hybr.webapp.hybrid.model import IDLE, Model
+from hybr.webapp.runtimes.others import added, addresses
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class Loading(Model):
         await self._follow(entry["id"])
         if self.model == entry["id"]:
             return None
+        if entry.get("remote") and self._catalogue.others:
+            self._catalogue.others.keep(entry)  # found again later, without the list and without a network
         load = self._load
         if load is None or load.model != entry["id"]:
             load = await self._begin(entry["id"])
@@ -96,6 +99,8 @@ class Loading(Model):
     async def _entry(self, model_id: object) -> dict[str, Any]:
         if self._catalogue.find(model_id) is None:
             await self._catalogue.refresh()
+        if self._catalogue.find(model_id) is None and (others := self._catalogue.others):
+            await self._quietly(others.ask())
         entry = self._catalogue.find(model_id)
         if entry is None:
             known = ", ".join(self._catalogue.ids()) or "none"
@@ -139,7 +144,8 @@ class Loading(Model):
 
     def _loaded(self, model: str, loaded: dict[str, Any]) -> None:
         """It is ready, by this tab's doing or another's; `loaded` is the engine's account of it."""
-        self._set("ready", model=model, gpu=loaded.get("gpu"), profile=loaded.get("profile"), threads=loaded.get("threads"))
+        told = {name: loaded.get(name) for name in ("gpu", "profile", "threads")}
+        self._set("ready", model=model, shared="state" in loaded, **told)
         self._state.progress["progress"] = 1.0
         self._cached.add(model)
         ready = {"model": model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
@@ -150,7 +156,7 @@ class Loading(Model):
             self._tell_progress(load.model, progress, event)
 
     def _tell_progress(self, model: str, progress: float, event: dict[str, Any]) -> None:
-        given = {name: event.get(name) for name in ("loaded_bytes", "total_bytes", "eta_s", "text")}
+        given = {name: event.get(name) for name in IDLE if name != "progress"}
         told = {name: IDLE[name] if value is None else value for name, value in given.items()}  # 0 s left is said
         told["progress"] = max(self._state.progress["progress"], min(progress, 1.0))
         self._state.progress = told
@@ -193,6 +199,20 @@ class Loading(Model):
         await self._quietly(self._runtime.cancel_load())
         return True
 
+    async def pause(self) -> bool:
+        """Stop the load under way and keep what has come of its files, for `init` to go on with, also in a later visit."""
+        done = await self.cancel_load()
+        await self._look_into_cache()
+        return done
+
+    async def discard(self) -> bool:
+        """Stop the load under way and drop what has come of its files, unless they were whole before."""
+        model = self._load.model if self._load else None
+        done = await self.cancel_load()
+        if model and model not in self._cached:
+            await self.delete(model)
+        return done
+
     async def switch_model(self, model_id: str | None = None) -> bool | dict[str, Any]:
         """Load another model in place of the present one; the status is true to what came of it."""
         return await self.init(model_id)
@@ -216,8 +236,68 @@ class Loading(Model):
         if model_id in {self.model, self._load.model if self._load else None}:
             await self.unload()
         done = await self._quietly(self._runtime.delete(model_id))
+        others = self._catalogue.others
+        if others and (entry := others.find(model_id)) and entry.get("source") == "web":
+            others.forget(model_id)  # WebLLM's list still has it
         await self._look_into_cache()
         return done
+
+    async def verify(self, model_id: str) -> dict[str, Any]:
+        """Check every file of a model that is in this browser, and fetch anew what is damaged: `{files, damaged, repaired}`.
+
+        Progress comes as `local-llm:checking` `{model, progress}`. Raises LocalError.
+        """
+        tell = lambda event: self._events.emit(  # noqa: E731
+            "local-llm:checking", {"model": model_id, "progress": float(event.get("progress") or 0.0)}
+        )
+        try:
+            return await self._runtime.verify(model_id, self._catalogue.find(model_id), tell)
+        finally:
+            self._events.emit("local-llm:checking", {"model": model_id, "progress": None})
+            await self._look_into_cache()
+
+    # -- models of other hosts
+
+    async def allow(self, hosts: list[str], *, instead: bool = False) -> None:
+        """Let the engine fetch models from these hosts too (or from these alone). Raises LocalError when the server was not told.
+
+        A policy is for a worker's life, so the engine begins anew; a model that was loaded is unloaded for it.
+        """
+        others = self._catalogue.others
+        if others is None:
+            raise LocalError("This page knows no other hosts.", code="closed", kind="policy")
+        before = others.allowed
+        await others.allow(hosts, instead=instead)
+        if set(others.allowed) == set(before):
+            return
+        self._retire(Aborted("The engine begins anew, for other hosts."))
+        if self._state.state in {"ready", "loading"}:
+            self._gone("hosts")
+        self._runtime.restart()
+
+    async def add(self, model_id: object, address: object, library: object = None) -> dict[str, Any]:
+        """Add a model of another host, after a look at what lies there; returns its entry. Raises OptionError, LocalError."""
+        others = self._catalogue.others
+        if others is None or others.closed:
+            raise LocalError("This page reaches no other host: leave it to add a model.", code="closed", kind="policy")
+        name, where, lib = addresses(model_id, address, library)
+        if self._catalogue.find(name) is not None:
+            raise OptionError(f"There is a model {name!r} already: choose another name.", field="name")
+        found = await self._runtime.inspect(where, lib)
+        entry = added(name, found, where, lib)
+        others.keep(entry)
+        self._events.emit("local-llm:models", {})
+        return entry
+
+    async def remove(self, model_id: str) -> bool:
+        """Take a model that a person added off the list, and its files out of the browser."""
+        others = self._catalogue.others
+        if others is None or not any(entry["id"] == model_id for entry in others.kept()):
+            return False
+        await self.delete(model_id)
+        others.forget(model_id)
+        self._events.emit("local-llm:models", {})
+        return True
 
     async def resume(self) -> bool | dict[str, Any]:
         """Load again what was loaded in an earlier visit, if it is still in the browser: nothing is downloaded unasked."""
@@ -261,6 +341,6 @@ class Loading(Model):
         if not self.is_loading() or self._state.model != model:
             if self.is_ready():
                 self._gone("elsewhere")
-            self._set("loading", model=model)
+            self._set("loading", model=model, shared=True)
             self._events.emit("local-llm:loading", {"model": model, "progress": 0.0})
         self._tell_progress(model, float(progress.get("progress") or 0.0), progress)

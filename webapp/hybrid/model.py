@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-IDLE: dict[str, Any] = {"progress": 0.0, "loaded_bytes": 0, "total_bytes": 0, "eta_s": None, "text": ""}
+IDLE: dict[str, Any] = {
+    "progress": 0.0,
+    "loaded_bytes": 0,
+    "total_bytes": 0,
+    "bytes_per_second": None,
+    "eta_s": None,
+    "text": "",
+    "phase": "",  # download, or load
+    "step": "",  # what `text` says, as one word
+}
 
 
 @dataclass(slots=True)
@@ -40,6 +49,7 @@ class _State:
     gpu: dict[str, Any] | None = None
     profile: str | None = None
     threads: int | None = None
+    shared: bool = False
     progress: dict[str, Any] = field(default_factory=lambda: dict(IDLE))
 
 
@@ -113,10 +123,10 @@ class Model(ABC):
         return device.blocker(self._preflight, self._runtime.name)
 
     def get_status(self) -> dict[str, Any]:
-        """`{state, runtime, webgpu, reason, model, progress, loaded_bytes, total_bytes, eta_s, text, error, gpu, profile}`.
+        """`{state, runtime, webgpu, reason, model, progress, loaded_bytes, total_bytes, eta_s, text, error, gpu, profile, ...}`.
 
         `state`, `runtime` and `webgpu` have the values of page-contract.md's `local-status`. `instead_of` is set while a smaller
-        or float32 model stands in for one that could not run here: `{model, instead, error}`.
+        or float32 model stands in for one that could not run here: `{model, instead, error}`. `shared`: by another tab's doing.
         """
         state = self._state
         return {
@@ -130,6 +140,7 @@ class Model(ABC):
             "gpu": state.gpu,
             "profile": state.profile,
             "instead_of": self._instead_of,
+            "shared": state.shared,
             **state.progress,
         }
 
@@ -153,17 +164,27 @@ class Model(ABC):
         }
 
     def get_available_models(self) -> list[dict[str, Any]]:
-        """The index's entries, each with `fits` (`{fits, reason}`), `cached` and `loaded`."""
-        return [
-            {
-                **entry,
-                "bytes": device.size(entry, self._runtime.name),
-                "fits": self._fits(entry),
-                "cached": entry["id"] in self._cached,
-                "loaded": entry["id"] == self.model,
-            }
-            for entry in self._catalogue.entries
-        ]
+        """The index's entries, each with `fits` (`{fits, reason}`), `cached`, `loaded` and `begun`.
+
+        Behind them those of other hosts that were added or taken. `begun` is `{have, bytes}` of a download that is not whole.
+        """
+        return [self._told(entry) for entry in self._catalogue.entries]
+
+    async def get_offered_models(self) -> list[dict[str, Any]]:
+        """The models of WebLLM's own list, likewise; other hosts have them. Raises LocalError when the list cannot be had."""
+        others = self._catalogue.others
+        return [self._told(entry) for entry in await others.ask()] if others else []
+
+    def _told(self, entry: dict[str, Any]) -> dict[str, Any]:
+        name = entry["id"]
+        return {
+            **entry,
+            "bytes": device.size(entry, self._runtime.name),
+            "fits": self._fits(entry),
+            "cached": name in self._cached,
+            "begun": self._runtime.begun.get(name) if name not in self._cached else None,
+            "loaded": name == self.model,
+        }
 
     async def lists(self, model_id: str) -> bool:
         """Whether the index has that model; reads it if it was never read."""
@@ -208,11 +229,35 @@ class Model(ABC):
             return LocalUnavailableError(f"WebGPU unavailable: {blocker}", code="no_webgpu", kind="capability")
         verdict = self._fits(entry)
         if verdict["fits"]:
-            return None
+            return self._unasked(entry)
         return LocalError(f"{entry['id']} does not fit this device. {verdict['reason']}", code="does_not_fit", kind="capability")
 
+    def _unasked(self, entry: dict[str, Any]) -> HybridError | None:
+        """Why a model of another host may not be fetched from there, or None."""
+        others = self._catalogue.others
+        if not entry.get("remote") or entry["id"] in self._cached or (others and others.may(entry)):
+            return None
+        hosts = ", ".join(entry.get("hosts") or ())
+        return LocalError(
+            f"{entry['id']} lies on other hosts ({hosts}): allow them first.",
+            code="host_not_allowed",
+            kind="policy",
+            phase="probe",
+        )
+
     def _fits(self, entry: dict[str, Any]) -> dict[str, Any]:
-        return device.fits(entry, self._preflight, cached=entry["id"] in self._cached, runtime=self._runtime.name)
+        cached, others = entry["id"] in self._cached, self._catalogue.others
+        if entry.get("remote") and not cached and others and others.closed:
+            return {
+                "fits": False,
+                "reason": "It lies on another host, which this page cannot reach: leave it to download the model.",
+            }
+        return device.fits(entry, self._preflight, cached=cached, runtime=self._runtime.name)
+
+    def storage(self, told: dict[str, Any]) -> None:
+        """Take what the browser says by now of its storage: `{quota, usage, persisted}`."""
+        self._preflight["storage"] = told
+        self._events.emit("local-llm:models", {})
 
     def unavailable(self) -> LocalUnavailableError:
         """Why the local model cannot answer now, and what would change it."""

@@ -68,6 +68,18 @@ ROWS: tuple[Row, ...] = (
         "AbortError",
     ),
     _row(
+        "no_such_model",
+        "capability",
+        "user cloud",
+        "AddressError",
+    ),
+    _row(
+        "not_cached",
+        "capability",
+        "user cloud",
+        "ModelNotCachedError",
+    ),
+    _row(
         "no_webgpu",
         "capability",
         "user cloud",

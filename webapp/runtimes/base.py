@@ -52,10 +52,14 @@ class CloudRuntime(Protocol):
 
 
 class LocalRuntime(Protocol):
-    """What runs a model in the page. Errors are those of `hybrid.errors`. `pulse` grows with every piece of text it makes."""
+    """What runs a model in the page. Errors are those of `hybrid.errors`. `pulse` grows with every piece of text it makes.
+
+    `begun` has the downloads that are not whole, `{have, bytes}` by id, as of the last `cached`.
+    """
 
     name: str
     pulse: int
+    begun: dict[str, dict[str, int]]
 
     def on_death(self, handler: Callable[[HybridError], None]) -> None:
         """Call `handler(error)` when the loaded model is gone without having been asked to go."""
@@ -101,6 +105,14 @@ class LocalRuntime(Protocol):
         """Ids of the models whose files are all in the browser."""
         ...
 
+    async def verify(self, model_id: str, entry: dict[str, Any] | None, on_progress: OnEvent) -> dict[str, Any]:
+        """Check every file of a model, and with its entry repair it: `{files, damaged, repaired}`."""
+        ...
+
+    async def inspect(self, address: str, library: str | None) -> dict[str, Any]:
+        """What lies at that address of another host. Raises LocalError when it is no model."""
+        ...
+
     async def chat(self, call: Call, emit: Emit) -> Final:
         """Answer `call` with the loaded model."""
         ...
@@ -110,7 +122,7 @@ class EngineBridge(Protocol):
     """The engine's worker: one method, as in static/js/protocol.js. Every failure is an `EngineCallError`."""
 
     async def call(self, op: str, args: dict[str, Any], on_event: OnEvent | None = None) -> dict[str, Any]:
-        """Run one operation: `load`, `chat`, `abort`, `cancel-load`, `unload`, `delete`, `cached`, `status`, `ping`."""
+        """Run one operation of static/js/engine/wire.js: `load`, `chat`, `abort`, `cancel-load`, `unload`, `cached`, ..."""
         ...
 
     def on_death(self, handler: Callable[[EngineCallError], None]) -> None:

@@ -1,4 +1,7 @@
-"""The server's list of local models, `/models/index.json`: what there is, how far a build is, which files a model has."""
+"""The server's list of local models, `/models/index.json`: what there is, how far a build is, which files a model has.
+
+Models of other hosts (`others.Others`) that a person added or took stand behind the server's own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from hybr.webapp.runtimes.http import read_json
 
 if TYPE_CHECKING:
     from hybr.webapp.runtimes.base import Transport
+    from hybr.webapp.runtimes.others import Others
 
 PATH = "/models/index.json"
 
@@ -17,10 +21,18 @@ PATH = "/models/index.json"
 class Catalogue:
     """The index as last read. An entry is passed on as it came: its keys are the wire's own."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, others: Others | None = None) -> None:
         self._transport = transport
-        self.entries: list[dict[str, Any]] = []
+        self.others = others
+        self.served: list[dict[str, Any]] = []
         self.read = False
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The server's, then those of other hosts; of one id the server's counts."""
+        kept = self.others.kept() if self.others else []
+        ids = {entry["id"] for entry in self.served} if kept else ()
+        return [*self.served, *(entry for entry in kept if entry["id"] not in ids)]
 
     async def refresh(self) -> list[dict[str, Any]]:
         """Read the index. Raises LocalError (code `no_index`) when it cannot be had; the old list then stays."""
@@ -33,13 +45,14 @@ class Catalogue:
             raise LocalError(
                 f"The server has no list of local models (it answered {response.status}).", code="no_index", kind="capability"
             )
-        self.entries = [entry for entry in body["models"] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        self.served = [entry for entry in body["models"] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
         self.read = True
         return self.entries
 
     def find(self, model_id: object) -> dict[str, Any] | None:
-        """The entry of that id, if the index as last read has one."""
-        return next((entry for entry in self.entries if entry["id"] == model_id), None)
+        """The entry of that id, if the index as last read has one, or another host's model is called so."""
+        found = next((entry for entry in self.served if entry["id"] == model_id), None)
+        return found or (self.others.find(model_id) if self.others else None)
 
     def ids(self) -> list[str]:
         """All ids, in the server's order."""

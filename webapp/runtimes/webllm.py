@@ -36,6 +36,7 @@ class WebLLM:
         self._bridge = bridge
         self._died: Callable[[HybridError], None] = lambda _: None
         self.pulse = 0
+        self.begun: dict[str, dict[str, int]] = {}
 
     def on_death(self, handler: Callable[[HybridError], None]) -> None:
         """Call `handler(error)` when the worker, or the model in it, is gone."""
@@ -81,7 +82,17 @@ class WebLLM:
     async def cached(self) -> set[str]:
         """Which models are whole in this browser."""
         answer = await self._call("cached", {"runtime": self.name})
+        begun = answer.get("partial") or ()
+        self.begun = {str(one["id"]): {"have": int(one["have"]), "bytes": int(one["bytes"])} for one in begun}
         return {str(model["id"]) for model in answer.get("models", ())}
+
+    async def verify(self, model_id: str, entry: dict[str, Any] | None, on_progress: OnEvent) -> dict[str, Any]:
+        """Sum every kept file of a model anew; with `entry`, what is damaged is fetched again. Raises LocalError."""
+        return await self._call("verify", {"id": model_id, "model": entry}, on_progress)
+
+    async def inspect(self, address: str, library: str | None) -> dict[str, Any]:
+        """What lies at that address of another host. Raises LocalError when it is no model, or cannot be asked."""
+        return await self._call("inspect", {"model": address, "library": library})
 
     async def chat(self, call: Call, emit: Emit) -> Final:
         """Answer `call`. Raises LocalError, CallerError."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATH = "/api/preferences"
-KEYS = ("mode", "model", "cloud_model", "while_loading", "load_at_start", "runtime", "theme", "telemetry")  # the server's list
+KEYS = ("mode", "model", "cloud_model", "while_loading", "load_at_start", "runtime", "theme", "telemetry", "model_hosts")
 EGRESS = ("allow", "redact", "ask", "never")  # from the least strict
 ATTEMPTS = 3
 
@@ -40,6 +40,7 @@ class Preferences:
         self._delay_s = delay_s
         self._version = 0
         self._dirty: set[str] = set()
+        self._refused: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._values = self._stored()
         storage.listen("preferences", self._heard)
@@ -72,6 +73,11 @@ class Preferences:
             self._values |= missing
             self._storage.assign("preferences", missing)
         return bool(missing)
+
+    async def settled(self, name: str) -> bool:
+        """Wait for the writing under way; whether the server has what is preferred now, as far as it takes that name at all."""
+        await self.flush()
+        return self._transport is not None and name in KEYS and name not in self._dirty and name not in self._refused
 
     async def flush(self) -> None:
         """Wait until the server has what it can have."""
@@ -121,6 +127,7 @@ class Preferences:
         if response.status == 409:
             return False
         self._dirty -= sent
+        self._refused = sent if response.status != 200 else self._refused - sent
         if response.status != 200 or not _whole(answer):
             log.warning("the server did not take the preferences: %s", answer)
             return not self._dirty

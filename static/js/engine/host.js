@@ -102,8 +102,7 @@ class Client {
     chat: (args, emit) => this.#chat(args, (delta) => emit({type: 'delta', delta})),
     abort: ({requestId}) => ({aborted: this.#engine.abort(this.#name + requestId)}),
     unload: ({unless, runtime}) => this.#unload(unless, runtime),
-    cached: async ({ids, runtime}) => ({models: await cached(ids, runtime)}),
-    partial: async ({runtime}) => ({models: await partial(runtime)}),
+    cached: async ({ids, runtime}) => ({models: await cached(ids, runtime), partial: await partial(runtime)}),
     verify: (args, emit) => verify(args, this.#engine.origin, AbortSignal.timeout(PATIENCE_MS), emit),
     inspect: (args) => inspect(args, this.#engine.origin, AbortSignal.timeout(LOOK_MS)),
     delete: async ({id}) => {

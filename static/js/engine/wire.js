@@ -21,8 +21,8 @@
  *   abort        {requestId} -> {aborted: boolean}. That chat (and no other) resolves with finishReason 'abort' and the text so far.
  *   unload       {unless?, runtime?} -> {unloaded: id|null}; running and waiting chats end as if aborted. Nothing happens if model
  *                `unless` is what is loaded or loading (in `runtime`).
- *   cached       {ids?: string[], runtime?} -> {models: CachedModel[]}: what is whole in this browser (no argument: all)
- *   partial      {runtime?} -> {models: PartialModel[]}: downloads that were begun and are not whole
+ *   cached       {ids?: string[], runtime?} -> {models: CachedModel[], partial: PartialModel[]}: what is whole in this browser (no
+ *                argument: all), and downloads that were begun and are not
  *   verify       {id, model?} -> {files, damaged: path[], repaired}: every file's sha256 anew; what is damaged is dropped, and with `model`
  *                (ModelEntry) fetched again; events `progress`
  *   inspect      {model, library?} -> Inspected (remote.js): whether a model lies at that address of another host

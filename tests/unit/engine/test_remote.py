@@ -165,13 +165,13 @@ def test_what_was_begun_is_told_and_gone_on_with(bench: Bench, desk: Desk) -> No
     bench.call("cancel-load")
     bench.end("first")
     desk.release.set()
-    [begun] = bench.call("partial", {"runtime": "webgpu"})["models"]
+    [begun] = bench.call("cached", {"runtime": "webgpu"})["partial"]
     assert begun["id"] == "toy"
     assert 80_000 < begun["have"] < begun["bytes"]
-    assert bench.call("partial", {"runtime": "wasm"})["models"] == []
+    assert bench.call("cached", {"runtime": "wasm"})["partial"] == []
     assert bench.call("cached")["models"] == []
     bench.call("load", {"model": given})
-    assert bench.call("partial")["models"] == []
+    assert bench.call("cached")["partial"] == []
 
 
 def test_a_check_finds_damage_and_repairs_it(bench: Bench, desk: Desk) -> None:

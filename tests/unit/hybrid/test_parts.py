@@ -154,6 +154,8 @@ FAILURES = [
     ("IntegrityError", "config.json is not the file the model list names", "download", "tampered", "capability"),
     ("StorageError", "x", "download", "storage", "capability"),
     ("ModelFileMissingError", "x", "download", "model_changed", "capability"),
+    ("AddressError", "No model can be had from there", "validate", "no_such_model", "capability"),
+    ("ModelNotCachedError", "Nothing of it is whole", "validate", "not_cached", "capability"),
     ("ModelNotBuiltError", "x", "download", "not_built", "capability"),
     ("EngineScriptError", "x", "worker", "bad_worker", "health"),
     ("RequestIdError", "requestId is taken", "validate", "invalid_request", "caller"),
