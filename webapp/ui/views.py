@@ -50,6 +50,8 @@ class Usage(View):
 class Telemetry(View):
     """How answers went over time: a table of its own, Bokeh's plots as children, and the file that was asked for."""
 
+    _render_policy = "manual"  # else Panel would draw the whole view anew when the plots come, and close it
+
     plots = Children(default=[], doc="Panes, once the panel has been opened.")
     file = param.String(default="", doc="The newest export: JSON of name, mime, text and number.")
 
