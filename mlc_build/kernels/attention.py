@@ -56,7 +56,17 @@ def first_seen(config: ModelConfig, scale: Any, position: Any) -> Any:
     """Return the first key that the query at a position sees."""
     if not config.sliding_layers:
         return T.int32(0)
-    return T.if_then_else(scale < T.float32(0), T.max(position - T.int32(config.sliding_window - 1), T.int32(0)), T.int32(0))
+    return T.Select(scale < T.float32(0), T.max(position - T.int32(config.sliding_window - 1), T.int32(0)), T.int32(0))
+
+
+def key_at(config: ModelConfig, begin: Any, j: Any) -> Any:
+    """Return the j-th key seen; what stands in a local buffer is computed once, where a `let` is put in at every use."""
+    return begin[0] + j if config.sliding_layers else j
+
+
+def count(config: ModelConfig, begin: Any, seen: Any) -> Any:
+    """Return how many keys are seen of those before `seen`."""
+    return seen - begin[0] if config.sliding_layers else seen
 
 
 def append(config: ModelConfig) -> Any:
@@ -185,19 +195,21 @@ def prefill_self(config: ModelConfig) -> Any:
                     query = T.sblock_alloc_buffer((dim,), "float32", scope="local")
                     out = T.sblock_alloc_buffer((dim,), "float32", scope="local")
                     state = T.sblock_alloc_buffer((5,), "float32", scope="local")
+                    begin = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     index: T.let[T.int32] = block * BLOCK + thread
                     token: T.let[T.int32] = index // queries
                     head: T.let[T.int32] = index % queries
                     if index < length * queries:
                         _start(q, dim, token, head, magnitude(config, scale), query, out, state)
-                        for j in T.serial(first_seen(config, scale, token), token + 1):
+                        begin[0] = first_seen(config, scale, token)
+                        for j in T.serial(count(config, begin, token + 1)):
                             state[2] = T.float32(0)
                             for i in T.unroll(dim):
-                                state[2] = state[2] + query[i] * k[j, head // group, i]
+                                state[2] = state[2] + query[i] * k[key_at(config, begin, j), head // group, i]
                             state[2] = score(config, state[2])
                             _weigh(state)
                             for i in T.unroll(dim):
-                                out[i] = out[i] * state[3] + state[2] * v[j, head // group, i]
+                                out[i] = out[i] * state[3] + state[2] * v[key_at(config, begin, j), head // group, i]
                         _finish(output, lse, dim, token, head, out, state)
 
     return kernel
@@ -205,15 +217,15 @@ def prefill_self(config: ModelConfig) -> Any:
 
 @T.macro
 def _read_pages(config, pages, table, first, begin, seen, dim, kv, query, out, state):
-    for j in T.serial(begin, seen):
-        page: T.let[T.int32] = table[first + j // PAGE]
+    for j in T.serial(count(config, begin, seen)):
+        page: T.let[T.int32] = table[first + key_at(config, begin, j) // PAGE]
         state[2] = T.float32(0)
         for i in T.unroll(dim):
-            state[2] = state[2] + query[i] * pages[page, 0, kv, j % PAGE, i]
+            state[2] = state[2] + query[i] * pages[page, 0, kv, key_at(config, begin, j) % PAGE, i]
         state[2] = score(config, state[2])
         _weigh(state)
         for i in T.unroll(dim):
-            out[i] = out[i] * state[3] + state[2] * pages[page, 1, kv, j % PAGE, i]
+            out[i] = out[i] * state[3] + state[2] * pages[page, 1, kv, key_at(config, begin, j) % PAGE, i]
 
 
 def prefill_past(config: ModelConfig) -> Any:
@@ -247,13 +259,14 @@ def prefill_past(config: ModelConfig) -> Any:
                     query = T.sblock_alloc_buffer((dim,), "float32", scope="local")
                     out = T.sblock_alloc_buffer((dim,), "float32", scope="local")
                     state = T.sblock_alloc_buffer((5,), "float32", scope="local")
+                    begin = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     index: T.let[T.int32] = block * BLOCK + thread
                     token: T.let[T.int32] = index // queries
                     head: T.let[T.int32] = index % queries
                     if index < length * queries:
                         seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
                         _start(q, dim, token, head, magnitude(config, scale), query, out, state)
-                        begin: T.let[T.int32] = first_seen(config, scale, q_position[token])
+                        begin[0] = first_seen(config, scale, q_position[token])
                         _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)
                         _finish(output, lse, dim, token, head, out, state)
 
@@ -290,11 +303,12 @@ def decode_past(config: ModelConfig) -> Any:
                     query = T.sblock_alloc_buffer((dim,), "float32", scope="local")
                     out = T.sblock_alloc_buffer((dim,), "float32", scope="local")
                     state = T.sblock_alloc_buffer((5,), "float32", scope="local")
+                    begin = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     head: T.let[T.int32] = block * 4 + thread
                     if head < queries:
                         seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
                         _start(q, dim, 0, head, magnitude(config, scale), query, out, state)
-                        begin: T.let[T.int32] = first_seen(config, scale, seen - 1)
+                        begin[0] = first_seen(config, scale, seen - 1)
                         _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)
                         _finish(output, lse, dim, 0, head, out, state)
 

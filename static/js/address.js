@@ -1,0 +1,54 @@
+/**
+ * The open conversation's id in the address bar, as `#c=ID`: a reload opens it again, Back goes to the one before, and it never
+ * reaches a server, which a query would. All else in the address (`?model=`, `/local`) is left as it is; `?c=ID` is understood too.
+ */
+
+/** @import {OpenConversation} from './protocol.js' */
+
+const HASH = /^#c=([\w-]+)$/;
+
+/** @returns {string|null} the id that the address names */
+export function addressed() {
+  return HASH.exec(location.hash)?.[1] ?? new URLSearchParams(location.search).get('c');
+}
+
+export class Address {
+  #asked;
+  /** @type {string|null} the conversation that this entry of the tab's history shows */ #here = addressed();
+
+  /** @param {(id: string|null) => void} asked the person went back or forth to that one; null: to a new one */
+  constructor(asked) {
+    this.#asked = asked;
+    addEventListener('popstate', () => this.#went());
+  }
+
+  /**
+   * The page shows this one now: another conversation is another entry of the history, a new one's first message is not.
+   * @param {OpenConversation} conversation
+   */
+  shows({ id, stored }) {
+    const now = stored ? id : null;
+    if (now === this.#here && now === addressed()) return;
+    const another = this.#here !== null && now !== this.#here && addressed() === this.#here;
+    this.#here = now;
+    history[another ? 'pushState' : 'replaceState'](null, '', to(now));
+  }
+
+  #went() {
+    if (location.hash && !HASH.test(location.hash)) {
+      history.replaceState(null, '', to(this.#here)); // a link within the page, such as `skip`
+      return;
+    }
+    const id = addressed();
+    if (id !== this.#here) this.#asked(id);
+    this.#here = id;
+  }
+}
+
+/** @param {string|null} id @returns {string} the address of a conversation, or of none */
+function to(id) {
+  const url = new URL(location.href);
+  url.searchParams.delete('c');
+  url.hash = id ? `c=${id}` : '';
+  return url.href;
+}

@@ -1,0 +1,121 @@
+"""A page on a model's library: WebLLM's own loader and tvmjs, asked for logits and nothing else.
+
+The page drives the pipeline that WebLLM makes when it loads a model (its embedding, prefill and decode calls, its KV cache), so what
+is compared with a reference is what a chat would be made of, without templates and sampling.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mimetypes
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from playwright.sync_api import Page
+
+    from hybr.mlc_build.checkpoint import Checkpoint
+    from hybr.mlc_build.compile import Profile
+
+F32 = npt.NDArray[np.float32]
+VENDOR = Path(__file__).parents[2] / "static/node_modules/@mlc-ai/web-llm/lib"
+HTML = b"""<!doctype html><title>library</title><link rel="icon" href="data:,"><script type="module">
+import {MLCEngine} from '/vendor/index.js';
+let engine, pipe;
+window.load = async (name) => {
+  await engine?.unload();
+  const model = `${location.origin}/models/${name}/`;
+  engine = new MLCEngine({appConfig: {model_list: [{model, model_id: name, model_lib: `${model}library.wasm`}]}});
+  await engine.reload(name);
+  pipe = engine.loadedModelIdToPipeline.get(name);
+  pipe.resetKVCache();
+};
+window.forward = async (tokens, chunk) => {
+  const tvm = pipe.tvm;
+  let made;
+  for (let at = 0; at < tokens.length; at += chunk) {
+    const part = tokens.slice(at, at + chunk);
+    tvm.beginScope();
+    const logits = await pipe.embedAndForward([part], part.length);
+    const copy = tvm.empty(logits.shape, logits.dtype, tvm.cpu()).copyFrom(logits);
+    await pipe.device.sync();
+    made = Array.from(copy.toArray());
+    tvm.endScope();
+  }
+  return made;
+};
+window.pop = (count) => {
+  const tvm = pipe.tvm;
+  tvm.beginScope();
+  tvm.getGlobalFunc('vm.builtin.kv_state_popn')(pipe.kvCache, tvm.scalar(0, 'int64'), tvm.scalar(count, 'int32'));
+  tvm.endScope();
+};
+window.ready = true;
+</script>"""
+
+
+class Library:
+    """A model in the page: what `native_model.Native` is on this machine's processor."""
+
+    def __init__(self, page: Page, name: str, chunk: int) -> None:
+        self.page, self.chunk = page, chunk
+        page.evaluate("name => window.load(name)", name)
+
+    def forward(self, tokens: Sequence[int], chunk: int | None = None) -> F32:
+        """Append tokens, in chunks, and return the last logits."""
+        made = self.page.evaluate("([tokens, chunk]) => window.forward(tokens, chunk)", [list(tokens), chunk or self.chunk])
+        return np.array(made, np.float32)
+
+    def pop(self, count: int) -> None:
+        """Forget the last tokens."""
+        self.page.evaluate("count => window.pop(count)", count)
+
+
+def make(opened: Checkpoint, quantisation: str, profile: Profile, folder: Path) -> None:
+    """Put a checkpoint's artifact, as `hybr models build` makes it, into a folder."""
+    from families import ENTRY
+
+    from hybr.mlc_build import build, quantise, shards, tokenizer
+    from hybr.mlc_build.compile import compile_library
+    from hybr.mlc_build.link import link
+
+    shards.write(quantise.quantise(opened.tensors, opened.config, quantisation), folder)
+    tokenizer.write(opened, folder)
+    build.write_config(ENTRY, opened, folder)
+    compiled = compile_library(opened.config, quantisation, profile, folder / "objects")
+    link(compiled.objects, folder / "library.wasm")
+
+
+@contextlib.contextmanager
+def serve(models: Path) -> Iterator[str]:
+    """Serve the page, WebLLM, and every folder of `models` under its name; yields the origin."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, _, rest = self.path.partition("?")[0].lstrip("/").partition("/")
+            file = VENDOR / rest if kind == "vendor" else models / rest.replace("resolve/main/", "")
+            body = HTML if not kind else file.read_bytes() if file.is_file() else None
+            told = mimetypes.guess_type(file)[0] if kind else "text/html"
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Type", told or "application/octet-stream")
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
