@@ -34,7 +34,10 @@
 
 /** @typedef {{promptTokens: number, completionTokens: number, totalTokens: number, estimated?: boolean}} Usage */
 /** @typedef {{ttftMs: number|null, totalMs: number, prefillTps: number|null, decodeTps: number|null}} Timings ms, tokens/s */
-/** @typedef {{from: Provider, to: Provider, error: WireError, requestId: string, [more: string]: unknown}} Change of provider */
+/**
+ * A change of provider, and the model that was left where one had been asked.
+ * @typedef {{from: Provider, to: Provider, error: WireError, requestId: string, model?: string, [more: string]: unknown}} Change
+ */
 
 /**
  * Who wrote what, from which UTF-16 unit on; `text` only of what was struck.
@@ -88,6 +91,10 @@
  * @property {number} totalBytes
  * @property {number|null} etaS
  * @property {string} text
+ * @property {boolean} shared whether it is another tab's doing
+ * @property {string} [phase] of a load
+ * @property {string} [step]
+ * @property {number|null} [bytesPerSecond]
  */
 
 /**
@@ -131,9 +138,12 @@
  * @property {number} completionTokens
  * @property {number} errors
  * @property {number} stopped
+ * @property {number} fallbacks requests that another had to take over
  * @property {number} totalTime
  * @property {number} averageTime
  * @property {number|null} averageTtft
+ * @property {number|null} averagePrefillTps
+ * @property {number|null} averageDecodeTps
  * @property {number} cost
  * @property {number} unpriced
  */

@@ -21,16 +21,24 @@ Outcome = Literal["done", "error", "stopped", "refused"]
 
 @dataclass(slots=True)
 class Totals:
-    """Running sums of one provider's model. `requests` counts attempts that reached the provider."""
+    """Running sums of one provider's model. `requests` counts attempts that reached the provider.
+
+    `fallbacks` counts the requests that another had to take over. Rates (tokens/s) are sums over the answers that had one.
+    """
 
     requests: int = 0
     errors: int = 0
     stopped: int = 0
+    fallbacks: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_time: float = 0.0
     ttft_sum: float = 0.0
     ttft_count: int = 0
+    prefill_sum: float = 0.0
+    prefill_count: int = 0
+    decode_sum: float = 0.0
+    decode_count: int = 0
     cost: float = 0.0
     unpriced: int = 0
 
@@ -48,9 +56,12 @@ class Totals:
             "completion_tokens": self.completion_tokens,
             "errors": self.errors,
             "stopped": self.stopped,
+            "fallbacks": self.fallbacks,
             "total_time": self.total_time,
             "average_time": self.total_time / self.requests if self.requests else 0.0,
             "average_ttft": self.ttft_sum / self.ttft_count if self.ttft_count else None,
+            "average_prefill_tps": self.prefill_sum / self.prefill_count if self.prefill_count else None,
+            "average_decode_tps": self.decode_sum / self.decode_count if self.decode_count else None,
             "cost": self.cost,
             "unpriced": self.unpriced,
         }
@@ -78,8 +89,10 @@ class Account:
         ms: float,
         ttft_ms: float | None,
         cost: float | None,
+        prefill_tps: float | None = None,
+        decode_tps: float | None = None,
     ) -> None:
-        """Book one attempt: what it used, how long it took and how it ended. `cost` None: nobody stated it."""
+        """Book one attempt: what it used, how long it took, how fast it was and how it ended. `cost` None: nobody stated it."""
         one = Totals(
             requests=1,
             errors=int(outcome == "error"),
@@ -89,6 +102,10 @@ class Account:
             total_time=ms,
             ttft_sum=ttft_ms or 0.0,
             ttft_count=int(ttft_ms is not None),
+            prefill_sum=prefill_tps or 0.0,
+            prefill_count=int(bool(prefill_tps)),
+            decode_sum=decode_tps or 0.0,
+            decode_count=int(bool(decode_tps)),
             cost=cost or 0.0,
             unpriced=int(cost is None),
         )
@@ -96,7 +113,9 @@ class Account:
         self.heard(provider, model, one)
 
     def changed(self, kind: Literal["fallback", "handover"], detail: dict[str, Any]) -> None:
-        """Remember a change of provider, newest first."""
+        """Remember a change of provider, newest first; it counts to the `model` that was left."""
+        if detail.get("model"):
+            self.models.setdefault((detail["from"], detail["model"]), Totals()).fallbacks += 1
         if kind == "fallback":
             self.fallbacks.appendleft(detail)
             self.fallback_count += 1

@@ -213,7 +213,8 @@ class Walk:
 
     def _detail(self, first: Leg, second: Leg, error: ProviderError) -> dict[str, Any]:
         request_id = self._asked.options.request_id
-        return {"from": first.provider, "to": second.provider, "error": error.to_dict(), "request_id": request_id}
+        told = {"from": first.provider, "to": second.provider, "error": error.to_dict(), "request_id": request_id}
+        return {**told, "model": first.model or "default"} if first.chat else told
 
     def _note(self, kind: Literal["fallback", "handover"], detail: dict[str, Any]) -> None:
         setattr(self.answer, kind, detail)
@@ -379,12 +380,12 @@ class Walk:
 
     def finish(self, attempt: Attempt, final: Final) -> None:
         """Book the leg that ended well."""
-        self._book(attempt, "done", final.usage or attempt.usage(), final.cost, final.model)
+        self._book(attempt, "done", final.usage or attempt.usage(), final.cost, final)
         last = self.answer.parts[-1]
         self.answer.parts[-1] = replace(last, model=final.model)
 
-    def _book(self, attempt: Attempt, outcome: Outcome, usage: Usage, cost: float | None, model: str | None = None) -> None:
-        """Book an attempt and take it off the table."""
+    def _book(self, attempt: Attempt, outcome: Outcome, usage: Usage, cost: float | None, final: Final | None = None) -> None:
+        """Book an attempt and take it off the table. `final` is the end of one that ended well."""
         attempt.closed = True
         self._live.remove(attempt)
         leg, answer = attempt.leg, self.answer
@@ -398,9 +399,17 @@ class Walk:
         elif cost is None and outcome != "done":  # cut off before it could say: by the price list, as far as there is one
             cost = self._desk.quote(leg.model, estimate_tokens(self._asked.messages), attempt.deltas)
         ttft = None if attempt.first is None else (attempt.first - attempt.started) * 1000
-        ms = (self._loop.time() - attempt.started) * 1000
-        name = model or leg.model or "default"
-        self._desk.account.book(leg.provider, name, outcome, usage, ms=ms, ttft_ms=ttft, cost=cost)
+        now = self._loop.time()
+        name = (final.model if final else None) or leg.model or "default"
+        prefill = final.prefill_tps if final else None
+        decode = (final.decode_tps if final else None) or attempt.decode_rate(usage, now)
+        took: dict[str, Any] = {
+            "ms": (now - attempt.started) * 1000,
+            "ttft_ms": ttft,
+            "prefill_tps": prefill,
+            "decode_tps": decode,
+        }
+        self._desk.account.book(leg.provider, name, outcome, usage, cost=cost, **took)
         answer.spent += usage
         answer.cost = None if cost is None or answer.cost is None else answer.cost + cost
         detail = {"provider": leg.provider, "model": name, "cost": cost, "request_id": self._asked.options.request_id}

@@ -65,16 +65,19 @@ def test_usage_adds_up() -> None:
     assert Chunk("", "t", True, "local", 0, done).to_dict()["text"] == "t"
 
 
-def test_the_sums_are_those_of_the_entries() -> None:
+def test_m11_the_sums_are_those_of_the_entries() -> None:
     """M11: per provider and per model, requests, tokens, errors, times, cost; fallbacks 20 deep, newest first."""
     account = Account()
-    account.book("cloud", "a", "done", Usage(10, 20), ms=100, ttft_ms=40, cost=0.5)
+    account.book("cloud", "a", "done", Usage(10, 20), ms=100, ttft_ms=40, cost=0.5, prefill_tps=100, decode_tps=30)
+    account.book("cloud", "a", "done", Usage(), ms=0, ttft_ms=None, cost=0.0, decode_tps=10)
     account.book("cloud", "b", "error", Usage(), ms=50, ttft_ms=None, cost=None)
     account.book("local", "tiny", "stopped", Usage(1, 2), ms=10, ttft_ms=5, cost=0.0)
     stats = account.to_dict()
     cloud = stats["cloud"]
-    assert (cloud["requests"], cloud["tokens"], cloud["errors"], cloud["stopped"]) == (2, 30, 1, 0)
-    assert (cloud["total_time"], cloud["average_time"], cloud["average_ttft"]) == (150, 75, 40)
+    assert (cloud["requests"], cloud["tokens"], cloud["errors"], cloud["stopped"]) == (3, 30, 1, 0)
+    assert (cloud["total_time"], cloud["average_time"], cloud["average_ttft"]) == (150, 50, 40)
+    assert (cloud["average_prefill_tps"], cloud["average_decode_tps"]) == (100, 20)
+    assert (stats["local"]["average_prefill_tps"], stats["local"]["average_decode_tps"]) == (None, None)
     assert (cloud["cost"], cloud["unpriced"]) == (0.5, 1)
     assert [(one["provider"], one["model"], one["tokens"]) for one in stats["models"]] == [
         ("cloud", "a", 30),
@@ -82,6 +85,9 @@ def test_the_sums_are_those_of_the_entries() -> None:
         ("local", "tiny", 3),
     ]
     assert Account().to_dict()["local"]["average_time"] == 0
+    account.changed("fallback", {"from": "local", "model": "tiny"})
+    assert (account.to_dict()["local"]["fallbacks"], account.models["local", "tiny"].fallbacks) == (1, 1)
+    account = Account()
     for number in range(25):
         account.changed("fallback", {"n": number})
         account.changed("handover", {"n": number})
