@@ -3,6 +3,7 @@
  * protocol.js; each part below is a module of its own. Globals, for scripts and tests: ModuleLoader, EventBus, cloudClient.
  */
 
+import { Address, addressed } from './address.js';
 import { themeButton } from './appearance.js';
 import { EgressQuestions } from './ask.js';
 import { CloudCaller } from './cloud.js';
@@ -13,11 +14,15 @@ import { fromWire } from './errors.js';
 import { EventBus } from './events.js';
 import { gatewayFacade, hybridFacade, localFacade } from './facades.js';
 import { Follow } from './follow.js';
+import { History } from './history.js';
 import { Journal } from './journal.js';
 import { ModuleLoader } from './modules.js';
 import { carried, move, place, sentOn } from './place.js';
 import { preflight } from './preflight.js';
 import { Rpc } from './rpc.js';
+import { shelf } from './shelf.js';
+import { Shelving } from './shelving.js';
+import { sight } from './sight.js';
 import { BootStatus, Notice, showFatal, showLocal, showPreflight } from './status.js';
 import { addStored, assignStored, changesOf, readStored, writeStored } from './stored.js';
 import { strings, translate } from './strings.js';
@@ -27,7 +32,7 @@ import { MessageView, announcer } from './view.js';
 import { Workers } from './workers.js';
 
 /** @import {CodedError} from './errors.js' */
-/** @import {BootConfig, CloudRequest, FromPython, PanelMessage, PanelSide, ToPython, ToastOp, ViewOp} from './protocol.js' */
+/** @import {BootConfig, CloudRequest, Conversation, FromPython, PanelMessage, PanelSide, ToPython, ToastOp, ViewOp} from './protocol.js' */
 
 /**
  * @template {HTMLElement} T
@@ -48,6 +53,21 @@ function bootConfig() {
   return { origin: location.origin, assets, place: place(), query, stored: readStored() };
 }
 
+/**
+ * A worker's policy is that of its script, so in the local-only document it comes from where scripts carry the strict one.
+ * @param {string} name below js/
+ */
+function script(name) {
+  return config.place === 'local' ? new URL(`/local${config.assets}/js/${name}`, config.origin) : new URL(`./${name}`, import.meta.url);
+}
+
+/** Whether anything may leave this browser now, as far as its person has said; asked of who decides, and no when in doubt. */
+async function mayLeave() {
+  const { egress } = /** @type {{egress?: unknown}} */ (readStored().preferences ?? {});
+  if (config.place === 'local' || egress === 'never') return false;
+  return (await Promise.resolve(hybrid.api.getMode?.()).catch(() => 'local-only')) !== 'local-only';
+}
+
 translate(document);
 const config = bootConfig();
 const events = new EventBus();
@@ -62,6 +82,22 @@ const journal = new Journal(config.place);
 const view = new MessageView(list, announcer(part('announcer', HTMLElement)), decide, () => journal.mark());
 const follow = new Follow(part('scroller', HTMLElement), list, part('jump', HTMLButtonElement));
 const workers = new Workers(config, receive, fatal);
+const shelving = new Shelving(shelf, (message) => workers.post(message));
+const address = new Address((id) => {
+  if (id) workers.post({ kind: 'ui', event: 'open-conversation', id });
+  else workers.post({ kind: 'ui', event: 'new-conversation' });
+});
+const chats = new History({
+  root: part('history', HTMLElement),
+  toggle: part('history-toggle', HTMLButtonElement),
+  scrim: part('history-scrim', HTMLElement),
+  fresh: part('new-conversation', HTMLElement),
+  shelf,
+  toasts,
+  post: (message) => workers.post(message),
+  script: script('exchange/exchange.worker.js'),
+  mayLeave,
+});
 const rpc = new Rpc((message) => workers.post(message));
 const cloud = new CloudCaller((message) => workers.post(message));
 const hybrid = hybridFacade(rpc, cloud);
@@ -74,7 +110,16 @@ const composer = new Composer({
   send: part('send', HTMLButtonElement),
   stop: part('stop', HTMLButtonElement),
   hint: part('hint', HTMLElement),
-  onSend: (text) => (follow.hold(), workers.post({ kind: 'ui', event: 'send', text })),
+  files: part('files', HTMLElement),
+  attach: part('attach', HTMLButtonElement),
+  chooser: part('chooser', HTMLInputElement),
+  slash: part('slash', HTMLElement),
+  commands,
+  sight: () => sight(hybrid.api),
+  onSend: (text, attachments) => {
+    follow.hold();
+    workers.post({ kind: 'ui', event: 'send', text, ...(attachments.length ? { attachments } : {}) });
+  },
   onStop: () => workers.post({ kind: 'ui', event: 'stop' }),
 });
 
@@ -82,12 +127,13 @@ const composer = new Composer({
 const handlers = /** @type {Record<string, (message: any) => void>} */ ({
   status: ({ text, fraction }) => boot.say(text, fraction),
   ready: ({ stage }) => (stage === 'core' ? coreReady() : uiReady()),
-  event: ({ name, detail }) => (events.emit(name, detail), toQuestions(name, detail)),
+  event: ({ name, detail }) => (events.emit(name, detail), toQuestions(name, detail), toChats(name, detail)),
   view: ({ op }) => draw(op),
   engine: () => void workers.restartEngine(),
   store: ({ key, value, how }) => store(key, value, how),
   journal: (message) => journal.receive(message),
-  move: ({ to, conversation }) => void (move(to, conversation) || toasts.show('warning', strings.cannotCarry)),
+  shelf: (message) => shelving.receive(message),
+  move: (message) => void moved(message),
   fatal: ({ error }) => fatal(fromWire(error)),
   panel: (message) => void toPanel(message),
   'cloud-call': (message) => cloud.receive(/** @type {CloudRequest} */ (message)),
@@ -107,8 +153,13 @@ function draw(op) {
   if (op.type === 'busy') {
     composer.busy(op.value);
     toasts.hold(op.value);
-  } else if (op.type === 'toast') toasts.show(op.toast, said(op));
+  } else if (op.type === 'toast') toasts.show(op.toast, said(op), undoing(op));
   else view.apply(op);
+  if (op.type === 'open' || op.type === 'conversation') {
+    address.shows(op.conversation);
+    composer.conversation(op.conversation);
+  }
+  chats.follow(op);
   if (op.type === 'delta') journal.delta(op);
   if (op.type !== 'delta') hello.hidden = !view.empty;
 }
@@ -122,6 +173,19 @@ function said({ say = '', args = {}, text = '' }) {
   return sentence ? sentence(args) : text;
 }
 
+/** @param {ToastOp} op the button of a toast that tells what can be taken back */
+function undoing({ undo: token }) {
+  return token ? { text: strings.undo, run: () => workers.post({ kind: 'ui', event: 'undo', token }) } : undefined;
+}
+
+/**
+ * The person goes to the other document, when what is open is written.
+ * @param {{to: 'local'|'main', conversation: Conversation}} message
+ */
+async function moved({ to, conversation }) {
+  if (!move(to, conversation, await shelving.written())) toasts.show('warning', strings.cannotCarry);
+}
+
 /**
  * @param {string} name of an event
  * @param {any} detail
@@ -129,6 +193,14 @@ function said({ say = '', args = {}, text = '' }) {
 function toQuestions(name, detail) {
   if (name === 'egress:asked') questions.ask(detail);
   else if (name === 'egress:sent' || name === 'egress:refused') questions.settled(detail.requestId);
+}
+
+/**
+ * @param {string} name of an event
+ * @param {any} detail
+ */
+function toChats(name, detail) {
+  if (name === 'hybrid-llm:mode-changed') chats.closed(detail.to === 'local-only');
 }
 
 /**
@@ -142,11 +214,13 @@ function decide(act, id) {
   part('composer', HTMLTextAreaElement).focus(); // the button that was pressed is gone
 }
 
-/** What another document left, or else an answer that was cut off. */
+/** What another document left; or else the conversation that the address names, and an answer that was cut off. */
 async function restore() {
   const conversation = carried();
   if (conversation) return workers.post({ kind: 'restore', conversation });
-  const found = await journal.find();
+  const open = addressed();
+  if (open) workers.post({ kind: 'restore', open });
+  const found = await journal.find(open);
   if (found) workers.post({ kind: 'restore', ...found });
 }
 
@@ -162,6 +236,7 @@ function coreReady() {
   boot.done();
   modules.ready();
   composer.ready();
+  chats.ready();
 }
 
 function uiReady() {
@@ -185,6 +260,13 @@ function warn(kept) {
   if (kept || storageWarned) return;
   storageWarned = true;
   toasts.show('warning', strings.stored);
+}
+
+/** What the page holds, for the person's own plot; only some browsers tell. */
+function watchMemory() {
+  const weigh = () => workers.post({ kind: 'memory', page: Reflect.get(performance, 'memory')?.usedJSHeapSize ?? 0, python: 0 });
+  setInterval(() => document.hidden || weigh(), 15_000);
+  weigh();
 }
 
 function watchStored() {
@@ -268,6 +350,8 @@ function start() {
   watchNetwork();
   watchAttention();
   watchStored();
+  shelf.onTrouble((error) => toasts.show('warning', error.message));
+  watchMemory();
   if (config.place === 'local') {
     const leave = () => workers.post({ kind: 'ui', event: 'leave-local' });
     showLocal(part('banner', HTMLElement), part('promise', HTMLElement), leave);
