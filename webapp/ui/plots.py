@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from bokeh.models import ColumnDataSource, DatetimeTickFormatter, LinearAxis, NumeralTickFormatter, Range1d
+from bokeh.models import ColumnDataSource, DatetimeTickFormatter, Legend, LinearAxis, NumeralTickFormatter, Range1d
 from bokeh.plotting import figure
 
 from hybr.webapp.state.series import DAY, HOUR
@@ -25,7 +25,7 @@ RANGES = {
     "month": (30 * DAY, DAY),
 }  # how far back, a stretch's width (s)
 SHARES = ((0.5, "solid"), (0.95, "dashed"))
-HEIGHT = 180  # px
+HEIGHT = 210  # px
 LOOK = {"text": "#1f1d1a", "muted": "#625e57", "line": "#e3e0da", "local": "#0f6b63", "cloud": "#4640c4", "warn": "#8a4b08"}
 DASHES = ("circle", "square", "triangle", "diamond", "inverted_triangle")  # models of one provider differ in their marks
 
@@ -39,9 +39,9 @@ class Plots:
         self._words = words
         self._look = dict(LOOK)
         self._lines: dict[tuple[str, str, float], ColumnDataSource] = {}
-        self.time = self._figure(words["time"], x_axis_type="datetime")
+        self.time = self._figure(words["time"], x_axis_type="datetime", x_range=Range1d(0, 1))
         self.causes = self._figure(words["causes"], y_range=[""], toolbar=False)
-        self.spent = self._figure(words["spent"], x_axis_type="datetime")
+        self.spent = self._figure(words["spent"], x_axis_type="datetime", x_range=Range1d(0, 1))
         self.held = self._figure(words["memory"], x_axis_type="datetime")
         self._sources = {name: ColumnDataSource() for name in ("causes", "spent", "memory")}
         self._draw_causes()
@@ -56,7 +56,11 @@ class Plots:
     def show(self, measure: Measure, span: str) -> None:
         """Bring all figures up to date: `measure` over time, from `span` (day, week, month) ago."""
         back, width = RANGES.get(span, RANGES["day"])
-        since = time.time() - back
+        now = time.time()
+        since = now - back
+        self.time.x_range.start, self.time.x_range.end = since * 1000, (now + width / 2) * 1000
+        first = since - since % DAY  # whole days stand as bars
+        self.spent.x_range.start, self.spent.x_range.end = first * 1000, (now - now % DAY + DAY) * 1000
         self._show_time(measure, since, width)
         self._show_causes(since)
         self._show_spent(since)
@@ -73,7 +77,11 @@ class Plots:
             self._paint(made)
         for (provider, *_), renderers in self._by_provider().items():
             for renderer in renderers:
-                renderer.glyph.line_color = self._look[provider]
+                _colour(renderer.glyph, self._look[provider])
+        drawn = ((self.causes, ["warn", "cloud"]), (self.spent, ["local", "cloud", "warn"]), (self.held, ["cloud", "local"]))
+        for made, names in drawn:
+            for renderer, name in zip(made.renderers, names, strict=False):
+                _colour(renderer.glyph, self._look[name])
 
     # -- over time
 
@@ -102,9 +110,9 @@ class Plots:
             source = self._lines[key] = ColumnDataSource({"at": [], "value": []}, name="|".join((provider, model, str(share))))
             colour, dash = self._look.get(provider, self._look["text"]), dict(SHARES)[share]
             mark = DASHES[len({name for side, name, _ in self._lines if side == provider}) % len(DASHES)]
-            label = f"{model} p{round(share * 100)}"
-            self.time.line("at", "value", source=source, color=colour, line_dash=dash, line_width=2, legend_label=label)
-            self.time.scatter("at", "value", source=source, color=colour, marker=mark, size=6, legend_label=label)
+            drawn = {"source": source, "color": colour, "legend_label": f"{model} p{round(share * 100)}"}
+            self.time.line("at", "value", line_dash=dash, line_width=2, **drawn)
+            self.time.scatter("at", "value", marker=mark, size=6, fill_alpha=2 * (1 - share), **drawn)  # p95 is hollow
             self._paint(self.time)
         return self._lines[key]
 
@@ -136,6 +144,7 @@ class Plots:
             counted.setdefault(cause, {})[kind] = count
         causes = list(counted)[:8]
         self.causes.y_range.factors = causes[::-1] or [""]
+        self.causes.visible = bool(causes)
         kinds = {kind: [counted[cause].get(kind, 0) for cause in causes] for kind in ("fallback", "handover")}
         self._sources["causes"].data = {"cause": causes, **kinds}
 
@@ -162,6 +171,7 @@ class Plots:
         }
         cost = [sum(one.cost for one in models) for _, models in days]
         self.spent.extra_y_ranges["cost"].end = max([*cost, 0.0001]) * 1.1
+        self.spent.right[0].visible = any(cost)
         self._sources["spent"].data = {"at": [(start + DAY / 2) * 1000 for start, _ in days], **tokens, "cost": cost}
 
     def _draw_memory(self) -> None:
@@ -187,6 +197,8 @@ class Plots:
             **options,
         )
         made.toolbar.logo = None
+        made.xaxis.ticker.desired_num_ticks = 4
+        made.add_layout(Legend(orientation="horizontal", ncols=2, margin=0, padding=0), "below")
         if options.get("x_axis_type") == "datetime":
             made.xaxis.formatter = DatetimeTickFormatter(hours="%H:%M", minutes="%H:%M", days="%d.%m.", hourmin="%H:%M")
         self._paint(made)
@@ -207,4 +219,11 @@ class Plots:
             made.legend.border_line_color = None
             made.legend.label_text_color = look["muted"]
             made.legend.label_text_font_size = "10px"
-            made.legend.location = "top_left"
+            made.legend.location = "left"
+
+
+def _colour(glyph: Any, colour: str) -> None:
+    """Give a glyph the colour, of its line and of what it fills."""
+    for name in ("line_color", "fill_color"):
+        if hasattr(glyph, name):
+            setattr(glyph, name, colour)
