@@ -74,14 +74,18 @@ export class Journal {
     setTail(this.#id, this.#tail);
   }
 
-  /** @returns {Promise<{id: string, record: JournalRecord}|null>} the newest answer that was cut off, now this document's own */
-  async find() {
+  /**
+   * @param {string|null} wanted the conversation that the person asked for, whose answers alone count then
+   * @returns {Promise<{id: string, record: JournalRecord}|null>} the newest answer that was cut off, now this document's own
+   */
+  async find(wanted = null) {
     await this.#opened;
     /** @type {Row[]} */
     const rows = await this.#ask(RECORDS, (store) => store.getAll());
     if (rows) void sweep(rows.map(({ id }) => id));
     const ours = (/** @type {Row} */ row) => Number(row.tab === this.#before);
-    const mine = (rows ?? []).filter(({ place }) => this.#place === 'local' || place !== 'local');
+    const asked = (/** @type {Row} */ { record }) => wanted === null || record.conversation?.conversation?.id === wanted;
+    const mine = (rows ?? []).filter((row) => (this.#place === 'local' || row.place !== 'local') && asked(row));
     for (const row of mine.sort((a, b) => ours(b) - ours(a) || b.at - a.at)) {
       if (row.tab === this.#tab || !(await hold(lockOf(row.tab), ours(row) ? LEAVING_MS : 0))) continue;
       const found = await this.#adopt(row.id);

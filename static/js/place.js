@@ -1,6 +1,7 @@
 /**
  * Two documents: `/`, where every mode can be had, and `/local`, whose policy lets nothing out. This is how one finds out which it
- * is, and how the open conversation goes from one to the other: in this tab's sessionStorage, never through the server.
+ * is, and how the open conversation goes from one to the other: by its id where it is on the shelf, which both share, else in this
+ * tab's sessionStorage; never through the server.
  */
 
 /** @import {Conversation} from './protocol.js' */
@@ -14,15 +15,19 @@ export const place = () => (document.querySelector('meta[name=place]')?.getAttri
  * Goes to the other document with what is open.
  * @param {'local'|'main'} to
  * @param {Conversation} conversation
+ * @param {boolean} stored it is on the shelf as it is
  * @returns {boolean} false if this browser cannot keep it for so long: then nothing happens, for nothing shown may be lost
  */
-export function move(to, conversation) {
+export function move(to, conversation, stored) {
+  const { nodes, temporary } = conversation;
+  const byId = stored && !temporary;
   try {
-    sessionStorage.setItem(CARRIED, JSON.stringify(conversation));
+    if (nodes.length && !byId) sessionStorage.setItem(CARRIED, JSON.stringify(conversation));
   } catch {
-    if (conversation.turns.length) return false;
+    return false;
   }
-  location.assign(to === 'local' ? '/local' : '/');
+  const hash = byId && nodes.length ? `#c=${conversation.conversation.id}` : nodes.length ? '' : location.hash;
+  location.assign((to === 'local' ? '/local' : '/') + hash);
   return true;
 }
 
@@ -46,6 +51,6 @@ export function carried() {
 export function sentOn(stored, query) {
   const preferences = /** @type {{mode?: unknown}|null|undefined} */ (stored.preferences);
   if (place() === 'local' || query.mode || preferences?.mode !== 'local-only') return false;
-  location.replace(`/local${location.search}`);
+  location.replace(`/local${location.search}${location.hash}`);
   return true;
 }

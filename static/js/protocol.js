@@ -52,10 +52,20 @@
 /** OpenAI-style message. @typedef {{role: string, content: unknown, [more: string]: unknown}} ChatMessage */
 
 /**
- * What happened in the shell's own controls. A `temporary` conversation is never stored.
- * @typedef {{kind: 'ui', event: 'send', text: string}
+ * What happened in the shell's own controls. A `temporary` conversation is never stored. `edit` of a person's message is a sibling that
+ * is answered, of an answer a sibling with the new text; `regenerate` is a sibling of an answer, or an answer to a message; `branch`
+ * shows a sibling; `continue` goes on with an answer that is cut; `delete` takes out one message (what hangs under it goes up) or a
+ * branch, and brings a toast with an `undo` token.
+ * @typedef {{kind: 'ui', event: 'send', text: string, attachments?: Attachment[]}
  *   | {kind: 'ui', event: 'stop'}
  *   | {kind: 'ui', event: 'new-conversation', temporary?: boolean}
+ *   | {kind: 'ui', event: 'open-conversation', id: string, node?: string, find?: string}
+ *   | {kind: 'ui', event: 'edit', id: string, text: string}
+ *   | {kind: 'ui', event: 'regenerate', id: string}
+ *   | {kind: 'ui', event: 'branch', id: string, step: -1|1}
+ *   | {kind: 'ui', event: 'continue', id: string}
+ *   | {kind: 'ui', event: 'delete', id: string, what: 'message'|'branch'}
+ *   | {kind: 'ui', event: 'undo', token: string}
  *   | {kind: 'ui', event: 'set-mode', mode: string}
  *   | {kind: 'ui', event: 'retry', id: string}
  *   | {kind: 'ui', event: 'resume', id: string, on: Provider}

@@ -10,6 +10,7 @@ from typing import Any
 from lab.desk import YES, added, entry
 from lab.engine import ScriptedEngine
 from lab.upstream import ScriptedUpstream
+from played_shelf import PlayedShelf, PlayedView
 
 from hybr.webapp import page
 from hybr.webapp.page import app as app_module
@@ -22,8 +23,8 @@ HYBRID, LOCAL = "HybridLLMProvider", "LocalLLM"
 class Shell:
     """The main thread: posts messages in, keeps what comes out. The engine client speaks JSON, as the real one does.
 
-    `stored` is the browser's storage, which the shell changes as static/js/stored.js does; `beside` are the other tabs of that
-    browser: they are told of changes.
+    `stored` is the browser's storage and `shelf` its conversations, which the shell changes as static/js/stored.js does; `beside`
+    are the other tabs of that browser: they are told of changes.
     """
 
     def __init__(
@@ -33,9 +34,12 @@ class Shell:
         stored: dict[str, Any] | None = None,
         place: str = "main",
         beside: Shell | None = None,
+        shelf: PlayedShelf | None = None,
     ) -> None:
         self.stored: dict[str, Any] = beside.stored if beside else stored if stored is not None else {}
         self.tabs: list[Shell] = beside.tabs if beside else []
+        self.shelf: PlayedShelf = shelf or (beside.shelf if beside else PlayedShelf())
+        self.view = PlayedView()
         self.out: list[dict[str, Any]] = []
         self.deltas: list[tuple[str, str, str, int]] = []
         self.upstream = ScriptedUpstream()
@@ -61,8 +65,21 @@ class Shell:
         self.out.append(content)
         if content["kind"] == "store":
             self._store(**content)
+        elif content["kind"] == "shelf":
+            self._shelved(content)
+        elif content["kind"] == "view":
+            self.view.op(content["op"])
         if content == {"kind": "engine", "op": "restart"}:
             self.scripted.restart()
+
+    def _shelved(self, asked: dict[str, Any]) -> None:
+        answer = self.shelf.answer(asked["op"], asked["args"])
+        kind = "shelf-error" if "error" in answer else "shelf-result"
+        asyncio.get_running_loop().call_soon(lambda: self.app.receive({"kind": kind, "id": asked["id"], **answer}))
+        if asked["op"] == "write" and "error" not in answer:
+            for tab in self.tabs:
+                if tab is not self:
+                    tab.app.receive(self.shelf.changed(asked["args"][0], "tab"))
 
     def _store(self, kind: str, key: str, value: Any, how: str = "") -> None:
         before = self.stored.get(key, {})
@@ -75,6 +92,7 @@ class Shell:
     def delta(self, message_id: str, delta: str, provider: str, segment: int) -> None:
         """One delta for the view."""
         self.deltas.append((message_id, delta, provider, segment))
+        self.view.delta(message_id, delta)
 
     # the test
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,17 +15,21 @@ from hybr.webapp.hybrid.profile import DeviceProfile
 from hybr.webapp.hybrid.provider import HybridLLMProvider
 from hybr.webapp.page import convert
 from hybr.webapp.page.caller import CallerClient
-from hybr.webapp.page.chat import Chat, restored
+from hybr.webapp.page.chat import Chat
 from hybr.webapp.page.engine import Engine
 from hybr.webapp.page.journal import Journal
 from hybr.webapp.page.place import Place, Where
 from hybr.webapp.page.rpc import Rpc, chunk_to_wire
+from hybr.webapp.page.shelf import PageShelf
 from hybr.webapp.page.startup import Startup
 from hybr.webapp.runtimes.catalogue import Catalogue
 from hybr.webapp.runtimes.gateway import Gateway
+from hybr.webapp.runtimes.others import Others
+from hybr.webapp.runtimes.person import Person
 from hybr.webapp.runtimes.webllm import WebLLM
 from hybr.webapp.runtimes.wllama import Wllama
 from hybr.webapp.state.preferences import Preferences
+from hybr.webapp.state.series import Series
 from hybr.webapp.state.telemetry import Telemetry, device_of
 
 if TYPE_CHECKING:
@@ -37,7 +42,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 encode = json.JSONEncoder(ensure_ascii=False).encode  # a message is a string, not bytes
-INTERNAL = frozenset({"local-llm:models", "hybrid-llm:status"})  # for the views on this side; not part of the page's contract
+SAMPLES = 720  # of the memory: three hours, one each quarter of a minute
+INTERNAL = frozenset(
+    {"local-llm:models", "local-llm:checking", "hybrid-llm:status", "chat:changed"}
+)  # for the views on this side; not part of the page's contract
 
 
 class Host(Protocol):
@@ -63,7 +71,10 @@ class Context:
     preferences: Preferences
     place: Place
     chat: Chat
+    series: Series
+    person: Person
     preflight: dict[str, Any] = field(default_factory=dict)
+    memory: list[tuple[float, float, float]] = field(default_factory=list)  # (seconds, bytes of the page, bytes of Python)
 
 
 class App:
@@ -77,17 +88,21 @@ class App:
         self._storage = storage = HostStorage(self, config.get("stored") or {})
         preferences = Preferences(storage, transport)
         engine = bridge or Engine(client, lambda: self.post({"kind": "engine", "op": "restart"}))
+        closed = config.get("place") == "local"
+        others = Others(transport, preferences, f"{config.get('assets') or ''}/data/webllm.json", closed=closed)
         local = LocalLLM(
-            WebLLM(engine), Catalogue(transport), events, preferences, DeviceProfile(storage), processor=Wllama(engine)
+            WebLLM(engine), Catalogue(transport, others), events, preferences, DeviceProfile(storage), processor=Wllama(engine)
         )
         local.force((config.get("query") or {}).get("runtime"))
         gateway = Gateway(transport)
         hybrid = HybridLLMProvider(local, gateway, events, preferences, storage=storage)
         preferences.quiet = lambda: hybrid.get_mode() == "local-only"
         preferences.followed = self._followed
-        self.chat = Chat(hybrid, self, Journal(self.post))
+        self.shelf = PageShelf(self.post)
+        self.chat = Chat(hybrid, self, Journal(self.post), self.shelf, lambda facts: events.emit("chat:changed", facts))
         place = Place("local" if config.get("place") == "local" else "main", hybrid, preferences, self._move)
-        self.context = Context(hybrid, local, gateway, events, preferences, place, self.chat)
+        series, person = Series(storage, events), Person(transport)
+        self.context = Context(hybrid, local, gateway, events, preferences, place, self.chat, series, person)
         runs = lambda: device_of(self.context.preflight, local.get_status()["runtime"])  # noqa: E731
         self.telemetry = Telemetry(events, preferences, transport, device=runs)
         self.caller = CallerClient(self.post)
@@ -120,14 +135,25 @@ class App:
             self.startup.look_at_gateway()
         elif kind == "visibility":
             self.context.hybrid.visibility(hidden=bool(message.get("hidden")), frozen_ms=float(message.get("frozenMs") or 0))
+        elif kind == "memory":
+            self._weigh(float(message.get("page") or 0), float(message.get("python") or 0))
         elif kind == "stored":
             self._storage.receive(message["key"], message["value"])
         elif kind == "restore":
-            restored(self.chat, message)
+            self.chat.opening.restore(message)
+        elif kind in {"shelf-result", "shelf-error"}:
+            self.shelf.receive(message)
+        elif kind == "shelf-changed":
+            self.chat.opening.heard(message)
         elif kind in {"cloud-result", "cloud-error"}:
             self.caller.receive(message)
         else:
             log.warning("unknown message of the shell: %r", kind)
+
+    def _weigh(self, page: float, python: float) -> None:
+        """Keep one sample of the memory in use; the last `SAMPLES` of this session."""
+        self.context.memory.append((time.time(), page, python))
+        del self.context.memory[:-SAMPLES]
 
     # -- towards the shell
 
@@ -161,7 +187,7 @@ class App:
 
     def _move(self, to: Where) -> None:
         """Take the person to the other document, with the open conversation."""
-        self.post({"kind": "move", "to": to, "conversation": convert.camel(self.chat.pack())})
+        self.post({"kind": "move", "to": to, "conversation": self.chat.opening.pack()})
 
     def _followed(self, changed: dict[str, Any]) -> None:
         """Another tab has changed preferences."""

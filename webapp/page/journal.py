@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.page import convert
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,10 +33,13 @@ class Journal:
         self._open: set[str] = set()
 
     def begin(self, answer_id: str, conversation: dict[str, Any], cut: Cut) -> None:
-        """Record a request before it is made, with the text there already is; a record of the same id is replaced."""
+        """Record a request before it is made, with the text there already is; a record of the same id is replaced.
+
+        `conversation` is as the shelf writes it: what is asked, and where. The rest is on the shelf.
+        """
         self._open.add(answer_id)
         record = {
-            "conversation": convert.camel(conversation),
+            "conversation": conversation,
             "options": cut.options,
             "text": cut.text,
             "provider": cut.provider,

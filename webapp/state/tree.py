@@ -169,8 +169,8 @@ class Tree:
         for node in moved:
             node.parent = top
         self._index()
-        here = {node.id for node in self.path}
-        self._show(removal.leaf if removal.leaf in self._nodes and top not in here else self.leaf)
+        if self.leaf is None or top not in {node.id for node in self.path}:
+            self._show(removal.leaf if removal.leaf in self._nodes else top)
         return Change(put=tuple(back.values()), moved=tuple(moved))
 
     def take(self, nodes: Iterable[Node], drop: Iterable[str] = ()) -> None:
@@ -193,7 +193,8 @@ class Tree:
             self._nodes[child].parent = self._stays(child, gone)
         removed = tuple(self._nodes.pop(one) for one in ids)
         self._index()
-        self._show(leaf if leaf in self._nodes else next((one for one in (beside, top) if one in self._nodes), None))
+        if leaf not in self._nodes:
+            self._show(next((one for one in (beside, top) if one in self._nodes), None))
         removal = Removal(removed, tuple(moved), top, leaf)
         return Change(moved=tuple(self._nodes[one] for one in moved), drop=tuple(ids), removal=removal)
 

@@ -271,8 +271,8 @@ async def test_a_new_conversation() -> None:
     await asyncio.sleep(0.1)
     shell.send(kind="ui", event="new-conversation")
     await asyncio.sleep(0.2)
-    assert [one["op"]["type"] for one in shell.of("view")][-2:] == ["clear", "busy"]
-    assert (shell.ops("finish"), shell.app.chat.messages, shell.upstream.open) == ([], [], 0)
+    assert [one["op"]["type"] for one in shell.of("view")][-2:] == ["busy", "open"]
+    assert (shell.view.shown, shell.ops("finish"), shell.app.chat.messages, shell.upstream.open) == ({}, [], [], 0)
     shell.upstream.default = ["new"]
     assert (await chat(shell, "y"))["state"] == "done"
     await shell.end()

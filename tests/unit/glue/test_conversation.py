@@ -11,8 +11,9 @@ from lab.engine import Sleep
 from lab.upstream import Cut as Break
 from played_shell import HYBRID, LOCAL, Shell
 
+ASKED = {"id": "user-1", "conversation": "c", "parent": None, "role": "user", "text": "Capital?", "createdAt": 1, "v": 1}
 RECORD: dict[str, Any] = {
-    "conversation": {"turns": [{"id": "user-1", "role": "user", "text": "Capital?"}], "egress": "redact"},
+    "conversation": {"conversation": {"id": "c", "v": 1, "egress": "redact"}, "nodes": [ASKED], "drop": []},
     "options": {"egress": "redact"},
     "text": "It is ",
     "provider": "cloud",
@@ -52,7 +53,7 @@ class TestPlace:
         assert shell.app.context.place.set_mode("local-only") is True
         (move,) = shell.of("move")
         assert move["to"] == "local"
-        told = [(turn["role"], turn["text"]) for turn in move["conversation"]["turns"]]
+        told = [(turn["role"], turn["text"]) for turn in move["conversation"]["nodes"]]
         assert told == [("user", "x"), ("assistant", "It is Paris.")]
         await shell.end()
 
@@ -104,27 +105,33 @@ class TestPlace:
         await asyncio.sleep(0.5)
         shell.app.context.place.set_mode("local-only")
         (move,) = shell.of("move")
-        assert (move["conversation"]["turns"][-1]["text"], move["conversation"]["turns"][-1]["state"]) == ("ab", "stopped")
+        last = move["conversation"]["nodes"][-1]
+        assert (last["text"], last["state"]) == ("ab", "stopped")
+        assert shell.shelf.nodes[move["conversation"]["conversation"]["id"]][last["id"]] == last
         begun, ended = shell.of("journal", op="begin"), shell.of("journal", op="end")
         assert {one["id"] for one in begun} == {one["id"] for one in ended}
         await asyncio.sleep(0.1)
         await shell.end()
 
     @virtual
-    async def test_carried(self) -> None:
-        """The other document's turns are drawn as they were and go along with the next question."""
+    @pytest.mark.parametrize("temporary", [False, True])
+    async def test_carried(self, temporary: bool) -> None:
+        """The other document's turns are drawn as they were and go along with the next question; stored only if they may be."""
         shell = Shell()
         answer = {"id": "a", "role": "assistant", "text": "hi", "state": "done", "provider": "local"}
-        turns = [{"id": "u", "role": "user", "text": "hello"}, {**answer, "stats": {"usage": {"totalTokens": 3}}}]
-        shell.send(kind="restore", conversation={"turns": turns, "egress": "ask"})
-        assert [op["text"] for op in shell.ops("message")] == ["hello", "hi"]
-        (finish,) = shell.ops("finish")
+        nodes = [{"id": "u", "role": "user", "text": "hello"}, {**answer, "parent": "u", "stats": {"usage": {"totalTokens": 3}}}]
+        shell.send(
+            kind="restore", conversation={"conversation": {"id": "c", "egress": "ask"}, "nodes": nodes, "temporary": temporary}
+        )
+        assert shell.view.texts == ["hello", "hi"]
+        finish = shell.view.shown["a"]
         assert (finish["provider"], finish["stats"]["usage"]["totalTokens"]) == ("local", 3)
         assert shell.app.chat.egress == "ask"
         shell.app.chat.set_egress("allow")
         shell.send(kind="ui", event="send", text="more")
         await said(shell, "done")
         assert [message["content"] for message in shell.upstream.chats[0]["messages"]] == ["hello", "hi", "more"]
+        assert (len(shell.shelf.nodes.get("c", {})), len(shell.of("journal", op="begin"))) == ((0, 0) if temporary else (4, 1))
         await shell.end()
 
 
@@ -138,7 +145,7 @@ class TestCut:
         shell.send(kind="ui", event="send", text="x")
         (begun,) = shell.of("journal")
         assert (begun["op"], begun["record"]["text"], begun["record"]["closed"]) == ("begin", "", False)
-        assert begun["record"]["conversation"]["turns"][0]["text"] == "x"
+        assert begun["record"]["conversation"]["nodes"][0]["text"] == "x"
         await said(shell, "done")
         assert shell.of("journal")[-1] == {"kind": "journal", "op": "end", "id": begun["id"]}
         await shell.end()
@@ -149,8 +156,9 @@ class TestCut:
         shell = Shell()
         shell.upstream.default = ["It is ", "Paris."]
         shell.send(kind="restore", id="cut-1", record=RECORD)
+        await asyncio.sleep(0.01)
         assert shell.ops("interrupted") == [{"type": "interrupted", "id": "cut-1", "cloud": True}]
-        assert shell.ops("message")[-1]["state"] == "stopped"
+        assert shell.view.shown["cut-1"]["state"] == "stopped"
         shell.send(kind="ui", event="resume", id="cut-1", on="cloud")
         await said(shell, "done")
         assert "".join(delta for _, delta, _, _ in shell.deltas) == "Paris."
@@ -165,6 +173,7 @@ class TestCut:
         shell = Shell()
         assert await shell.call(LOCAL, "init", "tiny") is True
         shell.send(kind="restore", id="cut-1", record={**RECORD, "provider": "local"})
+        await asyncio.sleep(0.01)
         shell.send(kind="ui", event="resume", id="cut-1", on="local")
         finish = await said(shell, "done")
         assert finish["provider"] == "local"
@@ -183,6 +192,7 @@ class TestCut:
         """Who writes on without a word has kept it as it is: a turn like any other."""
         shell = Shell()
         shell.send(kind="restore", id="cut-1", record=RECORD)
+        await asyncio.sleep(0.01)
         shell.app.chat.set_egress("allow")
         shell.send(kind="ui", event="send", text="and Spain?")
         await said(shell, "done")
@@ -197,6 +207,7 @@ class TestCut:
         shell = Shell()
         if how == "closed":
             shell.send(kind="restore", id="cut-1", record={**RECORD, "closed": True})
+            await asyncio.sleep(0.01)
             assert shell.ops("interrupted")[-1]["cloud"] is False
             shell.send(kind="ui", event="resume", id="cut-1", on="cloud")
             await asyncio.sleep(1)
@@ -227,7 +238,9 @@ class TestCut:
         await shell.end()
 
     @virtual
-    @pytest.mark.parametrize("record", [{}, {"conversation": {}}, {"conversation": {"turns": [{}]}}, {"conversation": 3}])
+    @pytest.mark.parametrize(
+        "record", [{}, {"conversation": {}}, {"conversation": {"conversation": {}, "nodes": []}}, {"conversation": 3}]
+    )
     async def test_a_damaged_record(self, record: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
         """It is left aside with a word in the log, and the page goes on."""
         shell = Shell()

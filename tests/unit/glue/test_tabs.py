@@ -116,8 +116,8 @@ async def test_a_tab_that_follows_into_local_only_goes_there() -> None:
     await asyncio.sleep(30)
     (move,) = second.of("move")
     assert move["to"] == "local"
-    turns = [(turn["role"], turn["text"], turn.get("state")) for turn in move["conversation"]["turns"]]
-    assert turns == [("user", "Capital?", None), ("assistant", "It is Paris.", "done")]
+    turns = [(turn["role"], turn["text"], turn.get("state")) for turn in move["conversation"]["nodes"]]
+    assert turns == [("user", "Capital?", "done"), ("assistant", "It is Paris.", "done")]
     assert [one["to"] for one in first.of("move")] == ["local"]
     await ended(first, second)
 
