@@ -4,8 +4,8 @@ One row per row of the table in the project's facts on WebLLM 0.2.86, in the ord
 message and phase fit wins. Names alone do not do, because worker errors arrive as strings and many are a bare `Error:`.
 
 Reactions, in the order to try them: `reload` the same model; a `smaller` or f32 one; `clear` that model's cache, then reload;
-`refresh` the index, then reload; a new `worker`; the `cloud`; `trim` the request; tell the `user`; `raise` to the caller and
-nothing else; `stop`.
+`refresh` the index, then reload; a new `worker`; the `cloud`; `trim` the request; `retry` the same once; tell the `user`; `raise`
+to the caller and nothing else; `stop`.
 """
 
 from __future__ import annotations
@@ -249,14 +249,14 @@ ROWS: tuple[Row, ...] = (
     _row(
         "no_tools",
         "capability",
-        "trim cloud",
+        "cloud",
         "UnsupportedModelIdError CustomSystemPromptError CustomResponseFormatError",
         remedy="The local model cannot call tools.",
     ),
     _row(
         "bad_schema",
         "capability",
-        "trim cloud",
+        "cloud",
         "GrammarMatcherInitError InvalidResponseFormatError InvalidResponseFormatGrammarError "
         "InvalidResponseFormatStructuralTagError",
         remedy="Check the JSON schema.",

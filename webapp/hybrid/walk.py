@@ -4,6 +4,7 @@
     handover   it failed after some: the second goes on from the very text that was shown
     restart    the same where half a text is of no use (a tool call, a JSON document, the person's wish): the second begins
                anew, in a segment of its own that is marked so, and what was shown is kept as a struck part
+    anew       it made something that cannot be used: the same model is asked once more, with no change of provider
     hedge      the first is slow: the second starts beside it, the next new text decides, the other is stopped
 
 An `Attempt` writes only while it is in the `lead`. It takes the lead with its first new text, and that is when a segment begins:
@@ -63,10 +64,15 @@ class Walk:
         try:
             return await self._begin(first, rest)
         except ProviderError as error:
-            if not rest or self._changed or not self._may_change():
-                raise
-            self._changed = True
             failure = error
+        if self._may_ask_anew(failure):
+            try:
+                return await self._anew(first)
+            except ProviderError as error:
+                failure = error
+        if not rest or self._changed or not self._may_change():
+            raise failure
+        self._changed = True
         return await self._rescue(first, rest[0], failure)
 
     def give_up(self) -> None:
@@ -172,6 +178,23 @@ class Walk:
         for attempt in racers.values():
             if attempt.detail is not None and isinstance(error, ProviderError) and error.provider != attempt.leg.provider:
                 attempt.detail = {**attempt.detail, "error": error.to_dict()}
+
+    def _may_ask_anew(self, error: ProviderError) -> bool:
+        """Where the failure asks for it, and nothing shown is lost by it that another model could go on from."""
+        useless = not self.answer.text or self._restarts()
+        return "retry" in error.reactions and useless and not self._changed and self._may_change()
+
+    async def _anew(self, leg: Leg) -> tuple[Attempt, Final]:
+        """The same model once more: what it made (a tool call that is none) is of no use, and a second try often is."""
+        shown = bool(self.answer.text)
+        attempt = self._attempt(leg, "restart" if shown and self._asked.streaming else "mode")
+        self._lead = None
+        if attempt.cause == "mode":
+            if shown:
+                self.answer.strike()
+            self._lead = attempt
+            self._part(attempt)
+        return attempt, await self._leg(attempt, self._call(leg, attempt.cause))
 
     # -- the second leg, after a failure of the first
 

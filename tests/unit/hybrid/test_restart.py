@@ -15,7 +15,7 @@ from hybr.webapp.hybrid.types import Part
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
-UNWELL = Fail("ToolCallOutputParseError", "no", "decode")  # no failure of health: the breaker stays closed
+UNWELL = Fail("GrammarMatcherInitError", "no", "decode")  # no failure of health: the breaker stays closed
 GONE = Fail("OperationError", "Device is lost")
 
 
@@ -58,6 +58,53 @@ async def test_half_a_document_begins_anew_and_says_so() -> None:
     assert [detail.get("restart") for detail in desk.of("hybrid-llm:stream-chunk")] == [None, None, True, None]
     assert desk.upstream.chats[0]["messages"] == ASK
     await desk.local.unload()
+
+
+NO_CALL = Fail("ToolCallOutputParseError", "Unexpected token in JSON", "decode")
+
+
+@virtual
+async def test_a_tool_call_that_is_none_is_asked_for_once_more() -> None:
+    """The same model anew, marked as such, and no change of provider; what it spent in vain is booked as its error."""
+    desk = await able()
+    desk.engine.scripts.extend([['{"na', NO_CALL], ['{"name": ', '"f"}']])
+    chunks = await desk.read(desk.hybrid.stream(ASK, {"tools": [TOOL]}))
+    assert [(chunk.text, chunk.restart, chunk.provider) for chunk in chunks[:3]] == [
+        ('{"na', False, "local"), ('{"name": ', True, "local"), ('{"name": "f"}', False, "local"),
+    ]  # fmt: skip
+    parts = [(part.provider, part.cause, part.struck, part.text) for part in chunks[-1].completion.parts]
+    assert parts == [("local", "mode", True, '{"na'), ("local", "restart", False, "")]
+    assert (desk.upstream.chats, desk.of("hybrid-llm:handover"), desk.of("hybrid-llm:fallback")) == ([], [], [])
+    local = desk.hybrid.get_usage_stats()["local"]
+    assert (local["requests"], local["errors"], local["fallbacks"]) == (2, 1, 0)
+    assert desk.free
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@virtual
+async def test_it_is_asked_for_once_more_and_not_again(*, shown: bool) -> None:
+    """Two in vain: the cloud answers, by the one change of provider; nobody who reads only the end sees any of it."""
+    desk = await able()
+    vain = ['{"na', NO_CALL] if shown else [NO_CALL]
+    desk.engine.scripts.extend([vain, vain])
+    done = await desk.hybrid.complete(ASK, {"tools": [TOOL]})
+    assert (done.text, done.provider, len(desk.engine.chats), len(desk.upstream.chats)) == ("It is Paris.", "cloud", 2, 1)
+    assert done.fallback is not None
+    assert (done.fallback["error"]["code"], len(desk.of("hybrid-llm:fallback"))) == ("bad_tool_call", 1)
+    assert [part.text for part in done.parts if part.struck] == ['{"na', '{"na'] * shown
+    desk.engine.scripts.extend([vain, ["fine"]])
+    assert (await desk.hybrid.complete(ASK, {"tools": [TOOL]})).text == "fine"
+    assert desk.free
+
+
+@virtual
+async def test_plain_text_is_gone_on_with_and_not_asked_for_anew() -> None:
+    """Where another model can go on from what was shown, nothing of it is taken back."""
+    desk = await able()
+    desk.engine.scripts.append(["It is", NO_CALL])
+    desk.upstream.scripts.append(["It is Paris."])
+    chunks = await desk.read(desk.hybrid.stream(ASK))
+    assert (chunks[-1].text, len(desk.engine.chats), any(chunk.restart for chunk in chunks)) == ("It is Paris.", 1, False)
 
 
 @virtual
