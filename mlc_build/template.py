@@ -6,8 +6,8 @@ marks: what opens and closes each turn, what a system turn looks like, and what 
 turn, where the catalogue says so (`drop_default_system`), and blanks around a message, which some templates strip and WebLLM
 cannot.
 
-A template whose turns depend on more than their role (a system message inside the first question, say) has no such form and is
-refused by `check`, with both texts.
+A template whose turns depend on more than their role has no such form and is refused by `check`, with both texts; but a system
+message that opens the first question (Gemma 3) has one.
 """
 
 from __future__ import annotations
@@ -66,13 +66,14 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
     alone = start.removesuffix(opening)
     begins = bool(first) and alone.startswith(first)
     before, default, rest = _system(source, vocabulary, opening, alone)
+    joined = before == start  # the system message stands inside the first question's turn, which it opens
     return {
         "name": "learnt",
         "system_template": f"{before.removeprefix(first) if begins else before}{{system_message}}{rest}",
         "system_message": "" if drop_system else default,
         # A system turn that is there even when it says nothing (Llama 3 tells the date in it).
         "render_empty_system_message": not drop_system and bool(rest) and alone == before + rest,
-        "add_role_after_system_message": True,
+        "add_role_after_system_message": not joined,
         "roles": {"user": opening, "assistant": answer, "tool": opening},
         "role_templates": {
             "user": "{user_message}",
@@ -143,7 +144,9 @@ def render(template: dict[str, Any], messages: tuple[Message, ...], first: str =
     for index, message in enumerate(rest):
         role, seps = message["role"], template["seps"]
         text = template["role_templates"][role].replace(f"{{{role}_message}}", message["content"], 1)
-        parts.append(template["roles"][role] + template["role_content_sep"] + text + seps[index % len(seps)])
+        opened = shown and index == 0 and not template["add_role_after_system_message"]
+        prefix = "" if opened else template["roles"][role] + template["role_content_sep"]
+        parts.append(prefix + text + seps[index % len(seps)])
     return "".join([*parts, template["roles"]["assistant"], template["role_empty_sep"]])
 
 

@@ -1,7 +1,7 @@
 """A page on a model's library: WebLLM's own loader and tvmjs, asked for logits and nothing else.
 
-The page drives the pipeline that WebLLM makes when it loads a model (its embedding, prefill and decode calls, its KV cache), so what
-is compared with a reference is what a chat would be made of, without templates and sampling.
+The page drives the pipeline that WebLLM makes when it loads a model (its embedding, prefill and decode calls, its KV cache), so
+what is compared with a reference is what a chat would be made of, without templates and sampling.
 """
 
 from __future__ import annotations

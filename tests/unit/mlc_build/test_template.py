@@ -53,7 +53,34 @@ MISTRAL = (
     "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token}}"
     "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
 )
-FAMILIES = {"chatml": checkpoint.CHATML, "qwen": QWEN, "llama3": LLAMA3, "phi3": PHI3, "zephyr": ZEPHYR, "mistral": MISTRAL}
+GEMMA_TURNS = """
+{%- for message in turns -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception("Conversation roles must alternate user/assistant/user/assistant/...") }}
+    {%- endif -%}
+    {{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\n' }}
+    {{- (prefix if loop.first else '') + message['content'] | trim + '<end_of_turn>\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}"""
+GEMMA2 = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% set turns = messages %}{% set prefix = '' %}" + GEMMA_TURNS
+)
+GEMMA3 = (
+    "{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}"
+    "{%- set prefix = messages[0]['content'] + '\n\n' -%}{%- set turns = messages[1:] -%}"
+    "{%- else -%}{%- set prefix = '' -%}{%- set turns = messages -%}{%- endif -%}" + GEMMA_TURNS
+)
+FAMILIES = {
+    "gemma2": GEMMA2,
+    "gemma3": GEMMA3,
+    "chatml": checkpoint.CHATML,
+    "qwen": QWEN,
+    "llama3": LLAMA3,
+    "phi3": PHI3,
+    "zephyr": ZEPHYR,
+    "mistral": MISTRAL,
+}
 
 
 def test_text() -> None:
@@ -69,7 +96,8 @@ def test_learnt_templates_render_the_same(name: str) -> None:
     made = template.conversation(BARE, FAMILIES[name])
     template.check(made, FAMILIES[name], ENTRY, BARE)
     assert made["stop_token_ids"] == [2]
-    assert ("system_prefix_token_ids" in made) == (name in {"llama3", "mistral"})
+    assert ("system_prefix_token_ids" in made) == (name in {"llama3", "mistral", "gemma2", "gemma3"})
+    assert made["add_role_after_system_message"] == (name != "gemma3")  # where it opens the first question
 
 
 def test_default_system_message_is_learnt() -> None:
