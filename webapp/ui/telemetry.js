@@ -61,7 +61,7 @@ export const render = component((root, send, model) => {
   const measure = choice(words.measures, words.measure, (value) => tell('choose', { measure: value }));
   const span = choice(words.spans, words.span, (value) => tell('choose', { span: value }));
   const wide = h('button', { type: 'button', 'aria-pressed': 'false', text: words.widen, onclick: () => widen() });
-  const plots = h('div', { class: 'plots', 'aria-hidden': 'true' });
+  const plots = h('div', { class: 'plots', role: 'group', 'aria-label': words.drawn });
   const body = h('tbody');
   const table = h('table', {}, h('caption', { text: words.table }), h('thead', {}, h('tr', {}, ...words.columns.map((text) => h('th', { scope: 'col', text })))), body);
   const counts = h('ul', { class: 'recent' });

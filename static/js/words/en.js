@@ -128,9 +128,40 @@ export const en = {
         `The ${from === 'local' ? 'model in this browser' : 'server'} failed in the middle; the ${to === 'local' ? 'model in this browser' : 'server'} finishes the answer. ${message}`,
       replaced: (/** @type {Said} */ { model, instead, message }) => `${model} does not run here, so ${instead} is loaded. ${message}`,
       busy: () => 'One answer at a time: stop this one, or wait for it.',
+      budget: (/** @type {Said} */ { state, period, limit }) =>
+        state === 'exceeded'
+          ? `The budget of $${limit} ${period === 'month' ? 'a month' : 'for this session'} is spent: models that cost money are not asked. Raise it under Settings.`
+          : `The budget of $${limit} ${period === 'month' ? 'a month' : 'for this session'} is nearly spent.`,
       messageDeleted: () => 'Message deleted.',
       branchDeleted: (/** @type {Said} */ { count }) => `${count} messages deleted.`,
     },
+  },
+
+  /** The buttons of a message (actions.js). */
+  message: {
+    actions: 'This message',
+    copy: 'Copy',
+    copied: 'Copied',
+    notCopied: 'The browser refused the clipboard',
+    edit: 'Edit',
+    regenerate: 'Answer again',
+    answer: 'Answer this',
+    goOn: 'Go on',
+    remove: 'Delete',
+    previous: 'Previous version',
+    next: 'Next version',
+    version: (/** @type {number} */ n, /** @type {number} */ count) => `Version ${n} of ${count}`,
+    editTitle: 'Edit your message',
+    editMeans: 'It is answered anew. The version before stays beside it.',
+    editAnswer: 'Edit this answer',
+    editAnswerMeans: 'The model takes your version for its own from here on. The one before stays beside it.',
+    send: 'Send',
+    save: 'Save',
+    cancel: 'Cancel',
+    removeTitle: 'Delete what?',
+    removeMeans: 'Without this message, what follows it stays where it is.',
+    removeOne: 'This message',
+    removeBranch: 'This and all below',
   },
 
   /** The shelf of conversations: what can go wrong with it (shelf/errors.js, by code). */
@@ -218,6 +249,7 @@ export const en = {
     }),
     closed: 'Nothing leaves this browser: it blocks every way from this page to the server’s models. Another choice leaves this page.',
     mayLeave: 'To the server, this conversation may go',
+    mayLeaveEver: 'To the server, every conversation may go at most',
     egress: /** @type {Record<string, string>} */ ({
       allow: 'as it is',
       redact: 'without addresses, numbers and keys',
@@ -600,6 +632,7 @@ export const en = {
     measures: /** @type {Record<string, string>} */ ({ ttft: 'Time to first token', total: 'Whole answer', rate: 'Tokens per second' }),
     span: 'How far back',
     spans: /** @type {Record<string, string>} */ ({ day: 'One day', week: 'One week', month: 'One month' }),
+    drawn: 'Plots; the table below says the same in figures',
     table: 'Median and 95th percentile',
     columns: ['Model', 'Answers', 'First token', 'Answer', 'Tokens/s', 'Tokens', 'Cost'],
     kinds: /** @type {Record<string, string>} */ ({ fallback: 'fallback', handover: 'handover', error: 'failed' }),
