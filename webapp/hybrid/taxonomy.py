@@ -144,7 +144,7 @@ ROWS: tuple[Row, ...] = (
         "health",
         "worker reload cloud",
         "DeviceLostError ModelNotLoadedError EngineNotLoadedError WorkerEngineModelNotLoadedError "
-        "SpecifiedModelNotFoundError OperationError",
+        "SpecifiedModelNotFoundError ConfigurationNotInitializedError IncorrectPipelineLoadedError OperationError",
         pattern=r"already been disposed|device (was|is) lost|instance dropped|model not loaded",
         remedy="The graphics device was lost; the model has to be loaded again.",
     ),
@@ -278,7 +278,8 @@ ROWS: tuple[Row, ...] = (
         "TextCompletionExpectsKVEmptyError TextCompletionConversationExpectsPrompt "
         "TextCompletionConversationError UnclearModelToUseError ReloadArgumentSizeUnmatchedError "
         "ReloadModelIdNotUniqueError EmbeddingUnsupportedModelError EmbeddingExceedContextWindowSizeError "
-        "EmbeddingInputEmptyError EmbeddingChunkingUnsupportedError",
+        "EmbeddingInputEmptyError EmbeddingChunkingUnsupportedError EmbeddingSlidingWindowError "
+        "EmbeddingUnsupportedEncodingFormatError",
     ),
     _row(
         "bad_worker",
@@ -301,7 +302,7 @@ UNKNOWN = Row("local_error", "health", ("cloud",))  # what nobody knows is count
 
 # Our own engine's messages say what to do; those of WebLLM and of browsers seldom do.
 _ADVICE = re.compile(r"\b(load|reload|choose|delete|free|build|use|check|shorten|allow)\b", re.IGNORECASE)
-_NAMED = re.compile(r"^(?:Uncaught )?([A-Za-z]+(?:Error|ErrorForNonVLM|ExpectsPrompt)): (.*)$", re.DOTALL)
+_NAMED = re.compile(r"^(?:Uncaught )?([A-Za-z][A-Za-z0-9]*(?:Error|ErrorForNonVLM|ExpectsPrompt)): (.*)$", re.DOTALL)
 
 
 def split(name: str, message: str) -> tuple[str, str]:

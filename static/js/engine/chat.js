@@ -71,8 +71,8 @@ async function chunksOf(engine, args) {
   const {session, prefix} = args.journal ?? {};
   if (session && prefix) return takeUp(engine, session, prefix);
   const request = requestOf(args);
-  if (session && keepable(args.options ?? {}, args.messages)) {
-    await forget(engine, session); // one that was begun under this name and failed
+  // One that was begun under this name and failed makes way; where it does not, the answer counts for more than its being kept.
+  if (session && keepable(args.options ?? {}, args.messages) && (await forget(engine, session))) {
     Object.assign(request, {extra_body: keeping(session)});
   }
   return /** @type {any} */ (engine.chat.completions.create(/** @type {any} */ (request)));

@@ -30,9 +30,15 @@ export const keeping = (sessionId) => ({
   resumable: {enabled: true, sessionId, durabilityMode: 'relaxed', checkpointPrompt: false, checkpointIntervalTokens: NO_CHECKPOINT},
 });
 
-/** @param {MLCEngineInterface} engine @param {string} id @returns {Promise<void>} when it is not there any more, if that can be */
+/** @param {MLCEngineInterface} engine @param {string} id @returns {Promise<boolean>} whether it is not there any more */
 export async function forget(engine, id) {
-  await engine.deleteResumableSession(id).catch((error) => console.warn('a kept generation stays:', error));
+  try {
+    await engine.deleteResumableSession(id);
+    return true;
+  } catch (error) {
+    console.warn('a kept generation stays:', error);
+    return false;
+  }
 }
 
 /**

@@ -61,6 +61,13 @@ def test_an_answer_is_kept_while_it_is_written_and_no_longer(ready: Bench) -> No
     assert ready.call("chat", ready.chat("d", {"say": ["fine"]}) | journal)["text"] == "fine", "the name can be used again"
 
 
+def test_a_name_that_is_taken_costs_no_answer(ready: Bench) -> None:
+    """What is kept under that name cannot be removed now: the answer is made all the same, without being kept."""
+    keep(ready, stuck=True)
+    journal = {"journal": {"session": "story", "prefix": None}}
+    assert "extra_body" not in json.loads(ready.call("chat", ready.chat("a", {"echo": True}) | journal)["text"])
+
+
 def test_what_cannot_be_kept_is_not(ready: Bench) -> None:
     """WebLLM replays no grammar, tools or images: such an answer is made without being kept."""
     journal = {"journal": {"session": "story", "prefix": None}}

@@ -1,7 +1,7 @@
 // The engine worker with a WebLLM that follows a script: a stand-in for the package only, the rest is the real thing.
 // A model's config says how loading goes: {script: {steps, everyMs, fail, device, lose}}; the last message says how generating goes:
 // {say: [text...], everyMs, failAt, fail, loseAt, hangAt, endless}. `fail` is [name, message], or a string to throw bare.
-// Kept generations are set by {kind: 'script', sessions: {id: {said, rest: [text...], busy, finished, broken}}}: `busy` times somebody else holds it.
+// Kept generations are set by {kind: 'script', sessions: {id: {said, rest: [text...], busy, finished, broken, stuck}}}: `busy` times somebody else holds it.
 import {serve} from '/js/engine/host.js';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -64,6 +64,7 @@ class MLCEngine {
   }
 
   async deleteResumableSession(id) {
+    if (sessions[id]?.stuck) throw new Error('Resumable session is already active: ' + id);
     delete sessions[id];
   }
 
