@@ -5,6 +5,7 @@
  * only that, and an element made from it later is the one that would have been there. `acts` is the slot of its buttons (actions.js).
  */
 
+import { fill } from './actions.js';
 import { attached } from './attached.js';
 import { element, icon } from './dom.js';
 import { Reply } from './reply.js';
@@ -93,6 +94,7 @@ export class Message {
     if (op.type === 'delta') this.#delta(op);
     else if (op.type === 'finish') this.#finished();
     else if (op.type === 'interrupted') this.#cut(op.cloud);
+    if (op.type !== 'delta') fill(this.acts, this.#data);
   }
 
   /**
@@ -144,6 +146,7 @@ export class Message {
 
   /** @param {...Element} parts of the footer */
   #end(...parts) {
+    fill(this.acts, this.#data);
     this.#footer.replaceChildren(...parts);
     this.element.append(this.#footer);
   }

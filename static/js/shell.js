@@ -3,6 +3,7 @@
  * protocol.js; each part below is a module of its own. Globals, for scripts and tests: ModuleLoader, EventBus, cloudClient.
  */
 
+import { Actions } from './actions.js';
 import { Address, addressed } from './address.js';
 import { themeButton } from './appearance.js';
 import { EgressQuestions } from './ask.js';
@@ -82,6 +83,13 @@ const journal = new Journal(config.place);
 const view = new MessageView(list, announcer(part('announcer', HTMLElement)), decide, () => journal.mark());
 const follow = new Follow(part('scroller', HTMLElement), list, part('jump', HTMLButtonElement));
 const workers = new Workers(config, receive, fatal);
+const actions = new Actions({
+  view,
+  list,
+  home: part('composer', HTMLTextAreaElement),
+  post: (message) => workers.post(message),
+  announce: announcer(part('announcer', HTMLElement)),
+});
 const shelving = new Shelving(shelf, (message) => workers.post(message));
 const address = new Address((id) => {
   if (id) workers.post({ kind: 'ui', event: 'open-conversation', id });
@@ -161,7 +169,9 @@ function draw(op) {
   }
   chats.follow(op);
   if (op.type === 'delta') journal.delta(op);
-  if (op.type !== 'delta') hello.hidden = !view.empty;
+  if (op.type === 'delta') return;
+  hello.hidden = !view.empty;
+  actions.drawn();
 }
 
 /**
@@ -204,11 +214,12 @@ function toChats(name, detail) {
 }
 
 /**
- * What the person decides of an answer that was cut off.
+ * A button of a message's: one of actions.js, or what the person decides of an answer that was cut off.
  * @param {string} act
  * @param {string} id of the message
  */
 function decide(act, id) {
+  if (actions.press(act, id)) return;
   if (act === 'keep') workers.post({ kind: 'ui', event: 'keep', id });
   else workers.post({ kind: 'ui', event: 'resume', id, on: act === 'resume-cloud' ? 'cloud' : 'local' });
   part('composer', HTMLTextAreaElement).focus(); // the button that was pressed is gone

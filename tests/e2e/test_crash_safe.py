@@ -114,8 +114,9 @@ def test_keep_and_go_on(visit_without_webgpu: Callable[..., tuple[Page, Watch]])
     assert (body(reply), reply.get_attribute("data-state")) == (kept, "stopped")
     page.reload()
     wait_core(page)
+    until(lambda: page.get_by_test_id("message").count() == 2, timeout=30, what="the conversation, from the shelf")
     page.wait_for_timeout(500)
-    assert page.get_by_test_id("message").count() == 0
+    assert (body(reply), page.locator("[data-interrupted]").count()) == (kept, 0), "settled: it is not offered again"
 
 
 def test_a_crash_and_a_closed_tab(served: Served, chromium_without_webgpu: Browser) -> None:

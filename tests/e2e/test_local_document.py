@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -131,7 +132,7 @@ def test_there_and_back(served: Served, visit: Callable[..., tuple[Page, Watch]]
     wait_core(other)
     until(lambda: attribute(page, "mode", "data-mode"), timeout=60, what="the mode control")
     page.get_by_test_id("mode-local-only").click()
-    page.wait_for_url("**/local")
+    page.wait_for_url(re.compile(r"/local(#.*)?$"))
     other.wait_for_url("**/local")
     wait_core(other)
     assert other.get_by_test_id("local-banner").is_visible(), "it says where one is, and how to leave"
@@ -143,7 +144,7 @@ def test_there_and_back(served: Served, visit: Callable[..., tuple[Page, Watch]]
     assert carried.inner_text() == first
     assert (carried.get_attribute("data-provider"), carried.get_attribute("data-state")) == ("cloud", "done")
     page.get_by_test_id("leave-local").click()
-    page.wait_for_url(watch.origin + "/")
+    page.wait_for_url(re.compile(re.escape(watch.origin) + r"/(#.*)?$"))
     wait_core(page)
     until(lambda: page.get_by_test_id("message").count() == 2, timeout=30, what="the conversation again")
     status = page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getStatus())")
@@ -160,13 +161,13 @@ def test_a_script_in_either_document(visit: Callable[..., tuple[Page, Watch]]) -
     assert page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getMode())") == "local-only"
     assert urlsplit(page.url).path == "/"
     page.goto(watch.origin + "/")  # preferred now: the open document sends the person on
-    page.wait_for_url("**/local")
+    page.wait_for_url(re.compile(r"/local(#.*)?$"))
     wait_core(page)
     assert page.evaluate(set_mode, "local") is False, "no model is ready: refused, and nobody moves"
     assert page.evaluate(set_mode, "nonsense") is False
     assert urlsplit(page.url).path == "/local"
     page.evaluate(f"({set_mode})('cloud').catch(() => {{}}); null")
-    page.wait_for_url(watch.origin + "/")
+    page.wait_for_url(re.compile(re.escape(watch.origin) + r"/(#.*)?$"))
     wait_core(page)
     assert page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getMode())") == "cloud"
 
