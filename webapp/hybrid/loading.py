@@ -37,6 +37,7 @@ class Loading(Model):
 
     _load: _Load | None = None
     _repair: asyncio.Task[None] | None = None
+    checking: dict[str, Any] | None = None  # {model, progress} while a model's files are checked
 
     def _listen(self) -> None:
         self._loader = Loader(lambda: self._runtime, self._catalogue)
@@ -245,15 +246,19 @@ class Loading(Model):
     async def verify(self, model_id: str) -> dict[str, Any]:
         """Check every file of a model that is in this browser, and fetch anew what is damaged: `{files, damaged, repaired}`.
 
-        Progress comes as `local-llm:checking` `{model, progress}`. Raises LocalError.
+        Progress stands in `checking`, with the event `local-llm:checking`. Raises LocalError.
         """
-        tell = lambda event: self._events.emit(  # noqa: E731
-            "local-llm:checking", {"model": model_id, "progress": float(event.get("progress") or 0.0)}
-        )
+
+        def tell(progress: float | None) -> None:
+            self.checking = None if progress is None else {"model": model_id, "progress": progress}
+            self._events.emit("local-llm:checking", {"model": model_id, "progress": progress})
+
+        tell(0.0)
         try:
-            return await self._runtime.verify(model_id, self._catalogue.find(model_id), tell)
+            entry = self._catalogue.find(model_id)
+            return await self._runtime.verify(model_id, entry, lambda event: tell(float(event.get("progress") or 0.0)))
         finally:
-            self._events.emit("local-llm:checking", {"model": model_id, "progress": None})
+            tell(None)
             await self._look_into_cache()
 
     # -- models of other hosts
@@ -275,6 +280,15 @@ class Loading(Model):
             self._gone("hosts")
         self._runtime.restart()
 
+    async def unasked(self, model_id: object, address: object, library: object = None) -> list[str]:
+        """The hosts that a model at that address needs and that are not allowed yet. Raises OptionError naming the field."""
+        _, where, lib = addresses(model_id, address, library)
+        others = self._catalogue.others
+        if others is None:
+            return []
+        await self._quietly(others.ask())
+        return [host for host in others.hosts(where, lib) if host not in others.allowed]
+
     async def add(self, model_id: object, address: object, library: object = None) -> dict[str, Any]:
         """Add a model of another host, after a look at what lies there; returns its entry. Raises OptionError, LocalError."""
         others = self._catalogue.others
@@ -284,7 +298,7 @@ class Loading(Model):
         if self._catalogue.find(name) is not None:
             raise OptionError(f"There is a model {name!r} already: choose another name.", field="name")
         found = await self._runtime.inspect(where, lib)
-        entry = added(name, found, where, lib)
+        entry = added(name, found, where, others.hosts(where, lib))
         others.keep(entry)
         self._events.emit("local-llm:models", {})
         return entry

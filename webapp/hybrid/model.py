@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.modes import Remembers
     from hybr.webapp.runtimes.base import LocalRuntime
     from hybr.webapp.runtimes.catalogue import Catalogue
+    from hybr.webapp.runtimes.others import Others
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,11 @@ class Model(ABC):
     def context(self) -> int:
         """The loaded model's window in tokens; 0 when none is loaded or the index does not say."""
         return int((self._catalogue.find(self.model) or {}).get("context") or 0)
+
+    @property
+    def others(self) -> Others | None:
+        """The models of other hosts."""
+        return self._catalogue.others
 
     def entry(self, model: str | None) -> dict[str, Any] | None:
         """What the index says of a model; None when it says nothing."""

@@ -112,6 +112,7 @@ class App:
         events.on("hybrid-llm:fallback", self._tell_fallback)
         events.on("hybrid-llm:handover", self._tell_handover)
         events.on("local-llm:replaced", self._tell_replaced)
+        events.on("cost:budget", self._tell_budget)
 
     def receive(self, message: dict[str, Any]) -> None:
         """One message of the shell."""
@@ -222,6 +223,9 @@ class App:
 
     def _tell_replaced(self, detail: dict[str, Any]) -> None:
         self._tell("warning", "replaced", model=detail["model"], instead=detail["instead"], message=detail["error"]["message"])
+
+    def _tell_budget(self, detail: dict[str, Any]) -> None:
+        self._tell("warning", "budget", state=detail["state"], period=detail["period"], limit=f"{detail['limit']:.2f}")
 
 
 class HostStorage:

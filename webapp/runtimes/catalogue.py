@@ -45,7 +45,8 @@ class Catalogue:
             raise LocalError(
                 f"The server has no list of local models (it answered {response.status}).", code="no_index", kind="capability"
             )
-        self.served = [entry for entry in body["models"] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        named = (entry for entry in body["models"] if isinstance(entry, dict) and isinstance(entry.get("id"), str))
+        self.served = [entry for entry in named if entry.get("kind", "chat") == "chat"]  # nobody talks with an embedding model
         self.read = True
         return self.entries
 

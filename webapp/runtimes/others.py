@@ -43,6 +43,7 @@ class Others:
         self._path = path
         self.closed = closed
         self.offers: list[dict[str, Any]] = []
+        self._sends_on: dict[str, list[str]] = {}
 
     # -- what there is
 
@@ -54,6 +55,7 @@ class Others:
                 body = await read_json(response)
                 hosts, models = body["hosts"], body["models"]
                 self.offers = [offered(model, hosts) for model in models]
+                self._sends_on = hosts
             except (UnreachableError, ValueError, KeyError, TypeError) as error:
                 raise LocalError(f"WebLLM's list cannot be read: {error}.", code="no_list", kind="capability") from None
         return self.offers
@@ -85,6 +87,11 @@ class Others:
         return True
 
     # -- which hosts may be asked
+
+    def hosts(self, *addresses: str | None) -> list[str]:
+        """The hosts of these addresses, with those that they are known to send a browser on to."""
+        asked = list(dict.fromkeys(origin(one) for one in addresses if one))
+        return [*asked, *(more for one in asked for more in self._sends_on.get(one, ()))]
 
     @property
     def allowed(self) -> list[str]:
@@ -165,9 +172,8 @@ def offered(model: dict[str, Any], hosts: dict[str, list[str]]) -> dict[str, Any
     }
 
 
-def added(model_id: str, found: dict[str, Any], address: str, library: str | None) -> dict[str, Any]:
+def added(model_id: str, found: dict[str, Any], address: str, hosts: list[str]) -> dict[str, Any]:
     """The entry of a model that the engine has looked at (`inspect`)."""
-    hosts = [origin(address), *([origin(library)] if library else [])]
     return {
         **_common(model_id, address, found.get("library"), manifest=bool(found.get("manifest"))),
         "source": "own",
@@ -179,7 +185,7 @@ def added(model_id: str, found: dict[str, Any], address: str, library: str | Non
         "features": [str(one) for one in found.get("features") or ()],
         "context": int(found.get("context") or WINDOW),
         "licence": str(found.get("licence") or ""),
-        "hosts": list(dict.fromkeys(hosts)),
+        "hosts": hosts,
     }
 
 

@@ -1,12 +1,17 @@
 """What a person may ask for in the views. A message is `{action, ...}`; what it asks of the orchestrator is one call.
 
-Nothing here fails loudly: the orchestrator answers a refusal with an event, and the views show the state that follows.
+Each view's own are beside its facts. Nothing here fails loudly: a view that asked is told the error, the others show the state
+that follows.
 """
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
+
+from hybr.webapp.hybrid.errors import HybridError
+from hybr.webapp.runtimes.person import ServerError
+from hybr.webapp.ui import doctor, models, personas, settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,49 +31,35 @@ async def set_egress(context: Context, message: dict[str, Any]) -> None:
     context.chat.set_egress(message.get("policy"))
 
 
-async def load(context: Context, message: dict[str, Any]) -> None:
-    """Load a model; failures come as `local-llm:error`."""
-    await context.local.init(str(message.get("model")))
+async def set_policy(context: Context, message: dict[str, Any]) -> None:
+    """Change what may leave the browser at all, whatever a conversation allows. Raises OptionError."""
+    context.hybrid.set_egress_policy(message.get("policy"))
 
 
-async def cancel(context: Context, _: dict[str, Any]) -> None:
-    """Stop the load under way."""
-    await context.local.cancel_load()
-
-
-async def unload(context: Context, _: dict[str, Any]) -> None:
-    """Free the model that is loaded."""
-    await context.local.unload()
-
-
-async def delete(context: Context, message: dict[str, Any]) -> None:
-    """Remove a model's files from this browser."""
-    await context.local.delete(str(message.get("model")))
-
-
-async def set_runtime(context: Context, message: dict[str, Any]) -> None:
-    """Choose what computes the local model: `auto`, `webgpu` or `wasm`."""
-    await context.local.set_runtime(message.get("runtime"))
-
-
-ACTIONS: dict[str, Callable[[Context, dict[str, Any]], Awaitable[None]]] = {
+ACTIONS: dict[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]] = {
     "set-mode": set_mode,
     "set-egress": set_egress,
-    "load": load,
-    "cancel": cancel,
-    "unload": unload,
-    "delete": delete,
-    "set-runtime": set_runtime,
+    "set-policy": set_policy,
+    **models.ACTIONS,
+    **personas.ACTIONS,
+    **settings.ACTIONS,
+    **doctor.ACTIONS,
 }
 
 
-async def act(context: Context, message: Any) -> None:
-    """Do what `message` asks; an unknown action is logged and ignored, so that either side can grow first."""
+async def act(context: Context, message: Any) -> dict[str, Any]:
+    """Do what `message` asks and return `{value}`, or `{error: {message, field, code}}`.
+
+    An unknown action is logged and ignored, so that either side can grow first.
+    """
     work = ACTIONS.get(str(message.get("action"))) if isinstance(message, dict) else None
     if work is None:
         log.warning("the views asked for something unknown: %r", message)
-        return
+        return {"error": {"message": "", "field": "", "code": "unknown_action"}}
     try:
-        await work(context, message)
+        return {"value": await work(context, message)}
+    except (HybridError, ServerError) as error:
+        return {"error": {"message": error.message, "field": getattr(error, "field", ""), "code": error.code}}
     except Exception:
         log.exception("%s failed", message["action"])
+        return {"error": {"message": "", "field": "", "code": "internal"}}

@@ -14,16 +14,27 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.ui import facts
+from hybr.webapp.ui import doctor, facts, models, personas, settings
 from hybr.webapp.ui.actions import act
 from hybr.webapp.ui.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from hybr.webapp.page import Context
+    from hybr.webapp.ui.views import View
 
 log = logging.getLogger(__name__)
 
-FACTS = {"mode": facts.mode, "status": facts.status, "models": facts.models, "usage": facts.usage, "egress": facts.egress}
+FACTS = {
+    "mode": facts.mode,
+    "persona": personas.persona,
+    "status": facts.status,
+    "models": models.models,
+    "generation": personas.generation,
+    "usage": facts.usage,
+    "egress": facts.egress,
+    "settings": settings.settings,
+    "doctor": doctor.doctor,
+}
 DELAY_S = 0.04  # several events in a row are one change of what is shown
 # After these a caller's own answer follows ("loaded", "switched"): who hears it must find the page saying the same.
 AT_ONCE = {"local-llm:ready", "local-llm:error", "local-llm:unloaded", "hybrid-llm:mode-changed"}
@@ -56,16 +67,18 @@ class App:
         """Take one `panel` message of the shell."""
         self.link.receive(json.loads(message))
 
-    def asked(self, message: Any) -> None:
-        """Do what a person asked for in a view, then show what came of it."""
+    def asked(self, message: Any, view: View) -> None:
+        """Do what a person asked for in a view, then show what came of it; a view that waits for an answer gets it."""
         if isinstance(message, dict) and message.get("action") == "telemetry":
             self.telemetry.take(message)
         else:
-            self._run(self._act(message))
+            self._run(self._act(message, view))
         self._soon()
 
-    async def _act(self, message: Any) -> None:
-        await act(self.context, message)
+    async def _act(self, message: Any, view: View) -> None:
+        came = await act(self.context, message)
+        if isinstance(message, dict) and "ask" in message:
+            view.answer = json.dumps({"ask": message["ask"], **came})
         self._soon()
 
     def _heard(self, name: str, _: dict[str, Any]) -> None:

@@ -44,6 +44,40 @@ export function icon(name) {
   return svg;
 }
 
+let fields = 0;
+
+/**
+ * A labelled control with room for a hint and for what is wrong with it.
+ * @param {string} label @param {HTMLInputElement|HTMLTextAreaElement|HTMLSelectElement} input @param {string} [hint]
+ * @returns {HTMLElement}
+ */
+export function field(label, input, hint = '') {
+  const id = `field-${(fields += 1)}`;
+  input.id = id;
+  input.setAttribute('aria-describedby', `${id}-hint ${id}-wrong`);
+  return h('div', { class: 'field' }, h('label', { for: id, text: label }), input,
+    h('p', { class: 'hint', id: `${id}-hint`, text: hint }), h('p', { class: 'wrong', id: `${id}-wrong`, role: 'alert' }));
+}
+
+/**
+ * Shows what was refused at the control that it concerns, and at no other.
+ * @param {Record<string, Element>} inputs by the last part of a field's name @param {any} error with `field` and `message`; null for none
+ * @returns {boolean} whether one of them was at fault
+ */
+export function complaint(inputs, error) {
+  const at = String(error?.field ?? '').split('.');
+  let told = false;
+  for (const [name, input] of Object.entries(inputs)) {
+    const wrong = error && at.includes(name);
+    const place = input.parentElement?.querySelector('.wrong');
+    if (place) say(place, wrong ? error.message : '');
+    set(input, { 'aria-invalid': wrong ? 'true' : null });
+    if (wrong && !told && input instanceof HTMLElement) input.focus();
+    told ||= Boolean(wrong && place);
+  }
+  return told;
+}
+
 /** @param {Element} node @param {Attributes} attributes sets those that differ; null and false take one away */
 export function set(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
@@ -85,9 +119,33 @@ export function keep(made, parent, items, make, update) {
  */
 
 /**
+ * Asks Python for something and waits for what came of it; what was refused is an Error with `field` and `code`.
+ * @typedef {(message: object) => Promise<any>} Ask
+ */
+
+/** @param {Model} model @returns {Ask} */
+function asking(model) {
+  /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void}>} */
+  const waiting = new Map();
+  let count = 0;
+  model.on('answer', () => {
+    const { ask, value, error } = JSON.parse(model.answer);
+    const who = waiting.get(ask);
+    waiting.delete(ask);
+    if (error) who?.reject(Object.assign(new Error(error.message), error));
+    else who?.resolve(value);
+  });
+  return (message) =>
+    new Promise((resolve, reject) => {
+      waiting.set((count += 1), { resolve, reject });
+      model.send_msg({ ...message, ask: count });
+    });
+}
+
+/**
  * A component from a view: `draw` makes its elements once and returns what shows a state in them.
  * @template S
- * @param {(root: HTMLElement, send: (message: object) => void, model: Model) => (state: S) => void} draw
+ * @param {(root: HTMLElement, send: (message: object) => void, model: Model, ask: Ask) => (state: S) => void} draw
  * @returns {(props: Props) => HTMLElement}
  */
 export function component(draw) {
@@ -95,7 +153,7 @@ export function component(draw) {
     const shadow = el.getRootNode();
     if (shadow instanceof ShadowRoot) shadow.adoptedStyleSheets = [...shadow.adoptedStyleSheets, SHEET];
     const root = h('section', { class: 'part' });
-    const show = draw(root, (message) => model.send_msg(message), model);
+    const show = draw(root, (message) => model.send_msg(message), model, asking(model));
     const update = () => show(JSON.parse(model.state));
     model.on('state', update);
     update();

@@ -4,7 +4,7 @@ import { component, h, set } from './dom.js';
 import { bytes, words } from './words.js';
 
 /** @typedef {{at: number, bytes: number, model: string, cause: string, redacted: number}} Receipt */
-/** @typedef {{receipts: Receipt[]}} State see facts.egress */
+/** @typedef {{policy: string, receipts: Receipt[]}} State see facts.egress */
 
 /** @param {Receipt} receipt */
 function row({ at, bytes: sent, model, cause, redacted }) {
@@ -13,15 +13,19 @@ function row({ at, bytes: sent, model, cause, redacted }) {
   return h('tr', { title: model }, ...[when, bytes(sent), why].map((text) => h('td', { text })));
 }
 
-export const render = component((root) => {
+export const render = component((root, send) => {
   const count = h('span', { class: 'count' });
   const body = h('tbody');
   const table = h('table', {}, h('thead', {}, h('tr', {}, ...words.egressColumns.map((text) => h('th', { scope: 'col', text })))), body);
   const none = h('p', { class: 'line', text: words.egressNone });
-  const log = h('details', { 'data-testid': 'egress-log' }, h('summary', {}, words.egressLog, count), none, table);
+  const policy = h('select', { 'data-testid': 'egress-general', onchange: () => send({ action: 'set-policy', policy: policy.value }) },
+    ...Object.entries(words.egress).map(([value, text]) => h('option', { value, text })));
+  const general = h('label', { class: 'gate' }, h('span', { text: words.mayLeaveEver }), policy);
+  const log = h('details', { 'data-testid': 'egress-log' }, h('summary', {}, words.egressLog, count), general, none, table);
   root.append(log);
 
-  return (/** @type {State} */ { receipts }) => {
+  return (/** @type {State} */ { policy: now, receipts }) => {
+    policy.value = now;
     none.hidden = receipts.length > 0;
     table.hidden = receipts.length === 0;
     count.textContent = String(receipts.length);

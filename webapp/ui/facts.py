@@ -51,7 +51,11 @@ def status(context: Context) -> dict[str, Any]:
         "loadedBytes": now.get("loaded_bytes") or 0,
         "totalBytes": now.get("total_bytes") or 0,
         "etaS": now.get("eta_s"),
+        "bytesPerSecond": now.get("bytes_per_second"),
+        "phase": now.get("phase") or "",
+        "step": now.get("step") or "",
         "text": now.get("text") or "",
+        "shared": bool(now.get("shared")),
     }
 
 
@@ -65,60 +69,11 @@ def _adapter(info: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def models(context: Context) -> dict[str, Any]:
-    """The models to choose from, which of them is loaded or loading, and which to suggest."""
-    now = context.local.get_status()
-    entries = context.local.get_available_models()
-    return {
-        "models": [_model(entry) for entry in sorted(entries, key=lambda entry: bool(entry.get("test_only")))],
-        "active": now.get("model"),
-        "state": now["state"],
-        "chosen": _chosen(context, entries),
-    }
-
-
-def _model(entry: dict[str, Any]) -> dict[str, Any]:
-    """One entry; only what is shown crosses, not its list of files."""
-    fits = entry.get("fits") or {}
-    build = entry.get("progress") or {}
-    return {
-        "id": entry["id"],
-        "name": entry.get("name") or entry["id"],
-        "quantisation": entry.get("quantisation") or "",
-        "bytes": entry.get("bytes") or 0,
-        "vramBytes": entry.get("vram_bytes") or 0,
-        "context": entry.get("context") or 0,
-        "licence": entry.get("licence") or "",
-        "origin": entry.get("origin") or "",
-        "testOnly": bool(entry.get("test_only")),
-        "state": entry.get("state", "missing"),
-        "build": {
-            "fraction": build.get("fraction"),
-            "text": build.get("text") or build.get("step") or "",
-            "etaS": build.get("eta_s"),
-        },
-        "error": (entry.get("error") or {}).get("message"),
-        "fits": bool(fits.get("fits", True)),
-        "reason": fits.get("reason") or "",
-        "cached": bool(entry.get("cached")),
-    }
-
-
-def _chosen(context: Context, entries: list[dict[str, Any]]) -> str | None:
-    """The model to have selected at first: the one in use, the one used last, else the first that fits and is no test's."""
-    ids = {entry["id"] for entry in entries}
-    for wanted in (context.local.get_status().get("model"), context.preferences.get("model")):
-        if wanted in ids:
-            return str(wanted)
-    real = [entry for entry in entries if not entry.get("test_only")]
-    good = [entry for entry in real if (entry.get("fits") or {}).get("fits", True)]
-    return next((str(entry["id"]) for entry in [*good, *real, *entries]), None)
-
-
 def egress(context: Context) -> dict[str, Any]:
     """The receipts of this session, newest first."""
     receipts = context.hybrid.get_egress_log()[:RECEIPTS]
     return {
+        "policy": context.hybrid.get_egress_policy(),
         "receipts": [
             {
                 "at": receipt["at"],
@@ -128,14 +83,16 @@ def egress(context: Context) -> dict[str, Any]:
                 "redacted": sum((receipt.get("redacted") or {}).values()),
             }
             for receipt in receipts
-        ]
+        ],
     }
 
 
 def usage(context: Context) -> dict[str, Any]:
     """Requests, tokens, average time and errors of each provider, and the last changes from one to the other."""
-    stats = context.hybrid.get_usage_stats()
+    stats, status = context.hybrid.get_usage_stats(), context.hybrid.get_status()
     return {
+        "mode": status["mode"],
+        "available": {"local": bool(status.get("local_available")), "cloud": bool(status.get("cloud_available", True))},
         "providers": {name: _spent(stats.get(name) or {}) for name in ("local", "cloud")},
         "fallbacks": stats.get("fallback_count", 0),
         "handovers": stats.get("handover_count", 0),

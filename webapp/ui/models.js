@@ -1,121 +1,184 @@
-/** The models: one to choose, with its size and whether it fits; then load, unload or delete it. */
-
-import { component, h, icon, keep, say, set } from './dom.js';
-import { bytes, duration, words } from './words.js';
-
 /**
- * @typedef {object} Entry see facts.models
- * @property {string} id @property {string} name @property {string} quantisation @property {number} bytes @property {number} vramBytes
- * @property {number} context @property {string} licence @property {string} origin @property {boolean} testOnly
- * @property {string} state 'built', 'building', 'missing' or 'failed'
- * @property {{fraction: number|null, text: string, etaS: number|null}} build
- * @property {string|null} error @property {boolean} fits @property {string} reason @property {boolean} cached
+ * The models: of this page's server, of other hosts that the person added, of WebLLM's own list. One is chosen, and downloaded,
+ * loaded, checked, deleted. A host that was never asked is asked after its consent only.
  */
-/** @typedef {{models: Entry[], active: string|null, state: string, chosen: string|null}} State */
-/** @typedef {HTMLLabelElement & {parts: {input: HTMLInputElement, name: HTMLElement, badge: HTMLElement, facts: HTMLElement, note: HTMLElement, bar: HTMLElement}}} Option */
 
-/** @param {Entry} entry @returns {string} */
-function describe({ bytes: size, quantisation, context }) {
-  return [size ? bytes(size) : '', quantisation, context ? words.tokens(context) : ''].filter(Boolean).join(' · ');
-}
+import { addition } from './addition.js';
+import { consent } from './consent.js';
+import { component, h, keep, say, set } from './dom.js';
+import { filters } from './filters.js';
+import { make, update } from './option.js';
+import { sieve } from './sieve.js';
+import { storage } from './storage.js';
+import { bytes, catalogue, words as views } from './words.js';
 
-/** @param {Entry} entry @param {boolean} possible whether any model can run here; where none can, the status says why @returns {string} */
-function note({ id, state, build, error, fits, reason }, possible) {
-  if (state === 'building') {
-    const share = build.fraction === null ? '' : `${Math.floor(build.fraction * 100)}\u202f%`;
-    const eta = build.etaS ? words.left(duration(build.etaS)) : '';
-    return [words.building, share, eta, build.text].filter(Boolean).join(' · ');
-  }
-  if (state === 'failed') return words.failed(error ?? '');
-  if (state === 'missing') return words.missing(id);
-  return fits || !possible ? '' : reason;
-}
+/** @import {Entry} from './sieve.js' */
+/** @import {Option} from './option.js' */
+/**
+ * @typedef {object} State see models.models
+ * @property {Entry[]} models @property {string|null} active @property {string} state @property {string|null} chosen
+ * @property {string[]} hosts that are allowed @property {boolean} closed whether no other host can be asked from here
+ * @property {{model: string, progress: number}|null} checking
+ */
 
-/** @param {Entry} entry @param {(id: string) => void} choose @returns {Option} */
-function make(entry, choose) {
-  const input = h('input', { type: 'radio', name: 'model', value: entry.id, onchange: () => choose(entry.id) });
-  const name = h('span', { class: 'name' });
-  const badge = h('span', { class: 'badge' }, icon('check'), words.cached);
-  const facts = h('span', { class: 'facts' });
-  const noted = h('span', { class: 'note' });
-  const bar = h('span', { class: 'bar' }, h('i'));
-  const option = h('label', { class: 'option', 'data-testid': 'model-option' }, input, name, facts, badge, noted, bar);
-  return Object.assign(option, { parts: { input, name, badge, facts, note: noted, bar } });
-}
+const words = catalogue.models;
+const SOURCES = /** @type {('server'|'own'|'web')[]} */ (['server', 'own', 'web']);
+/** Options shown at once: a list of hundreds is searched, not scrolled. */
+const FIRST = 40;
 
-/** @param {Option} option @param {Entry} entry @param {boolean} chosen @param {boolean} possible */
-function update(option, entry, chosen, possible) {
-  const { input, name, badge, facts, note: noted, bar } = option.parts;
-  const yes = (/** @type {boolean} */ value) => (value ? 'yes' : 'no');
-  set(option, { 'data-model': entry.id, 'data-fits': yes(entry.fits), 'data-cached': yes(entry.cached), 'data-state': entry.state, title: entry.origin });
-  input.checked = chosen;
-  say(name, entry.name);
-  badge.hidden = !entry.cached;
-  say(facts, describe(entry));
-  say(noted, note(entry, possible));
-  noted.hidden = !noted.textContent;
-  bar.hidden = entry.state !== 'building';
-  bar.style.setProperty('--done', `${Math.floor((entry.build.fraction ?? 0) * 100)}%`);
-}
-
-export const render = component((root, /** @type {(message: object) => void} */ send) => {
+export const render = component((root, send, _, ask) => {
+  const button = (/** @type {string} */ testid, /** @type {string} */ kind, /** @type {string} */ text, /** @type {() => unknown} */ onclick) =>
+    h('button', { type: 'button', class: kind, 'data-testid': testid, text, onclick });
+  const tabs = SOURCES.map((name) =>
+    h('label', { class: 'segment', 'data-testid': `models-${name}` }, h('input', { type: 'radio', name: 'source', value: name, onchange: () => turn(name) }), h('span', { text: words.sources[name] })));
+  const source = h('div', { class: 'segments three', role: 'radiogroup', 'aria-label': words.sourcesLabel }, ...tabs);
+  const means = h('p', { class: 'line' });
+  const sought = filters(() => ((limit = FIRST), show(last)));
   const list = h('div', { class: 'options' });
   const tests = h('div', { class: 'options' });
-  const more = h('div', { class: 'tests', role: 'group', 'aria-label': words.tests }, h('h3', { text: words.tests }), tests);
-  const empty = h('p', { class: 'line', text: words.noModels });
-  const load = h('button', { type: 'button', class: 'primary', 'data-testid': 'load-model', onclick: () => send({ action: 'load', model: chosen }) });
-  const unload = h('button', { type: 'button', 'data-testid': 'unload-model', text: words.unload, onclick: () => send({ action: 'unload' }) });
-  const remove = h('button', { type: 'button', class: 'danger', 'data-testid': 'delete-model', onclick: () => send({ action: 'delete', model: chosen }) });
-  const picker = h('fieldset', { 'data-testid': 'model-picker' }, h('legend', { text: words.models }), empty, list, more);
-  root.append(picker, h('div', { class: 'buttons' }, load, unload, remove));
+  const forTests = h('div', { class: 'tests', role: 'group', 'aria-label': views.tests }, h('h3', { text: views.tests }), tests);
+  const found = h('p', { class: 'line', role: 'status', 'data-testid': 'models-found' });
+  const more = button('more-models', 'quiet', '', () => ((limit += FIRST), show(last)));
+  const load = button('load-model', 'primary', '', () => void begin());
+  const unload = button('unload-model', '', views.unload, () => send({ action: 'unload' }));
+  const verify = button('verify-model', '', words.verify, () => void check());
+  const remove = button('delete-model', 'danger', '', () => send({ action: 'delete', model: chosen }));
+  const discard = button('discard-model', 'danger', words.discard, () => send({ action: 'delete', model: chosen }));
+  const forget = button('forget-model', 'danger', words.forget, () => send({ action: 'remove-model', model: chosen }));
+  const told = h('p', { class: 'line', role: 'status', 'data-testid': 'model-result' });
+  const asked = consent(root);
+  const add = addition(ask, asked, (id) => ((chosen = id), turn('own')));
+  const room = storage(send);
+  const picker = h('fieldset', { 'data-testid': 'model-picker' }, h('legend', { text: views.models }), source, means, sought.node, list, forTests, found, more);
+  root.append(picker, h('div', { class: 'buttons' }, load, unload, verify, discard, remove, forget), told, add, room.node);
   /** @type {Map<string, Option>} */
   const options = new Map();
   /** @type {Map<string, Option>} */
   const testOptions = new Map();
+  /** @type {Entry[]} WebLLM's list, empty until it is looked at */
+  let offers = [];
+  /** @type {'server'|'own'|'web'} */
+  let at = 'server';
   /** @type {string|null} */
   let chosen = null;
+  let limit = FIRST;
+  let kept = '';
   /** @type {State} */
-  let last = { models: [], active: null, state: '', chosen: null };
+  let last = { models: [], active: null, state: '', chosen: null, hosts: [], closed: false, checking: null };
+
+  /** @returns {Entry[]} of the source that is looked at, as things are now */
+  function entries() {
+    if (at === 'server') return last.models.filter((entry) => entry.source === 'server');
+    if (at === 'own') return last.models.filter((entry) => entry.source !== 'server');
+    const known = new Map(last.models.map((entry) => [entry.id, entry]));
+    return offers.map((entry) => known.get(entry.id) ?? entry);
+  }
+
+  /** @param {'server'|'own'|'web'} name */
+  function turn(name) {
+    at = name;
+    limit = FIRST;
+    show(last);
+    if (name === 'web') ask({ action: 'offers' }).then((given) => ((offers = given), show(last)), (error) => say(found, words.listFails(error.message)));
+  }
 
   /** @param {string} id */
   function choose(id) {
     chosen = id;
+    say(told, '');
     show(last);
   }
 
-  /** @param {Entry|undefined} entry */
-  function buttons(entry) {
-    const active = entry !== undefined && entry.id === last.active;
+  const entry = () => [...last.models, ...offers].find(({ id }) => id === chosen);
+
+  /** Download and load; a host that was never asked is asked about first. */
+  async function begin() {
+    const wanted = entry();
+    if (!wanted) return;
+    const hosts = wanted.cached ? [] : wanted.hosts.filter((host) => !last.hosts.includes(host));
+    try {
+      if (hosts.length && !(await asked(wanted.name, wanted.hosts))) return;
+      if (hosts.length) await ask({ action: 'allow', hosts: wanted.hosts });
+      say(told, '');
+      send({ action: 'load', model: wanted.id });
+    } catch (error) {
+      say(told, words.allowFails(/** @type {Error} */ (error).message));
+    }
+  }
+
+  async function check() {
+    const id = chosen;
+    try {
+      const { files, damaged, repaired } = await ask({ action: 'verify', model: id });
+      const bad = damaged.length;
+      say(told, bad ? (repaired ? words.repaired : words.damaged)(bad, files) : words.sound(files));
+      set(told, { 'data-damaged': bad });
+    } catch (error) {
+      say(told, words.verifyFails(/** @type {Error} */ (error).message));
+    }
+  }
+
+  /** @param {Entry|undefined} one */
+  function buttons(one) {
+    const active = one !== undefined && one.id === last.active;
     const [loading, ready] = [active && last.state === 'loading', active && last.state === 'ready'];
-    const size = bytes(entry?.bytes ?? 0);
-    say(load, loading ? words.loading : ready ? words.loaded : entry && !entry.cached && entry.bytes ? words.loadIt(size) : words.load);
-    const loadable = entry !== undefined && entry.fits && (entry.state === 'built' || entry.state === 'building');
-    load.disabled = !loadable || loading || ready;
+    const size = bytes(one?.bytes ?? 0);
+    const todo = one?.begun ? words.resume(bytes(one.begun.bytes - one.begun.have)) : one && !one.cached && one.bytes ? views.loadIt(size) : views.load;
+    say(load, loading ? views.loading : ready ? views.loaded : todo);
+    load.disabled = !(one?.fits && (one.state === 'built' || one.state === 'building')) || loading || ready;
     load.hidden = ready;
     unload.hidden = !ready;
-    remove.hidden = !entry?.cached;
-    say(remove, words.remove(size));
+    remove.hidden = verify.hidden = !one?.cached;
+    discard.hidden = !one?.begun || loading;
+    forget.hidden = one?.source !== 'own';
+    say(remove, views.remove(size));
+    say(verify, last.checking ? words.verifying(`${Math.floor(last.checking.progress * 100)}\u202f%`) : words.verify);
     remove.disabled = loading;
-    for (const button of [load, remove]) set(button, { 'data-model': entry?.id });
+    verify.disabled = loading || last.checking !== null;
+    for (const each of [load, remove, verify, discard, forget]) set(each, { 'data-model': one?.id });
+  }
+
+  /** @param {Entry[]} here @param {Entry[]} fitting */
+  function counts(here, fitting) {
+    const none = at === 'own' && !here.length ? words.noneYours : at === 'server' && !here.length ? views.noModels : words.nothing;
+    if (at !== 'web' || here.length) say(found, fitting.length ? (here.length > 1 ? words.found(fitting.length, here.length) : '') : none);
+    found.hidden = !found.textContent;
+    more.hidden = fitting.length <= limit;
+    say(more, words.more(Math.min(FIRST, fitting.length - limit)));
   }
 
   /** @param {State} state */
   function show(state) {
     last = state;
-    if (!state.models.some(({ id }) => id === chosen)) chosen = state.chosen;
-    const refresh = (/** @type {Option} */ option, /** @type {Entry} */ entry) => update(option, entry, entry.id === chosen, state.state !== 'unsupported');
-    const making = (/** @type {Entry} */ entry) => make(entry, choose);
-    const [real, forTests] = [state.models.filter((entry) => !entry.testOnly), state.models.filter((entry) => entry.testOnly)];
-    keep(options, list, real, making, refresh);
-    keep(testOptions, tests, forTests, making, refresh);
-    empty.hidden = state.models.length > 0;
-    more.hidden = forTests.length === 0;
-    buttons(state.models.find(({ id }) => id === chosen));
+    const here = entries();
+    if (!entry()) chosen = state.chosen;
+    sought.show(here);
+    const fitting = sieve(here, sought.wanted());
+    const shown = fitting.slice(0, limit);
+    const refresh = (/** @type {Option} */ option, /** @type {Entry} */ one) => update(option, one, one.id === chosen, state.state !== 'unsupported');
+    const making = (/** @type {Entry} */ one) => make(one, choose);
+    keep(options, list, shown.filter((one) => !one.testOnly), making, refresh);
+    keep(testOptions, tests, shown.filter((one) => one.testOnly), making, refresh);
+    forTests.hidden = tests.children.length === 0;
+    say(means, state.closed && at !== 'server' ? words.closed : words.sourceMeans[at]);
+    means.hidden = !means.textContent;
+    add.hidden = at !== 'own' || state.closed;
+    tabs.forEach((tab, index) => ((/** @type {HTMLInputElement} */ (tab.firstElementChild)).checked = SOURCES[index] === at));
+    set(picker, { 'data-source': at });
+    counts(here, fitting);
+    buttons(entry());
   }
 
   return (/** @type {State} */ state) => {
     // A load that began elsewhere (the address bar, an earlier visit) is what the person wants to see chosen.
-    if (state.active && state.active !== last.active) chosen = state.active;
+    if (state.active && state.active !== last.active) {
+      chosen = state.active;
+      const of = state.models.find(({ id }) => id === chosen)?.source;
+      if (of && !(at === 'web' && of === 'web')) at = of === 'server' ? 'server' : 'own';
+    }
     show(state);
+    const now = state.models.map(({ id, cached, begun }) => `${id} ${cached} ${begun?.have}`).join();
+    if (now !== kept) void room.refresh();
+    kept = now;
   };
 });

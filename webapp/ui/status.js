@@ -1,7 +1,9 @@
 /** The local runtime's state: a dot, a word, the model; progress while it loads; the reason and the remedy where it cannot run. */
 
 import { component, h, say, set } from './dom.js';
-import { bytes, duration, words } from './words.js';
+import { bytes, catalogue, duration, words } from './words.js';
+
+const more = catalogue.models;
 
 /**
  * @typedef {object} State see facts.status
@@ -13,7 +15,8 @@ import { bytes, duration, words } from './words.js';
  * @property {number} threads with runtime wasm
  * @property {string} wish 'auto', 'webgpu' or 'wasm' @property {string} why what decided on the runtime: a key of words.why, or 'webgpu'
  * @property {number} progress 0 to 1 @property {number} loadedBytes @property {number} totalBytes @property {number|null} etaS
- * @property {string} text what the engine says it is doing
+ * @property {number|null} bytesPerSecond @property {string} phase 'download' or 'load' @property {string} step a key of words.steps
+ * @property {string} text what the engine, or the server's build, says it is doing @property {boolean} shared by another tab's doing
  */
 
 /** @param {State} state @returns {string} */
@@ -34,19 +37,26 @@ function lines(state) {
   if (state.state === 'unsupported') return [reason ?? '', remedy ?? ''];
   if (state.state === 'error') return [error?.message ?? '', ...because(state)];
   if (state.state === 'unloaded') return webgpu === 'unknown' ? [] : [words.unloadedHint, ...because(state)];
+  if (state.state === 'loading') return state.shared ? [more.shared] : [];
   if (state.state !== 'ready') return [];
+  if (state.shared) return [more.shared, ...because(state)];
   if (runtime === 'wasm') return [words.threads(words.runtimes[runtime] ?? runtime, threads), ...because(state)];
   const graphics = adapter.description || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ');
   return [[words.runtimes[runtime ?? ''], graphics].filter(Boolean).join(', '), adapter.software ? words.software : '', ...because(state)];
 }
 
 /** @param {State} state @returns {string} how much is done and how long it still takes */
-function share({ progress, etaS }) {
-  return [`${Math.floor(progress * 100)}\u202f%`, etaS ? words.left(duration(etaS)) : ''].filter(Boolean).join(' · ');
+function share({ progress, etaS, bytesPerSecond }) {
+  const rate = bytesPerSecond ? more.rate(bytes(bytesPerSecond)) : '';
+  return [`${Math.floor(progress * 100)}\u202f%`, rate, etaS ? words.left(duration(etaS)) : ''].filter(Boolean).join(' · ');
 }
 
-/** @param {State} state @returns {string} what is being done; the engine says it with its bytes */
-const doing = ({ text, loadedBytes, totalBytes }) => text || (totalBytes ? words.of(bytes(loadedBytes), bytes(totalBytes)) : '');
+/** @param {State} state @returns {string} what is being done; of a build that is waited for the server says it */
+function doing({ text, step, phase, loadedBytes, totalBytes }) {
+  const said = more.steps[step];
+  if (said && (phase !== 'download' || !loadedBytes)) return said;
+  return phase === 'download' && totalBytes ? words.of(bytes(loadedBytes), bytes(totalBytes)) : text;
+}
 
 export const render = component((root, /** @type {(message: object) => void} */ send) => {
   const heading = h('p', { class: 'state' });
@@ -62,7 +72,8 @@ export const render = component((root, /** @type {(message: object) => void} */ 
     { class: 'progress', role: 'progressbar', 'data-testid': 'load-progress', 'aria-label': words.loadProgress, 'aria-valuemin': 0, 'aria-valuemax': 100 },
     bar, told, detail,
   );
-  const loading = h('div', { class: 'loading' }, progress, cancel);
+  const pause = h('button', { type: 'button', 'data-testid': 'pause-load', text: more.pause, onclick: () => send({ action: 'pause' }) });
+  const loading = h('div', { class: 'loading' }, progress, h('div', { class: 'buttons' }, pause, cancel));
   const wishes = Object.entries(words.wishes).map(([value, name]) => h('option', { value, text: name }));
   const wish = /** @type {HTMLSelectElement} */ (h('select', { 'data-testid': 'runtime' }, ...wishes));
   wish.addEventListener('change', () => send({ action: 'set-runtime', runtime: wish.value }));
@@ -81,6 +92,7 @@ export const render = component((root, /** @type {(message: object) => void} */ 
     shown = said.join('\n');
     loading.hidden = state.state !== 'loading';
     if (loading.hidden) return;
+    pause.hidden = state.phase !== 'download';
     const percent = Math.floor(state.progress * 100);
     set(progress, { 'aria-valuenow': percent, 'aria-valuetext': `${share(state)}, ${doing(state)}` });
     bar.style.setProperty('--done', `${percent}%`);

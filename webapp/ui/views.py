@@ -20,15 +20,18 @@ class View(JSComponent):  # type: ignore[misc]
     """A view with its state (JSON text, set from Python) and messages (from JavaScript)."""
 
     state = param.String(default="{}", doc="What is shown, as JSON text.")
+    answer = param.String(
+        default="", doc="The newest answer to what the view asked: JSON of its number, and a value or an error."
+    )
 
-    on_action: Callable[[Any], None]
+    on_action: Callable[[Any, View], None]
 
     def show(self, facts: dict[str, Any]) -> None:
         """Show these facts; nothing crosses when they are the ones already shown."""
         self.state = json.dumps(facts, separators=(",", ":"), sort_keys=True)
 
     def _handle_msg(self, data: Any) -> None:
-        self.on_action(data)
+        self.on_action(data, self)
 
 
 class Mode(View):
@@ -39,8 +42,16 @@ class Status(View):
     """The local runtime: its state, its progress, why it cannot run."""
 
 
+class Persona(View):
+    """Who the model is to be in this conversation."""
+
+
 class Models(View):
-    """The models: choosing, loading, deleting."""
+    """The models: choosing, downloading, loading, checking, deleting."""
+
+
+class Generation(View):
+    """How the open conversation's answers are made."""
 
 
 class Usage(View):
@@ -60,17 +71,29 @@ class Egress(View):
     """What left the browser."""
 
 
+class Settings(View):
+    """Keys, spending, what happens by itself, looks, other hosts, the person's data."""
+
+
+class Doctor(View):
+    """What works here, what does not, and what would help."""
+
+
 VIEWS: dict[str, type[View]] = {
     "mode": Mode,
+    "persona": Persona,
     "status": Status,
     "models": Models,
+    "generation": Generation,
     "usage": Usage,
     "telemetry": Telemetry,
     "egress": Egress,
+    "settings": Settings,
+    "doctor": Doctor,
 }
 
 
-def make(address: str, on_action: Callable[[Any], None]) -> dict[str, View]:
+def make(address: str, on_action: Callable[[Any, View], None]) -> dict[str, View]:
     """Make one of each, in the order in which they stand; `address` is the absolute URL of the bundle's js/ui folder."""
     made: dict[str, View] = {}
     for name, kind in VIEWS.items():

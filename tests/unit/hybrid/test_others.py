@@ -255,7 +255,7 @@ async def test_a_check_repairs_and_tells() -> None:
     assert await desk.local.init("tiny") is True
     desk.engine.damaged.add("tiny")
     assert await desk.local.verify("tiny") == {"files": 7, "damaged": ["params_shard_0.bin"], "repaired": True}
-    assert [detail["progress"] for detail in desk.of("local-llm:checking")] == [0.5, None]
+    assert [detail["progress"] for detail in desk.of("local-llm:checking")] == [0.0, 0.5, None]
     assert (await desk.local.verify("tiny"))["damaged"] == []
     with pytest.raises(LocalError) as told:
         await desk.local.verify("smollm2-135m")
@@ -266,7 +266,7 @@ async def test_a_check_repairs_and_tells() -> None:
 def test_of_one_id_the_servers_model_counts() -> None:
     """A model that the server comes to have under the name of an added one takes its place."""
     desk = Elsewhere()
-    desk.others.keep({**others.added("tiny", FOUND, ADDRESS, None)})
+    desk.others.keep({**others.added("tiny", FOUND, ADDRESS, [])})
     catalogue = Catalogue(desk.upstream, desk.others)
     catalogue.served = [entry("tiny")]
     assert [one.get("source") for one in catalogue.entries] == [None]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hybr.webapp.ui import facts
+from hybr.webapp.ui import facts, models
 
 SMOL = {"id": "smol", "name": "SmolLM2", "bytes": 91, "quantisation": "q4f32_1", "state": "built", "files": [{"path": "a"}]}
 TINY = {
@@ -30,11 +30,14 @@ def context(**given: Any) -> Any:
             get_auto_switch_config=lambda: {"modes": ["local", "cloud"]},
             get_usage_stats=lambda: given.get("usage", {}),
             get_egress_log=lambda: given.get("receipts", []),
+            get_egress_policy=lambda: "allow",
         ),
         local=SimpleNamespace(
             get_status=lambda: local,
             get_runtime_info=lambda: given.get("info", {}),
             get_available_models=lambda: entries,
+            others=None,
+            checking=None,
         ),
         preferences=given.get("preferences", {}),
         place=SimpleNamespace(where="main"),
@@ -81,7 +84,7 @@ def test_progress_carries_bytes_and_time_left() -> None:
 
 def test_models_for_people_come_first_and_builds_show() -> None:
     """Test models come last; a build's progress crosses, a model's list of files does not."""
-    told = facts.models(context())
+    told = models.models(context())
     assert [model["id"] for model in told["models"]] == ["smol", "tiny"]
     assert told["models"][1]["build"] == {"fraction": 0.4, "text": "compile", "etaS": 9}
     assert "files" not in told["models"][0]
@@ -100,12 +103,12 @@ def test_models_for_people_come_first_and_builds_show() -> None:
 )
 def test_the_suggested_model(given: dict[str, Any], chosen: str | None) -> None:
     """The one in use, else the one used last, else the first that fits and is no test's, else the first."""
-    assert facts.models(context(**given))["chosen"] == chosen
+    assert models.models(context(**given))["chosen"] == chosen
 
 
 def test_what_does_not_fit_says_why() -> None:
     """A model too big for the device crosses with the reason."""
-    told = facts.models(context(models=[{**SMOL, "fits": {"fits": False, "reason": "It needs 4 GB."}, "cached": True}]))
+    told = models.models(context(models=[{**SMOL, "fits": {"fits": False, "reason": "It needs 4 GB."}, "cached": True}]))
     assert (told["models"][0]["fits"], told["models"][0]["reason"], told["models"][0]["cached"]) == (
         False,
         "It needs 4 GB.",
