@@ -18,6 +18,7 @@ let loading = null;
 const waiting = [];
 
 const purifier = DOMPurify(window);
+purifier.setConfig({ ALLOWED_TAGS: ['span'], ALLOWED_ATTR: ['class'], RETURN_DOM_FRAGMENT: true });
 purifier.addHook('afterSanitizeAttributes', (node) => {
   if (node.hasAttribute('class') && !CLASSES.test(node.className)) node.removeAttribute('class');
 });
@@ -55,5 +56,5 @@ async function next() {
 function one(highlighter, code, language) {
   if (!highlighter.getLanguage(language)) return;
   const { value } = highlighter.highlight(code.textContent ?? '', { language, ignoreIllegals: true });
-  code.replaceChildren(purifier.sanitize(value, { ALLOWED_TAGS: ['span'], ALLOWED_ATTR: ['class'], RETURN_DOM_FRAGMENT: true }));
+  code.replaceChildren(/** @type {any} */ (purifier.sanitize(value)));
 }

@@ -88,13 +88,17 @@ export class Follow {
 }
 
 /**
- * The topmost child of `content` in sight, or of its blocks where it has some.
+ * The topmost message in sight, or of its blocks where it has some. Sections that are not in sight are not looked into: that would lay
+ * them out.
  * @param {Element} content
  * @param {number} edge the viewport's upper edge (px)
  */
 function anchor(content, edge) {
-  const child = firstBelow(content.children, edge);
-  const element = (child && firstBelow(child.getElementsByClassName('block'), edge)) || child;
+  let element = firstBelow(content.children, edge);
+  for (const inner of ['.body', '.section']) {
+    const holder = element?.matches(inner) ? element : element?.querySelector(`:scope > ${inner}`);
+    element = (holder && firstBelow(holder.children, edge)) || element;
+  }
   return element ? { element, top: element.getBoundingClientRect().top } : null;
 }
 

@@ -31,8 +31,10 @@ const LONGEST = 400_000;
 const HUGE = 100_000;
 /** Characters of code, or of text that is too long for Markdown, in one piece of layout. */
 const PIECE = 8_000;
+/** Blocks in one section. */
+const SECTION = 32;
 /** Characters that are drawn at once however long it takes, so that a usual reply is whole in the frame in which it came. */
-const AT_ONCE = 8_000;
+const AT_ONCE = 4_000;
 
 /** @param {string} text */
 const escape = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -59,21 +61,18 @@ purifier.addHook('afterSanitizeAttributes', (node) => {
   node.setAttribute('rel', 'noopener noreferrer nofollow');
 });
 
-/**
- * @param {string} html
- * @returns {DocumentFragment}
- */
-function sanitise(html) {
-  return purifier.sanitize(html, {
-    ALLOWED_TAGS: TAGS,
-    ALLOWED_ATTR: ['href', 'title', 'start', 'align', 'class'],
-    ALLOWED_URI_REGEXP: LINK,
-    ADD_URI_SAFE_ATTR: ['start', 'align'], // the rest but title and class must look like a link
-    ALLOW_DATA_ATTR: false,
-    ALLOW_ARIA_ATTR: false,
-    RETURN_DOM_FRAGMENT: true,
-  });
-}
+purifier.setConfig({ // once: reading it costs more than most blocks do
+  ALLOWED_TAGS: TAGS,
+  ALLOWED_ATTR: ['href', 'title', 'start', 'align', 'class'],
+  ALLOWED_URI_REGEXP: LINK,
+  ADD_URI_SAFE_ATTR: ['start', 'align'], // the rest but title and class must look like a link
+  ALLOW_DATA_ATTR: false,
+  ALLOW_ARIA_ATTR: false,
+  RETURN_DOM_FRAGMENT: true,
+});
+
+/** @param {string} html @returns {DocumentFragment} */
+const sanitise = (html) => /** @type {any} */ (purifier.sanitize(html));
 
 /**
  * @typedef {object} Block one top-level block as it stands in the DOM
@@ -228,7 +227,7 @@ export class MarkdownStream {
       work.next = Math.max(work.next, i + 1);
       if (drawn > AT_ONCE && performance.now() > until && work.next < work.tokens.length) return false;
     }
-    for (const block of this.#blocks.splice(index)) block.element.remove();
+    this.#drop(this.#blocks.splice(index));
     return true;
   }
 
@@ -250,12 +249,38 @@ export class MarkdownStream {
     element.className = html ? 'block' : 'block plain';
     element.replaceChildren(html ? sanitise(html) : token.raw);
     const code = token.type === 'code' ? dress(element, /** @type {Tokens.Code} */ (token)) : null;
-    frame(element);
+    if (/<(?:table|pre)/.test(html)) frame(element);
     for (const { at, make } of marks) insert(element, token.raw.slice(0, Math.max(at - (end - token.raw.length), 0)), make());
-    if (!old) this.#root.insertBefore(element, this.#plain[0] ?? null);
+    if (!old) this.#put(element, index);
     this.#blocks[index] = { html, element, code, marks: marks.length };
-    setFormulas(element);
+    if (html.includes('class="math-')) setFormulas(element);
     return token.raw.length;
+  }
+
+  /**
+   * Blocks after the first few stand in sections, which are laid out only in sight: a browser looks after a few dozen of those with
+   * ease, not after a thousand blocks one by one.
+   * @param {HTMLElement} element
+   * @param {number} index
+   */
+  #put(element, index) {
+    const after = this.#plain[0] ?? null;
+    if (index < SECTION) return this.#root.insertBefore(element, after);
+    const first = this.#blocks[index - (index % SECTION)]?.element.parentElement;
+    const section = index % SECTION && first ? first : document.createElement('div');
+    section.className = 'section';
+    section.append(element);
+    if (section !== first) this.#root.insertBefore(section, after);
+    return section;
+  }
+
+  /** @param {Block[]} blocks */
+  #drop(blocks) {
+    for (const { element } of blocks) {
+      const section = element.parentElement;
+      element.remove();
+      if (section !== this.#root && !section?.childElementCount) section?.remove();
+    }
   }
 
   /**

