@@ -133,9 +133,11 @@ class Tree:
         return True
 
     def follow(self) -> bool:
-        """Go on to what has come under the branch's end (another tab's); True if there was any."""
-        before = self.leaf
-        self._show(before)
+        """Go on to what has come under the branch's end (another tab's), up to the last answer; True if there was any."""
+        before, end = self.leaf, self._end(self.leaf)
+        while end not in {None, before} and self._nodes[str(end)].role == "user":
+            end = self._up[str(end)]  # a question whose answer is still being written elsewhere
+        self._stand(end)
         return self.leaf != before
 
     # -- changes
@@ -212,9 +214,16 @@ class Tree:
         return beside[0] if beside else None
 
     def _show(self, node_id: str | None) -> None:
+        self._stand(self._end(node_id))
+
+    def _end(self, node_id: str | None) -> str | None:
+        """Where the branch through it ends, as it was last taken."""
         while node_id is not None and (under := self.children(node_id)):
             node_id = chosen if (chosen := self._chosen.get(node_id)) in under else under[-1]
-        self.leaf = node_id
+        return node_id
+
+    def _stand(self, leaf: str | None) -> None:
+        self.leaf = leaf
         for node in self.path:
             self._chosen[self._up[node.id]] = node.id
 
