@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import tiny
+from . import pieces, tiny
 from .blocks import Blocks
 from .errors import SourceError
 from .model.config import ModelConfig, gemma, sliding
@@ -93,7 +93,7 @@ class Vocabulary:
         stops: every id that ends an answer, `eos` among them.
         opens: there is a `bos`; whether a text begins with it is for the template to say.
         pattern: what splits text into words instead of GPT-2's pattern.
-        ready: the checkpoint's own tokenizer.json, where it brings one.
+        ready: the checkpoint's own tokenizer.json, where it brings one, or one made of SentencePiece's pieces.
 
     """
 
@@ -353,16 +353,21 @@ def _rope(reader: Any, have: Callable[[str, Any], Any], head_dim: int, context: 
 
 def _vocabulary(fields: dict[str, Any]) -> Vocabulary:
     model, split = _need(fields, "tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "default")
-    if model != "gpt2" or split not in {"smollm", "gpt-2", "default", *PATTERNS}:
+    if model not in {"gpt2", "llama"} or (model == "gpt2" and split not in {"smollm", "gpt-2", "default", *PATTERNS}):
         raise SourceError(
-            f"tokenizer.ggml.model is {model!r}, split by {split!r}; there can be built gpt2 split by smollm, gpt-2, "
+            f"tokenizer.ggml.model is {model!r}, split by {split!r}; there can be built llama, and gpt2 split by smollm, gpt-2, "
             f"{' or '.join(PATTERNS)}. Build it from the same model's safetensors, which bring their tokenizer.json"
         )
     eos = int(_need(fields, "tokenizer.ggml.eos_token_id"))
+    tokens, kinds = list(_need(fields, "tokenizer.ggml.tokens")), list(_need(fields, "tokenizer.ggml.token_type"))
+    ready = None
+    if model == "llama":
+        prefix = bool(fields.get("tokenizer.ggml.add_space_prefix", True))
+        ready = pieces.ready(tokens, _need(fields, "tokenizer.ggml.scores"), kinds, prefix=prefix)
     return Vocabulary(
-        tokens=list(_need(fields, "tokenizer.ggml.tokens")),
-        merges=list(_need(fields, "tokenizer.ggml.merges")),
-        specials=[i for i, kind in enumerate(_need(fields, "tokenizer.ggml.token_type")) if kind == CONTROL],
+        tokens=tokens,
+        merges=[] if ready else list(_need(fields, "tokenizer.ggml.merges")),
+        specials=[i for i, kind in enumerate(kinds) if kind == CONTROL],
         digits=split == "smollm",
         words=True,
         bos=int(fields.get("tokenizer.ggml.bos_token_id", eos)),
@@ -372,6 +377,7 @@ def _vocabulary(fields: dict[str, Any]) -> Vocabulary:
         stops=tuple(dict.fromkeys([eos, int(fields.get("tokenizer.ggml.eot_token_id", eos))])),
         opens="tokenizer.ggml.bos_token_id" in fields,
         pattern=PATTERNS.get(split),
+        ready=ready,
     )
 
 
