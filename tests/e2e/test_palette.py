@@ -85,7 +85,7 @@ def test_the_page_speaks_german(visit: Callable[..., tuple[Page, Watch]]) -> Non
     wait_core(page)
     assert page.evaluate("document.documentElement.lang") == "de"
     assert page.get_by_test_id("composer").get_attribute("placeholder") == "Nachricht schreiben"
-    until(page.get_by_text("Wer antwortet").is_visible, timeout=60, what="the panel in German")
+    until(page.get_by_test_id("mode").get_by_text("Wer antwortet").is_visible, timeout=60, what="the panel in German")
     page.keyboard.press("Control+k")
     page.keyboard.type("english")
     until(lambda: "English" in _chosen(page), timeout=10, what="the language")
