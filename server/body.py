@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hybr.server.errors import RequestError, TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from starlette.types import Receive, Scope
+    from starlette.types import Message, Receive, Scope
 
 DEPTH = 64
 BODY = 4 * 1024 * 1024
 LEFT = "hybr.left"
 """The scope's extension in which our wire tells of the client's leaving; a `Presence`. Others tell it by `receive` only."""
+
+READY = "hybr.ready"
+"""The scope's extension in which our wire says whether `receive` will give something at once, so that it needs no timer."""
 
 BODY_SECONDS = 30.0  # a body that comes slower is no client of ours (uvicorn waits for ever)
 
@@ -30,22 +32,29 @@ def check_type(scope: Scope) -> None:
     raise WrongTypeError("send Content-Type: application/json", code="wrong_type", field="Content-Type")
 
 
-async def read_body(receive: Receive, limit: int = BODY) -> bytes:
+async def read_body(receive: Receive, limit: int = BODY, scope: Scope | None = None) -> bytes:
     """Return the request's body. Raises TooLargeError, SlowBodyError or GoneError."""
     body = bytearray()
+    ready = scope and scope.get("extensions", {}).get(READY)
+    if ready and ready() and taken(await receive(), body, limit):
+        return bytes(body)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise GoneError("the client left before its request was whole", code="client_gone")
-                body += message.get("body", b"")
-                if len(body) > limit:
-                    raise TooLargeError(f"the body is larger than {limit} bytes", code="body_too_large")
-                if not message.get("more_body", False):
-                    return bytes(body)
+            while not taken(await receive(), body, limit):
+                pass
     except TimeoutError:
         raise SlowBodyError(f"the body did not come within {BODY_SECONDS:g} s", code="slow_body") from None
+    return bytes(body)
+
+
+def taken(message: Message, body: bytearray, limit: int) -> bool:
+    """Add a piece to the body, and say whether it was the last. Raises TooLargeError, GoneError."""
+    if message["type"] == "http.disconnect":
+        raise GoneError("the client left before its request was whole", code="client_gone")
+    body += message.get("body", b"")
+    if len(body) > limit:
+        raise TooLargeError(f"the body is larger than {limit} bytes", code="body_too_large")
+    return not message.get("more_body", False)
 
 
 class Presence:
@@ -64,25 +73,31 @@ class Presence:
             tell()
 
 
-@contextlib.contextmanager
-def watched(scope: Scope, receive: Receive, tell: Callable[[], None]) -> Iterator[None]:
-    """Call `tell` if the client goes while the block runs. Where the server does not say so, a task asks `receive`."""
-    presence: Presence | None = scope.get("extensions", {}).get(LEFT)
-    if presence is None:
-        waiting = asyncio.create_task(left(receive))
-        waiting.add_done_callback(lambda task: None if task.cancelled() else tell())
-        try:
-            yield
-        finally:
-            waiting.cancel()
-        return
-    presence.tell.add(tell)
-    try:
-        if presence.gone:
-            tell()
-        yield
-    finally:
-        presence.tell.discard(tell)
+class Watched:
+    """A block that calls `tell` if the client goes while it runs. Where the server does not say so, a task asks `receive`."""
+
+    __slots__ = ("presence", "tell", "waiting")
+
+    def __init__(self, scope: Scope, receive: Receive, tell: Callable[[], None]) -> None:
+        self.tell = tell
+        self.waiting: asyncio.Task[None] | None = None
+        self.presence: Presence | None = scope.get("extensions", {}).get(LEFT)
+        if self.presence is None:
+            self.waiting = asyncio.create_task(left(receive))
+
+    def __enter__(self) -> None:
+        if self.presence is not None:
+            self.presence.tell.add(self.tell)
+            if self.presence.gone:
+                self.tell()
+        elif self.waiting is not None:
+            self.waiting.add_done_callback(lambda task: None if task.cancelled() else self.tell())
+
+    def __exit__(self, *raised: object) -> None:
+        if self.presence is not None:
+            self.presence.tell.discard(self.tell)
+        elif self.waiting is not None:
+            self.waiting.cancel()
 
 
 async def left(receive: Receive) -> None:

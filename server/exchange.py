@@ -7,10 +7,10 @@ and ends an exchange whose client does not read, or whose session was taken back
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 from hybr.server.errors import HybrError, RequestError
+from hybr.server.spell import spell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[bytes, bytes]]
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+JSON = (b"content-type", b"application/json")
 LOOK = 1.0  # seconds between looks
 BEAT = 10.0  # seconds of silence after which we say something
 WRITE = 60.0  # seconds in which a client must take what we have for it
@@ -28,6 +29,8 @@ WRITE = 60.0  # seconds in which a client must take what we have for it
 
 class Exchange:
     """One answer going out. `reason` says why it was ended from outside, if it was."""
+
+    __slots__ = ("begun", "head", "last", "loop", "over", "reason", "send", "stream", "valid", "voice", "work", "writing")
 
     def __init__(self, send: Send, voice: Voice, head: Headers, *, stream: bool, valid: Callable[[], bool] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -58,8 +61,8 @@ class Exchange:
 
     async def whole(self, head: Headers, body: dict[str, Any]) -> None:
         """Send a plain answer."""
-        raw = json.dumps(body).encode()
-        sized = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
+        raw = spell(body)
+        sized = [JSON, (b"content-length", b"%d" % len(raw))]
         self.begun = True
         await self.send({"type": "http.response.start", "status": 200, "headers": [*self.head, *head, *sized]})
         await self.say(raw, more=False)
@@ -95,26 +98,23 @@ class Pulse:
 
     def __init__(self) -> None:
         self.running: set[Exchange] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._beats: set[asyncio.Task[None]] = set()
 
     def add(self, exchange: Exchange) -> None:
         """Watch one."""
         self.running.add(exchange)
-        if self._task is None:
-            self._task = asyncio.create_task(self._watch())
+        if self._timer is None:
+            self._timer = exchange.loop.call_later(min(LOOK, BEAT, WRITE), self._watch, exchange.loop)
 
     def remove(self, exchange: Exchange) -> None:
         """Watch it no longer."""
         self.running.discard(exchange)
-        if not self.running and self._task is not None:
-            self._task.cancel()
-            self._task = None
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(min(LOOK, BEAT, WRITE))
-            self.look(list(self.running))
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.look(list(self.running))
+        # Who waits for the next look costs nothing, so the last exchange's end need not call it off.
+        self._timer = loop.call_later(min(LOOK, BEAT, WRITE), self._watch, loop) if self.running else None
 
     def look(self, exchanges: Sequence[Exchange]) -> None:
         """See to each."""

@@ -13,17 +13,16 @@ import contextlib
 import logging
 import secrets
 import time
-from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
 from hybr.server import caller
-from hybr.server.body import check_type, read_body, watched
+from hybr.server.body import Watched, check_type, read_body
 from hybr.server.errors import HybrError, NotFoundError, UnavailableError, UpstreamError
 from hybr.server.exchange import DeafError, Exchange, LeftError, Pulse
 from hybr.server.money.booking import Booking
+from hybr.server.providers.base import Call
 from hybr.server.tries import Target, Tries
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from hybr.server.caller import Caller
     from hybr.server.money.booking import Spent
-    from hybr.server.providers.base import Answer, Call, Model, Provider
+    from hybr.server.providers.base import Answer, Model, Provider
     from hybr.server.secret import Secret
     from hybr.server.surfaces.base import Surface
 
@@ -133,21 +132,22 @@ class Relay:
     async def let_in(self, surface: Surface, request: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that may be answered. Raises HybrError only while nothing has been sent."""
         check_type(scope)
-        await self.keys_known()
+        if self.keyring is not None and not self.keyring.loaded:
+            await self.keys_known()
         who = caller.of(scope)
-        call, voice = surface.read(await read_body(receive))
+        call, voice = surface.read(await read_body(receive, scope=scope))
         if not call.model:
-            call = replace(call, model=self.default(who))
+            call = Call(self.default(who), call.stream, call.body, call.key)
         targets = self.targets(call, who)
         booking, targets = await self.booked(who, call, targets)
         if booking.bound:  # or the provider's own, larger one would be paid out of money that nobody kept
-            call = replace(call, body={**call.body, "max_tokens": booking.bound})
+            call = Call(call.model, call.stream, {**call.body, "max_tokens": booking.bound}, call.key)
         with booking:
             scope["state"]["booking"] = booking  # for the log's line
             head = [(b"x-hybr-request", request), *booking.standing]
             exchange = Exchange(send, voice, head, stream=call.stream, valid=self.sessions and self.sessions.watch(scope))
             self.pulse.add(exchange)
-            with watched(scope, receive, exchange.left):
+            with Watched(scope, receive, exchange.left):
                 await self.until_left(exchange, self.relay(exchange, targets, call, booking), booking)
 
     async def booked(self, who: Caller, call: Call, targets: list[Target]) -> tuple[Booking, list[Target]]:
@@ -187,16 +187,16 @@ class Relay:
     async def relay(self, exchange: Exchange, targets: Sequence[Target], call: Call, booking: Booking) -> None:
         """Pass one call's answer on. Raises HybrError only while nothing has been sent."""
         try:
-            async with AsyncExitStack() as stack:
-                target, answer, attempts = await self.tries.open(stack, targets, call)
-                booking.answered(target.provider.name, target.model, attempts)
-                who = [(b"x-hybr-provider", target.provider.name.encode()), (b"x-hybr-attempts", str(attempts).encode())]
+            async with self.tries.open(targets, call) as asked:
+                name, attempts = asked.target.provider.name, asked.attempts
+                booking.answered(name, asked.target.model, attempts)
+                who = [(b"x-hybr-provider", name.encode()), (b"x-hybr-attempts", b"%d" % attempts)]
                 try:
                     pass_on = stream if call.stream else whole
-                    await pass_on(exchange, who, answer, booking)
+                    await pass_on(exchange, who, asked.answer, booking)
                 except HybrError as error:
-                    target.provider.breaker.failed(error)
-                    error.attempts, error.provider = attempts, target.provider.name
+                    asked.target.provider.breaker.failed(error)
+                    error.attempts, error.provider = attempts, name
                     raise
         except HybrError as error:
             if exchange.reason is not None or not exchange.begun:
@@ -223,11 +223,12 @@ class Relay:
     def targets(self, call: Call, who: Caller) -> list[Target]:
         """Return who is asked, in order. Raises NotFoundError naming what there is, UnavailableError when there is nothing."""
         provider = self.find(call.model, who)
-        found = [(call.model, provider)]
+        found = [Target(provider, call.model, self.own_key(who, provider.name))]
         for name in self.fallbacks.get(call.model) or self.fallbacks.get(provider.name, ()):
             with contextlib.suppress(HybrError):  # a fallback that this caller cannot ask is none
-                found.append(self.fallback(name, who))
-        return [Target(one, model, self.own_key(who, one.name)) for model, one in found]
+                model, other = self.fallback(name, who)
+                found.append(Target(other, model, self.own_key(who, other.name)))
+        return found
 
     def fallback(self, name: str, who: Caller) -> tuple[str, Provider]:
         """Return a model and who answers for it; a provider's bare name stands for its first model."""

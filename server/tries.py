@@ -10,14 +10,15 @@ import asyncio
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from hybr.server.errors import HybrError, RequestError, SlowUpstreamError, UnavailableError
 from hybr.server.providers.base import Call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from contextlib import AsyncExitStack
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from hybr.server.providers.base import Answer, Provider
     from hybr.server.secret import Secret
@@ -26,13 +27,18 @@ FIRST = 0.4  # seconds before the first repetition, doubled for each further one
 LONGEST = 10.0  # seconds; whoever wants us to wait longer is told to the client, who knows better how long it can
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """One who can be asked: a provider, its model's id, and the caller's own key for it."""
 
     provider: Provider
     model: str
     key: Secret | None = None
+
+    def own(self, call: Call) -> Call:
+        """Return `call` as this one is asked it."""
+        if self.key is None and call.key is None and self.model == call.model:
+            return call
+        return Call(self.model, call.stream, call.body, self.key)
 
 
 @dataclass(frozen=True)
@@ -42,43 +48,9 @@ class Tries:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5)  # noqa: S311
 
-    async def open(self, stack: AsyncExitStack, targets: Sequence[Target], call: Call) -> tuple[Target, Answer, int]:
-        """Return who answers, the answer, and how many requests that took. Raises the last one's error."""
-        attempts, error = 0, HybrError("nobody can be asked", code="no_model")
-        for target in targets:
-            found, error, attempts = await self._one(stack, target, call, attempts)
-            if found is not None:
-                return target, found, attempts
-            error.attempts, error.provider, error.breaker = attempts, target.provider.name, target.provider.breaker.state
-            if isinstance(error, RequestError):  # the caller's mistake is nobody else's business
-                break
-        raise error
-
-    async def _one(
-        self, stack: AsyncExitStack, target: Target, call: Call, attempts: int
-    ) -> tuple[Answer | None, HybrError, int]:
-        """Ask one provider until it answers or it is of no use. Returns the answer or the last error, and the tries so far."""
-        provider, own = target.provider, Call(target.model, call.stream, call.body, target.key)
-        error: HybrError = shut(target)
-        for repeated in range(provider.retries + 1):
-            if not provider.breaker.admits():
-                return None, shut(target) if not repeated else error, attempts
-            try:
-                answer = await stack.enter_async_context(provider.open(own))
-            except HybrError as failed:
-                provider.breaker.failed(failed)
-                error, attempts = failed, attempts + max(1, failed.attempts) * (not isinstance(failed, RequestError))
-            except BaseException:
-                provider.breaker.left()
-                raise
-            else:
-                provider.breaker.succeeded()
-                return answer, error, attempts + answer.attempts
-            wait = self.wait(error, repeated)
-            if repeated == provider.retries or wait is None:
-                break
-            await self.sleep(wait)
-        return None, error, attempts
+    def open(self, targets: Sequence[Target], call: Call) -> Asking:
+        """Return the asking of `targets` in turn, to be entered."""
+        return Asking(self, targets, call)
 
     def wait(self, error: HybrError, repeated: int) -> float | None:
         """Return the seconds before asking again, None when that would be of no use."""
@@ -87,6 +59,65 @@ class Tries:
         if error.retry_after is not None:
             return error.retry_after + self.jitter() * FIRST if error.retry_after <= LONGEST else None
         return min(LONGEST, FIRST * float(2**repeated) * self.jitter())
+
+
+class Asking:
+    """One call's way to whoever answers it. Entered, it knows `target`, the `answer` and how many `attempts` that took."""
+
+    __slots__ = ("answer", "attempts", "call", "held", "target", "targets", "tries")
+
+    answer: Answer
+    target: Target
+    held: AbstractAsyncContextManager[Answer]
+
+    def __init__(self, tries: Tries, targets: Sequence[Target], call: Call) -> None:
+        self.tries = tries
+        self.targets = targets
+        self.call = call
+        self.attempts = 0
+
+    async def __aenter__(self) -> Self:
+        """Ask. Raises the last one's error."""
+        error: HybrError | None = None
+        for target in self.targets:
+            error = await self._one(target)
+            if error is None:
+                self.target = target
+                return self
+            error.attempts, error.provider, error.breaker = self.attempts, target.provider.name, target.provider.breaker.state
+            if isinstance(error, RequestError):  # the caller's mistake is nobody else's business
+                break
+        raise error or HybrError("nobody can be asked", code="no_model")
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.held.__aexit__(kind, error, trace)
+
+    async def _one(self, target: Target) -> HybrError | None:
+        """Ask one provider until it answers, or until it is of no use, which the returned error says."""
+        provider, own, repeated = target.provider, target.own(self.call), 0
+        error: HybrError | None = None
+        while provider.breaker.admits():
+            held = provider.open(own)
+            try:
+                self.answer = await held.__aenter__()
+            except HybrError as failed:
+                provider.breaker.failed(failed)
+                error = failed
+                self.attempts += max(1, failed.attempts) * (not isinstance(failed, RequestError))
+            except BaseException:
+                provider.breaker.left()
+                raise
+            else:
+                provider.breaker.succeeded()
+                self.held = held
+                self.attempts += self.answer.attempts
+                return None
+            wait = self.tries.wait(error, repeated)
+            if repeated == provider.retries or wait is None:
+                return error
+            await self.tries.sleep(wait)
+            repeated += 1
+        return error or shut(target)
 
 
 def shut(target: Target) -> UnavailableError:

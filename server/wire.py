@@ -3,16 +3,21 @@
 uvicorn waits for ever for headers, takes a header line of any length, follows an absolute-form target's path, overlooks an
 Upgrade, and answers nonsense in plain text. Here headers have a size and a time, what two readers could read differently is a
 400, every refusal is our JSON envelope, and a connection whose request body never ends is closed once it has been answered.
+
+How an answer is written is in `hybr.server.cycle`. One timer a connection waits for the next request, instead of one an answer.
 """
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from hybr.server.body import LEFT, Presence, SlowBodyError
+from hybr.server.body import LEFT, READY, Presence, SlowBodyError
+from hybr.server.cycle import Cycle
 from hybr.server.errors import RequestError
 from hybr.server.security import FIXED, HEADER_BYTES, HeadersTooLargeError
 
@@ -35,6 +40,8 @@ class Wire(HttpToolsProtocol):
     refusal: RequestError | None = None
     presence: Presence
     timer: asyncio.TimerHandle | None = None
+    idle = 0.0  # when the last answer ended
+    keeper: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first headers."""
@@ -45,6 +52,8 @@ class Wire(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more, and tell whoever wanted to know that the client has gone."""
         self.wait(None)
+        if self.keeper:
+            self.keeper.cancel()
         super().connection_lost(exc)
         self.presence.end()
 
@@ -83,8 +92,24 @@ class Wire(HttpToolsProtocol):
             self.fail(RequestError("the request's target must be a path", code="bad_request"))
         if self.parser.should_upgrade():
             self.fail(RequestError("this server speaks HTTP/1.1 and upgrades to nothing", code="bad_request", field="Upgrade"))
-        super().on_headers_complete()
-        self.scope.setdefault("extensions", {})[LEFT] = self.presence  # type: ignore[assignment]  # the request's task has not begun yet
+        self.begin()
+
+    def begin(self) -> None:
+        """Have the request answered, or queued behind the one before it."""
+        scope, parser, version = self.scope, self.parser, self.parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"], scope["query_string"] = url.path, url.query or b""
+        before, self.cycle = self.cycle, Cycle(self, kept=version != "1.0" and parser.should_keep_alive())
+        scope["extensions"] = {LEFT: self.presence, READY: self.cycle.message_event.is_set}  # type: ignore[dict-item]  # our own
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_message_complete(self) -> None:
         """Note the end of a request's body."""
@@ -92,10 +117,30 @@ class Wire(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """After an answer: a body that was not waited for gets a moment to end, or the connection does."""
-        super().on_response_complete()
-        if not self.whole and not self.transport.is_closing():
+        """After an answer: the next request's turn, and a body that was not waited for gets a moment to end."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.idle = self.loop.time()
+            if self.keeper is None:
+                self.keeper = self.loop.call_later(self.timeout_keep_alive, self.look)
+        if not self.whole:
             self.wait(LINGER)
+
+    def look(self) -> None:
+        """Close a connection on which nothing was asked for long; who is being answered now is looked at after that."""
+        self.keeper = None
+        if self.transport.is_closing() or not self.cycle.response_complete:
+            return
+        left = self.idle + self.timeout_keep_alive - self.loop.time()
+        if left > 0 or self.head:
+            self.keeper = self.loop.call_later(max(left, 1.0), self.look)
+        else:
+            self.transport.close()
 
     def wait(self, seconds: float | None) -> None:
         """Set the one timer, or stop it."""

@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hybr.server import chat
+from hybr.server.spell import spell
 
 if TYPE_CHECKING:
     from hybr.server.errors import HybrError
     from hybr.server.providers.base import Call, Ending
 
 DONE = b"data: [DONE]\n\n"
-ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only: no cut can hurt a character
 
 
 QUOTE = json.encoder.encode_basestring_ascii
@@ -22,15 +22,16 @@ PLAIN_CHOICE = 3  # index, delta, finish_reason
 
 def frame(value: Any) -> bytes:
     """Return a JSON value as an event."""
-    return f"data: {ENCODE(value)}\n\n".encode()
+    return b"data: %b\n\n" % spell(value)
 
 
 def text(chunk: dict[str, Any]) -> bytes | None:
     """Return a chunk of nothing but text as an event, None for any other; what nearly every chunk is, at a third of the cost."""
-    choice, *more = chunk["choices"]
+    choices = chunk["choices"]
+    choice = choices[0]
     delta = choice["delta"]
     if (
-        more
+        len(choices) != 1
         or len(chunk) != PLAIN
         or len(choice) != PLAIN_CHOICE
         or len(delta) != 1

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hybr.server import chat
 from hybr.server.body import decode
 from hybr.server.errors import RequestError
+from hybr.server.spell import written
 from hybr.server.surfaces import blocks
-from hybr.server.surfaces.chat import ENCODE, together
+from hybr.server.surfaces.chat import together
 
 if TYPE_CHECKING:
     from hybr.server.errors import HybrError
@@ -132,7 +133,7 @@ def output(given: Any) -> dict[str, Any]:
 
 def event(name: str, **fields: Any) -> str:
     """Return one event."""
-    return f"event: {name}\ndata: {ENCODE({'type': name, **fields})}\n\n"
+    return f"event: {name}\ndata: {written({'type': name, **fields})}\n\n"
 
 
 class Said:

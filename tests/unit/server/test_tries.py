@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +70,9 @@ async def opened(*providers: Told) -> tuple[str, int, list[float]]:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    async with AsyncExitStack() as stack:
-        targets = [Target(provider, f"{provider.name}/m") for provider in providers]
-        target, _, attempts = await Tries(sleep, lambda: 1.0).open(stack, targets, CALL)
-        return target.provider.name, attempts, waits
+    targets = [Target(provider, f"{provider.name}/m") for provider in providers]
+    async with Tries(sleep, lambda: 1.0).open(targets, CALL) as asked:
+        return asked.target.provider.name, asked.attempts, waits
     raise AssertionError
 
 
