@@ -51,7 +51,8 @@ class Way:
 
     async def connect(self) -> Reply:
         """Return the reply to come, on a connection of its own, kept or new. Raises aiohttp.ClientError, TimeoutError."""
-        return Reply(await self.connector.connect(self.where, [], self.timeout), self.connector)
+        connection = await self.connector.connect(self.where, [], self.timeout)
+        return Reply(connection, reused=self.connector.reused)
 
 
 class Reply:
@@ -63,11 +64,11 @@ class Reply:
 
     __slots__ = ("connection", "content", "headers", "protocol", "reused", "status")
 
-    def __init__(self, connection: Connection, connector: Connector) -> None:
+    def __init__(self, connection: Connection, *, reused: bool) -> None:
         assert connection.protocol is not None  # noqa: S101  for mypy: it is fresh out of the pool
         self.connection = connection
         self.protocol = connection.protocol
-        self.reused = connector.again(self.protocol)
+        self.reused = reused
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.content: aiohttp.StreamReader | None = None

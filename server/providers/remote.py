@@ -18,14 +18,16 @@ import aiohttp
 from yarl import URL
 
 from hybr.server import egress
-from hybr.server.errors import DeniedError, HybrError, NotFoundError, SlowUpstreamError, UpstreamError
+from hybr.server.errors import HybrError, NotFoundError, UpstreamError
 from hybr.server.money import estimate
 from hybr.server.providers.base import Answer, Call, Model
 from hybr.server.providers.breaker import Breaker
 from hybr.server.providers.dialect import Stream, spent
 from hybr.server.providers.known import filled
 from hybr.server.providers.line import Way
+from hybr.server.providers.reading import ANSWER, Clock, Reading, bounded, content, post
 from hybr.server.providers.refusals import refusal
+from hybr.server.spell import spell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -39,14 +41,9 @@ log = logging.getLogger("hybr.upstream")
 
 REFUSAL = 64 * 1024  # bytes of an error's body that are looked at
 LISTING = 8 * 1024 * 1024
-ANSWER = 64 * 1024 * 1024  # bytes of one streamed answer
 FRESH = 3600.0  # seconds between looks at a provider's list of models
-ATTEMPTS = 3
-PARTING = 0.25  # seconds in which the rest of a whole answer comes, or its connection is not kept
 AGAIN = 60.0  # after a look that failed
-AFRESH = 1.0  # seconds between looks at a connection that is still being made
 WAYS = 256
-ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,7 @@ class Remote:
     _known: Sequence[Model] = ()
     _session: aiohttp.ClientSession | None = None
     _watch: asyncio.Task[None] | None = None
+    _clock: Clock | None = None
     _ways: dict[tuple[str, bool], Way] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,6 +127,8 @@ class Remote:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
+        if self._clock:
+            self._clock.stop()
         if self._session:
             await self._session.close()
 
@@ -170,7 +170,9 @@ class Remote:
         model = self._inner(call)
         if not self.upstream.fits(model):
             raise NotFoundError(f"{self.name} cannot have a model of that name", code="model_not_found", field="model")
-        return Reading(Stream(self.name, self.dialect.reader(f"{self.name}/{model}")), self.patience)
+        if self._clock is None:
+            self._clock = Clock()
+        return Reading(Stream(self.name, self.dialect.reader(f"{self.name}/{model}")), self.patience, self._clock)
 
     def _inner(self, call: Call) -> str:
         """Return the model's name at the provider."""
@@ -212,7 +214,7 @@ class Remote:
 
     async def _send(self, question: Question, reading: Reading, own: Secret | None) -> Reply:
         """Ask, and return the reply, which `reading` has too. Raises unless its status is 200."""
-        body = ENCODE(question.body).encode()
+        body = spell(question.body)
         key = own or self.upstream.key
         with reading:
             way = self._way(question)
@@ -293,149 +295,6 @@ class Opening:
             await self.reading.rest()
 
 
-class Reading:
-    """One answer being read, with its clock: iterated, it gives the chunks in the lots in which they come.
-
-    Entered (`with`), it turns the network's failures into ours. It has one timer, looked at when it rings: each wait only moves
-    the moment until which it may last.
-    """
-
-    __slots__ = (
-        "_timer", "ahead", "attempts", "begun", "deadline", "loop", "patience", "reply", "size", "stream", "until",
-    )  # fmt: skip
-
-    def __init__(self, stream: Stream, patience: Patience) -> None:
-        self.loop = asyncio.get_running_loop()
-        now = self.loop.time()
-        self.stream = stream
-        self.patience = patience
-        self.until = now + patience.first
-        self.deadline = now + patience.total
-        self.begun = False
-        self.attempts = 1
-        self.size = 0
-        self.reply: Reply | None = None
-        self.ahead: list[dict[str, Any]] | None = None  # the chunks with which the answer began
-        self._timer = self.loop.call_at(self.until, self._look)
-
-    async def first(self) -> list[dict[str, Any]]:
-        """Return the first chunks. Raises UpstreamError for a stream that fails before it says anything."""
-        with self:
-            while not (out := await self._step()) and not self.stream.over:
-                pass
-        self.begun = True
-        self.until = self.deadline
-        return out
-
-    def __aiter__(self) -> Reading:
-        return self
-
-    async def __anext__(self) -> list[dict[str, Any]]:
-        """Return the next chunks. Raises UpstreamError when the answer breaks off."""
-        if self.ahead is not None:
-            out, self.ahead = self.ahead, None
-            return out
-        while not self.stream.over:
-            if self.stream.failure:
-                raise self.stream.failure
-            self._wait(self.loop.time() + self.patience.idle)
-            with self:
-                out = await self._step()
-            self.until = self.deadline  # a client that takes its time is not the provider's silence
-            if out:
-                return out
-        raise StopAsyncIteration
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Turn what the network raises into our errors; their texts name the provider and no address."""
-        if error is None:
-            return
-        name, begun = self.stream.name, self.begun
-        if isinstance(error, TimeoutError):
-            what, code = ("stopped in mid-answer", "stream_stalled") if begun else ("did not answer in time", "timeout")
-            raise SlowUpstreamError(f"{name} {what}", code=code, attempts=1) from None
-        if isinstance(error, aiohttp.ClientSSLError):
-            raise DeniedError(f"{name}'s certificate is not to be trusted", code="bad_certificate", attempts=1) from None
-        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, egress.PrivateAddressError):
-            raise DeniedError(f"{name}'s name leads into a private network", code="private_address", attempts=1) from None
-        if isinstance(error, aiohttp.ClientConnectorError):
-            raise UpstreamError(f"{name} cannot be reached", code="unreachable", attempts=1) from None
-        if isinstance(error, aiohttp.ClientError | OSError | ValueError):
-            what, code = ("'s answer was cut off", "stream_cut") if begun else (" broke the connection", "connection_broken")
-            raise UpstreamError(f"{name}{what}", code=code, attempts=1) from None
-
-    def part(self) -> bool:
-        """Let the connection go: whole answers give it back, all others cut it, and with it the generation.
-
-        Returns False where a whole answer's connection waits for its last packet; see `rest`.
-        """
-        self._timer.cancel()
-        reply = self.reply
-        if reply is None or reply.whole:
-            return True
-        if self.stream.over:
-            return False
-        reply.close()
-        return True
-
-    async def rest(self) -> None:
-        """Read to the end of a whole answer's body: aiohttp keeps a connection only when it has seen it."""
-        assert self.reply is not None  # noqa: S101  for mypy: `part` said so
-        try:
-            async with asyncio.timeout(PARTING):
-                while await content(self.reply).readany():
-                    pass
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            pass
-        finally:
-            self.reply.close()  # nothing, where it has gone back
-
-    async def _step(self) -> list[dict[str, Any]]:
-        piece = await self.reply.content.readany()  # type: ignore[union-attr]  # it has been asked
-        self.size += len(piece)
-        if self.size > ANSWER:
-            raise UpstreamError(f"{self.stream.name}'s answer is too long", code="answer_too_large", attempts=1)
-        out = self.stream.feed(piece) if piece else self.stream.end()
-        if self.stream.failure and not out:
-            raise self.stream.failure
-        return out
-
-    def _wait(self, moment: float) -> None:
-        """Begin a wait that may last until `moment`. The timer is moved only when it would ring later, which is rare."""
-        self.until = min(moment, self.deadline)
-        if self._timer.when() > self.until:
-            self._timer.cancel()
-            self._timer = self.loop.call_at(self.until, self._look)
-
-    def _look(self) -> None:
-        """End a wait that has lasted too long; else come again when it would have."""
-        now = self.loop.time()
-        if now < self.until:
-            self._timer = self.loop.call_at(self.until, self._look)
-        elif self.reply is None:  # connecting has a clock of its own
-            self._timer = self.loop.call_at(now + AFRESH, self._look)
-        else:
-            self.reply.fail(TimeoutError())
-
-
-async def post(way: Way, head: bytes, body: bytes, reading: Reading) -> Reply:
-    """Return the reply once its head is there. A kept connection that ends before a byte was closed before it got our request."""
-    while True:
-        reading.reply = reply = await way.connect()
-        try:
-            await reply.ask(head, body)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            reading.reply = None
-            if not reply.reused or reading.attempts >= ATTEMPTS:
-                raise
-            reading.attempts += 1
-        else:
-            return reply
-
-
 async def one(chunk: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
     """Yield an answer that came in one piece."""
     yield [chunk]
@@ -445,19 +304,3 @@ def check_encoding(name: str, reply: Reply) -> None:
     """Raise for a compressed body: none was asked for, and a small one can unfold into gigabytes."""
     if reply.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UpstreamError(f"{name} compressed its answer unasked", code="bad_encoding", attempts=1)
-
-
-def content(reply: Reply) -> aiohttp.StreamReader:
-    """Return the body of a reply whose head has been read."""
-    assert reply.content is not None  # noqa: S101  for mypy
-    return reply.content
-
-
-async def bounded(content: aiohttp.StreamReader, most: int) -> bytes:
-    """Return the first `most` bytes of a body."""
-    raw = bytearray()
-    async for chunk in content.iter_any():
-        raw += chunk
-        if len(raw) >= most:
-            break
-    return bytes(raw[:most])
