@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
+import itertools
 import logging
 import time
 from collections import Counter, deque
@@ -14,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from hybr.server.errors import HybrError
 from hybr.server.telemetry.buckets import bucket
+from hybr.server.telemetry.row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hybr.server.store.database import Database
-    from hybr.server.telemetry.row import Row
 
 log = logging.getLogger("hybr.telemetry")
 
@@ -30,11 +32,7 @@ BATCH = 500  # rows a transaction
 KEPT = 30  # days that rows are kept; the sums by day are kept for SUMMED
 SUMMED = 400
 
-INSERT = (
-    "INSERT INTO telemetry (owner, at, day, source, event, provider, model, device, error, latency, ttft, prompt, completion, "
-    "rate, attempts) VALUES (:owner, :at, :day, :source, :event, :provider, :model, :device, :error, :latency, :ttft, :prompt, "
-    ":completion, :rate, :attempts)"
-)
+COLUMNS = (*Row._fields, "day")
 COUNT = (
     "INSERT INTO telemetry_days (day, owner, provider, model, measure, bucket, n) VALUES "
     "(:day, :owner, :provider, :model, :measure, :bucket, :n) ON CONFLICT (day, owner, provider, model, measure, bucket) "
@@ -117,7 +115,8 @@ class Writer:
         from sqlalchemy import text
 
         async with self.database.begin() as connection:
-            await connection.execute(text(INSERT), [{**row._asdict(), "day": day_of(row.at)} for row in rows])
+            values = tuple(itertools.chain.from_iterable((*row, day_of(row.at)) for row in rows))
+            await connection.exec_driver_sql(insertion(len(rows), connection.dialect.paramstyle), values)
             names = ("day", "owner", "provider", "model", "measure", "bucket")
             counted = sorted(tally(rows).items())
             await connection.execute(text(COUNT), [{**dict(zip(names, place, strict=True)), "n": n} for place, n in counted])
@@ -138,23 +137,44 @@ class Writer:
                     await connection.execute(text(f"DELETE FROM {table} WHERE owner = :owner"), {"owner": owner})  # noqa: S608
 
 
+@functools.lru_cache(16)
+def insertion(rows: int, style: str) -> str:
+    """Return the statement that inserts so many rows at once, with the parameters of a driver's style.
+
+    One statement, for of many each would hand the interpreter's lock to and fro between the store's thread and the relay's.
+    """
+    width = len(COLUMNS)
+    marks = [[f"${row * width + one + 1}" if style == "numeric_dollar" else "?" for one in range(width)] for row in range(rows)]
+    values = ", ".join(f"({', '.join(row)})" for row in marks)
+    return f"INSERT INTO telemetry ({', '.join(COLUMNS)}) VALUES {values}"  # noqa: S608  names of ours, and marks
+
+
 def tally(rows: Iterable[Row]) -> Counter[Place]:
     """Return what the rows add to the sums and histograms."""
-    found: Counter[Place] = Counter()
+    places: dict[tuple[str, str, str, str], Counter[tuple[str, int]]] = {}
     for row in rows:
         place = (day_of(row.at), row.owner, row.provider, row.model)
-        found[(*place, f"event:{row.event}", 0)] += 1
+        found = places.get(place)
+        if found is None:
+            found = places[place] = Counter()
+        found[f"event:{row.event}", 0] += 1
         if row.error != "none":
-            found[(*place, f"error:{row.error}", 0)] += 1
-        for name in ("prompt", "completion"):
-            if count := getattr(row, name):
-                found[(*place, name, 0)] += count
+            found[f"error:{row.error}", 0] += 1
+        for name, count in (("prompt", row.prompt), ("completion", row.completion)):
+            if count:
+                found[name, 0] += count
         for name, value in (("latency", row.latency), ("ttft", row.ttft), ("rate", None if row.rate is None else row.rate * 10)):
             if value is not None:
-                found[(*place, name, bucket(value))] += 1
-    return found
+                found[name, bucket(value)] += 1
+    return Counter({(*place, *what): n for place, found in places.items() for what, n in found.items()})
 
 
 def day_of(at: float) -> str:
     """Return the UTC day of a POSIX time."""
-    return f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d}"
+    return day_name(int(at // 86_400))
+
+
+@functools.lru_cache(8)
+def day_name(days: int) -> str:
+    """Return the day that is so many after the first of 1970."""
+    return f"{dt.date(1970, 1, 1) + dt.timedelta(days):%Y-%m-%d}"
