@@ -36,7 +36,7 @@ class Account:
         self._kept: tuple[Purse, ...] = ()  # of periods that are over, while something is in them: a clock may be set back
         prefix = "key-" if scope.startswith("key:") else ""
         self.rates = tuple((f'"{prefix}{name}"', bucket) for name, bucket in self.buckets())
-        self.policy = [f"{name};q={bucket.size};w=60" for name, bucket in self.rates]
+        self.policy = ", ".join([f"{name};q={bucket.size};w=60" for name, bucket in self.rates])
 
     def buckets(self) -> list[tuple[str, Bucket]]:
         """Return what is limited by the minute, by name."""

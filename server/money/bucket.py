@@ -34,10 +34,10 @@ class Bucket:
         level = self.level(now) - amount
         self._level = level if level < self.size else float(self.size)
 
-    def standing(self, now: float) -> tuple[int, int]:
-        """Return what is left as a whole number, and the seconds until it is full."""
+    def standing(self, now: float) -> str:
+        """Return what is left as a whole number, and the seconds until it is full, as a structured field's parameters."""
         level = self.level(now)
-        return max(0, math.floor(level)), math.ceil((self.size - level) / self.rate)
+        return f"r={int(level) if level > 0 else 0};t={math.ceil((self.size - level) / self.rate)}"
 
     def idle(self, now: float) -> bool:
         """Say whether it is full, so that a new one would be the same."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from operator import add
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,12 +92,10 @@ class Batch:
 
     def add(self, entry: Entry, keys: Sequence[Key]) -> None:
         """Add one change."""
-        row, figures = entry.row, entry.figures()
-        held = self.rows.get(row)
+        held = self.rows.get(cast("Row", entry[:4]))  # a plain tuple finds it as well
         if held is None:
-            self.rows[row] = list(figures)
+            self.rows[entry.row] = list(entry.figures())
         else:
-            for index, more in enumerate(figures):
-                held[index] += more
+            held[:] = map(add, held, entry.figures())
         for key in keys:
             self.costs[key] = self.costs.get(key, 0) + entry.cost

@@ -270,6 +270,5 @@ def held(booking: Booking) -> Hold:
 
 def standings(accounts: Sequence[Account], now: float) -> tuple[str, str]:
     """Return the values of `RateLimit-Policy` and `RateLimit`: structured fields, one member a limit."""
-    policy = [member for account in accounts for member in account.policy]
-    rates = [(name, *bucket.standing(now)) for account in accounts for name, bucket in account.rates]
-    return ", ".join(policy), ", ".join([f"{name};r={left};t={full}" for name, left, full in rates])
+    policy = ", ".join([account.policy for account in accounts if account.policy])
+    return policy, ", ".join([f"{name};{bucket.standing(now)}" for account in accounts for name, bucket in account.rates])

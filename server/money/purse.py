@@ -7,7 +7,7 @@ A purse is one scope (a person or a token) in one period (a UTC day or month). T
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -51,11 +51,11 @@ class Purse:
     tied: int = 0
     wanted: int = 0
     touched: float = 0.0
+    key: tuple[str, str] = field(init=False)
+    """The name under which the store knows it."""
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """The name under which the store knows it."""
-        return self.scope, self.period.name
+    def __post_init__(self) -> None:
+        self.key = self.scope, self.period.name
 
     def free(self, now: float) -> int:
         """Return what may be taken now: nothing on a lease that ran out, for others may have written it off."""
