@@ -19,13 +19,14 @@ from hybr.server.errors import UpstreamError
 from hybr.server.providers.sse import Decoder, OverflowingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from hybr.server.providers.base import Call, Model
     from hybr.server.secret import Secret
 
 PROCESS = secrets.token_hex(8)  # drawn once: a system call for each answer's id would cost as much as reading its request
 NUMBERS = itertools.count(1)
+SHORT = 20  # characters, of which fewer may be the mark of an answer's end
 WORD = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")  # a provider's own name for what went wrong, harmless to show
 
 
@@ -35,6 +36,15 @@ def no_constant(name: str) -> NoReturn:
 
 
 DECODER = json.JSONDecoder(parse_constant=no_constant)
+
+
+def decoded(data: str) -> Any:
+    """Return the JSON value of an event. Raises ValueError. Blanks around it, which events do not have, are looked for last."""
+    try:
+        value, end = DECODER.raw_decode(data)
+    except ValueError:
+        return DECODER.decode(data)
+    return value if end == len(data) else DECODER.decode(data)
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,8 @@ class Reader:
         self.over = False
         self.extra: dict[str, Any] = {}  # what else the last chunk tells
 
-    def read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the chunks that one event makes. Raises BrokenError."""
+    def read(self, event: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        """Give the chunks that one event makes. Raises BrokenError, also while they are taken."""
         raise NotImplementedError
 
     def chunk(self, delta: dict[str, Any], finish: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -142,10 +152,10 @@ class Stream:
         return out
 
     def _read(self, data: str, out: list[dict[str, Any]]) -> None:
-        if data.strip() == "[DONE]":
+        if len(data) < SHORT and data.strip() == "[DONE]":
             self.reader.over = True
         else:
-            event = DECODER.decode(data)
+            event = decoded(data)
             if not isinstance(event, dict):
                 raise TypeError
             out += self.reader.read(event)

@@ -14,7 +14,7 @@ from hybr.server.providers.base import Model
 from hybr.server.providers.dialect import WORD, BrokenError, Question, Reader, count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hybr.server.providers.base import Call
     from hybr.server.secret import Secret
@@ -121,11 +121,12 @@ def plainer(message: dict[str, Any], *, elder: bool) -> dict[str, Any]:
 class Chunks(Reader):
     """Reads chunks and makes them anew."""
 
-    def read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the event's chunk when it says anything."""
-        if (text := plain(event)) is not None:
-            yield self.chunk({"content": text})
-            return
+    def read(self, event: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        """Give the event's chunk when it says anything."""
+        text = plain(event)
+        return self._read(event) if text is None else (self.chunk({"content": text}),)
+
+    def _read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if event.get("error"):
             error = event["error"]
             raise BrokenError((error.get("type") or error.get("code")) if isinstance(error, dict) else "")

@@ -34,13 +34,15 @@ class Decoder:
         self._after_cr = piece.endswith(b"\r")
         if b"\r" in piece:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *ends, rest = piece.split(b"\n")
-        events = []
-        for end in ends:
-            line = bytes(self._line + end)
-            self._line.clear()
-            if (event := self._take(line)) is not None:
-                events.append(event)
+        lines = piece.split(b"\n")
+        rest = lines.pop()
+        if lines:
+            if self._line:
+                lines[0] = bytes(self._line) + lines[0]
+                self._line.clear()
+            if self._first:
+                lines[0], self._first = lines[0].removeprefix(MARK), False
+        events = self._take(lines)
         self._line += rest
         if len(self._line) + self._size > EVENT:
             raise OverflowingError
@@ -50,16 +52,18 @@ class Decoder:
         """Return what the end of the stream left without its line end or blank line."""
         return self.feed(b"\n\n")
 
-    def _take(self, line: bytes) -> str | None:
-        if self._first:
-            line, self._first = line.removeprefix(MARK), False
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-            self._size += len(line)
-            if self._size > EVENT:
-                raise OverflowingError
-        elif not line and self._data:
-            event = b"\n".join(self._data).decode("utf-8", "replace")
-            self._data, self._size = [], 0
-            return event
-        return None
+    def _take(self, lines: list[bytes]) -> list[str]:
+        """Return the data of the events that whole lines complete."""
+        events = []
+        data = self._data
+        for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+                self._size += len(line)
+                if self._size > EVENT:
+                    raise OverflowingError
+            elif not line and data:
+                events.append((data[0] if len(data) == 1 else b"\n".join(data)).decode("utf-8", "replace"))
+                data.clear()
+                self._size = 0
+        return events
