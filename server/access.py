@@ -95,10 +95,9 @@ class Seen:
         """Pass one message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = list(message.get("headers", ()))
-            if all(name != HEADER for name, _ in headers):
-                headers.append((HEADER, self.id))
-            message = {**message, "headers": headers}
+            headers = message.get("headers", ())
+            if HEADER not in dict(headers):
+                message = {**message, "headers": [*headers, (HEADER, self.id)]}
         elif self.status >= FAILED and self.code is None and (found := CODE.search(message.get("body", b""))):
             self.code = found[1].decode()
         await self.send(message)

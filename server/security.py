@@ -23,6 +23,8 @@ NAMED = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")  # what CSP can write of a host
 SAFE = {"GET", "HEAD", "OPTIONS"}
 HEADER_BYTES = 16 * 1024  # uvicorn and httptools set no bound of their own
 
+KNOWN = 100  # spellings of our hosts that are remembered
+
 FIXED = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-embedder-policy", b"require-corp"),
@@ -70,7 +72,8 @@ class Guard:
         self.app = app
         self.hosts = frozenset(host.lower().encode() for host in hosts)
         self.port = b"%d" % port if port else b""
-        self.policy = (b"content-security-policy", policy().encode())
+        self.wall = (*FIXED, (b"content-security-policy", policy().encode()), (b"cache-control", b"no-store"))
+        self.known: set[bytes] = set()  # hosts that were found to be ours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -92,10 +95,14 @@ class Guard:
 
     def check(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Raise for a request that is too large in its headers, not for us, or made by another site's page."""
-        if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES:
+        size, hosts = 0, []
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name == b"host":
+                hosts.append(value)
+        if size > HEADER_BYTES:
             raise HeadersTooLargeError(f"the headers are larger than {HEADER_BYTES} bytes", code="headers_too_large")
-        hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not self.is_ours(hosts[0]):
+        if len(hosts) != 1 or not (hosts[0] in self.known or self.is_ours(hosts[0])):
             text = "this server does not answer for that host: open it as localhost, or name the host in HYBR_HOSTS"
             raise RequestError(text, code="bad_host", field="Host")
         if method not in SAFE:
@@ -103,15 +110,16 @@ class Guard:
 
     def is_ours(self, host: bytes) -> bool:
         """Say whether we answer for `host`: exactly as configured, or this machine's own name without a port or with ours."""
-        if host.lower() in self.hosts:
-            return True
         found = LOOPBACK.fullmatch(host)
-        return found is not None and (found[1] is None or not self.port or found[1] == self.port)
+        local = found is not None and (found[1] is None or not self.port or found[1] == self.port)
+        if (ours := local or host.lower() in self.hosts) and len(self.known) < KNOWN:
+            self.known.add(host)
+        return ours
 
     def dress(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return `headers` with the wall's own added where the route set none; what no route says to keep, nobody keeps."""
-        names = {name for name, _ in headers}
-        return headers + [pair for pair in (*FIXED, self.policy, (b"cache-control", b"no-store")) if pair[0] not in names]
+        names = dict(headers)
+        return headers + [pair for pair in self.wall if pair[0] not in names]
 
 
 def check_origin(headers: dict[bytes, bytes], host: bytes) -> None:
