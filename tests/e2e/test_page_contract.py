@@ -91,7 +91,11 @@ ELEMENTS: dict[str, dict[str, set[str] | None]] = {
         "data-state": {"streaming", "done", "stopped", "error"},
     },
     "new-conversation": {},
+    "conversation": {"data-id": None},
+    "search-history": {},
     "stats": {},
+    "settings": {},
+    "telemetry": {},
     "egress-log": {},
 }
 SURFACE = """async () => {
@@ -204,7 +208,7 @@ def test_the_elements(page: Page) -> None:
     assert replies.first.get_attribute("data-segments") == "1"
     for name, attributes in ELEMENTS.items():
         found = page.get_by_test_id(name)
-        assert found.count() > 0, name
+        until(lambda found=found: found.count() > 0, timeout=60, what=name)  # type: ignore[misc]
         for key, values in attributes.items():
             value = found.first.get_attribute(key)
             assert value is not None, (name, key)
