@@ -10,7 +10,7 @@ import { attached } from './attached.js';
 import { element, icon } from './dom.js';
 import { Reply } from './reply.js';
 import { statsLine } from './stats.js';
-import { strings } from './strings.js';
+import { sayError, strings } from './strings.js';
 
 /** @import {DeltaOp, FinishOp, InterruptedOp, MessageOp, Provider, SiblingsOp} from './protocol.js' */
 
@@ -141,7 +141,7 @@ export class Message {
     this.#mark();
     this.element.querySelector('.cut')?.remove();
     const line = statsLine({ ...this.#data });
-    this.#end(...(error && state === 'error' ? [problem(error.message)] : []), line, this.acts);
+    this.#end(...(error && state === 'error' ? [problem(sayError(error))] : []), line, this.acts);
   }
 
   /** @param {...Element} parts of the footer */

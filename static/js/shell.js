@@ -26,7 +26,7 @@ import { Shelving } from './shelving.js';
 import { sight } from './sight.js';
 import { BootStatus, Notice, showFatal, showLocal, showPreflight } from './status.js';
 import { addStored, assignStored, changesOf, readStored, writeStored } from './stored.js';
-import { strings, translate } from './strings.js';
+import { sayError, strings, translate } from './strings.js';
 import { Toasts } from './toast.js';
 import { registerVerbs } from './verbs.js';
 import { MessageView, announcer } from './view.js';
@@ -110,7 +110,7 @@ const rpc = new Rpc((message) => workers.post(message));
 const cloud = new CloudCaller((message) => workers.post(message));
 const hybrid = hybridFacade(rpc, cloud);
 const questions = new EgressQuestions(part('egress', HTMLDialogElement), (requestId, answer) => {
-  hybrid.api.answerEgress?.(requestId, answer).catch((/** @type {Error} */ error) => toasts.show('error', error.message));
+  hybrid.api.answerEgress?.(requestId, answer).catch((/** @type {Error} */ error) => toasts.show('error', sayError(error)));
 });
 const composer = new Composer({
   form: part('composer-form', HTMLFormElement),
@@ -180,7 +180,8 @@ function draw(op) {
  */
 function said({ say = '', args = {}, text = '' }) {
   const sentence = /** @type {Record<string, (args: any) => string>} */ (strings.toasts)[say];
-  return sentence ? sentence(args) : text;
+  if (!sentence) return args.code ? sayError({ code: args.code, message: text }) : text;
+  return sentence('code' in args ? { ...args, message: sayError({ code: args.code, message: String(args.message ?? '') }) } : args);
 }
 
 /** @param {ToastOp} op the button of a toast that tells what can be taken back */
@@ -361,7 +362,7 @@ function start() {
   watchNetwork();
   watchAttention();
   watchStored();
-  shelf.onTrouble((error) => toasts.show('warning', error.message));
+  shelf.onTrouble((error) => toasts.show('warning', sayError(error)));
   watchMemory();
   if (config.place === 'local') {
     const leave = () => workers.post({ kind: 'ui', event: 'leave-local' });

@@ -2,7 +2,7 @@
 
 import { element, icon } from './dom.js';
 import { place } from './place.js';
-import { strings } from './strings.js';
+import { sayError, strings } from './strings.js';
 
 /** @import {Preflight, WireError} from './protocol.js' */
 
@@ -108,7 +108,7 @@ export function showFatal(dialog, error) {
   button.addEventListener('click', () => location.reload());
   const title = element('h2', '', strings.fatalTitle);
   title.id = 'fatal-title';
-  dialog.replaceChildren(title, element('p', '', error.message));
+  dialog.replaceChildren(title, element('p', '', sayError(error)));
   if (error.remedy) dialog.append(element('p', '', String(error.remedy)));
   if (error.code) dialog.append(element('p', 'code', error.code));
   dialog.append(button);

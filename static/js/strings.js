@@ -25,6 +25,16 @@ export const catalogue = await chosen();
 export const strings = catalogue.shell;
 
 /**
+ * What went wrong, for people. English messages name the thing and the remedy; another language has a sentence for each code.
+ * @param {{code?: unknown, message?: string}} error
+ * @returns {string}
+ */
+export function sayError({ code, message = '' }) {
+  const known = /** @type {Record<string, string>} */ (catalogue.errors)[String(code)];
+  return (catalogue === en ? message || known : known || message) ?? '';
+}
+
+/**
  * Put the catalogue's words into the static page: `data-say` is a text, `data-say-label`, `data-say-placeholder` and `data-say-prompt` are
  * attributes.
  * @param {ParentNode} root

@@ -10,7 +10,7 @@ import { nextFrame, element } from './dom.js';
 import { mark } from './found.js';
 import { Message, fold } from './message.js';
 import { Roll } from './roll.js';
-import { strings } from './strings.js';
+import { sayError, strings } from './strings.js';
 
 /** @import {ChangeOp, MessageData} from './message.js' */
 /** @import {MessageOp, ViewOp} from './protocol.js' */
@@ -154,7 +154,7 @@ export class MessageView {
     if (op.type === 'interrupted') this.#announce(strings.cutLabel);
     if (op.type !== 'finish') return;
     const said = { done: strings.answered, stopped: strings.stopped, error: strings.failed }[op.state];
-    this.#announce(op.state === 'error' && op.error ? `${said}: ${op.error.message}` : said);
+    this.#announce(op.state === 'error' && op.error ? `${said}: ${sayError(op.error)}` : said);
   }
 
   /** @param {string[]} ids */

@@ -86,6 +86,9 @@ def test_the_page_speaks_german(visit: Callable[..., tuple[Page, Watch]]) -> Non
     assert page.evaluate("document.documentElement.lang") == "de"
     assert page.get_by_test_id("composer").get_attribute("placeholder") == "Nachricht schreiben"
     until(page.get_by_test_id("mode").get_by_text("Wer antwortet").is_visible, timeout=60, what="the panel in German")
+    said = "import(document.querySelector('meta[name=assets]').content + '/js/strings.js').then((words) => words.sayError(%s))"
+    assert page.evaluate(said % "{code: 'offline', message: 'You are offline.'}") == "Du bist offline."
+    assert page.evaluate(said % "{code: 'unheard_of', message: 'As it is.'}") == "As it is."
     page.keyboard.press("Control+k")
     page.keyboard.type("english")
     until(lambda: "English" in _chosen(page), timeout=10, what="the language")

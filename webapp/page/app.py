@@ -216,16 +216,21 @@ class App:
         self.op({"type": "toast", "toast": toast, "say": say, "args": args})
 
     def _tell_fallback(self, detail: dict[str, Any]) -> None:
-        self._tell("fallback", "fallback", **{"from": detail["from"]}, to=detail["to"], message=detail["error"]["message"])
+        self._tell("fallback", "fallback", **{"from": detail["from"]}, to=detail["to"], **_cause(detail))
 
     def _tell_handover(self, detail: dict[str, Any]) -> None:
-        self._tell("handover", "handover", **{"from": detail["from"]}, to=detail["to"], message=detail["error"]["message"])
+        self._tell("handover", "handover", **{"from": detail["from"]}, to=detail["to"], **_cause(detail))
 
     def _tell_replaced(self, detail: dict[str, Any]) -> None:
-        self._tell("warning", "replaced", model=detail["model"], instead=detail["instead"], message=detail["error"]["message"])
+        self._tell("warning", "replaced", model=detail["model"], instead=detail["instead"], **_cause(detail))
 
     def _tell_budget(self, detail: dict[str, Any]) -> None:
         self._tell("warning", "budget", state=detail["state"], period=detail["period"], limit=f"{detail['limit']:.2f}")
+
+
+def _cause(detail: dict[str, Any]) -> dict[str, str]:
+    """Why, for a sentence: the catalogue may know the code."""
+    return {"message": detail["error"]["message"], "code": str(detail["error"].get("code") or "")}
 
 
 class HostStorage:
