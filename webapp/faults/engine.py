@@ -88,6 +88,7 @@ class ScriptedEngine:
         self.begun: dict[str, tuple[int, int]] = {}  # bytes here, and in all, of downloads that are not whole
         self.damaged: set[str] = set()  # models of which a check finds a file damaged
         self.shelf: dict[str, dict[str, Any]] = {}  # what lies at the addresses of other hosts
+        self.profile = "gpu"  # which of a model's libraries the adapter is said to need
         self.model: str | None = None
         self.chats: list[dict[str, Any]] = []
         self.ops: list[str] = []
@@ -253,7 +254,7 @@ class ScriptedEngine:
             raise EngineCallError("AbortError", "The load was cancelled.", "load")
         self.model = entry["id"]
         self.cache.add(entry["id"])
-        return {"model": entry["id"], "profile": "gpu", "gpu": {"vendor": "scripted"}}
+        return {"model": entry["id"], "profile": self.profile, "gpu": {"vendor": "scripted"}}
 
     async def _chat(self, args: dict[str, Any], tell: OnEvent) -> dict[str, Any]:
         stop = self._aborted[args["request_id"]] = asyncio.Event()

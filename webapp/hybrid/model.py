@@ -99,6 +99,10 @@ class Model(ABC):
         """The name under which the device profile knows the model that is ready, or ""."""
         return key(self.model, self._runtime.name) if self.model else ""
 
+    def patience(self, prompt_tokens: int) -> tuple[float, float]:
+        """How long (s) the ready model may fairly be silent before its first token, and between two."""
+        return self.profile.patience(self.measured, prompt_tokens, software=self._state.profile == "software")
+
     def is_ready(self) -> bool:
         """Whether a model is loaded and its worker alive."""
         return self._state.state == "ready"

@@ -217,7 +217,7 @@ class Planner:
     def _local_leg(self, model: str | None, messages: tuple[Message, ...]) -> Leg:
         if self._ready_with(model):
             name = str(self._local.model)
-            first_s, next_s = self._local.profile.patience(self._local.measured, estimate_tokens(messages))
+            first_s, next_s = self._local.patience(estimate_tokens(messages))
             return Leg(
                 "local",
                 self._local.chat,

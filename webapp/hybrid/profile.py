@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 ALPHA = 0.3
 KEY = "profile"
-UNKNOWN = (300.0, 120.0)  # s; where nothing is known: a software adapter takes 23 s to start and seconds a token
+UNKNOWN = (300.0, 120.0)  # s; the least where nothing is known, and for a software adapter: it may take seconds a token
 FLOOR = (30.0, 20.0)  # s; below this no silence is worth a new worker
 FAIR = (10.0, 30.0)  # how many times the predicted time is fair, before the first token and between two
 
@@ -77,13 +77,16 @@ class DeviceProfile:
             return None
         return prompt_tokens / rates.prefill_tps + answer_tokens / rates.decode_tps
 
-    def patience(self, model: str, prompt_tokens: int) -> tuple[float, float]:
-        """How long (s) silence is fair before the first token and between two."""
-        rates = self.of(model)
+    def patience(self, model: str, prompt_tokens: int, *, software: bool = False) -> tuple[float, float]:
+        """How long (s) silence is fair before the first token and between two.
+
+        A `software` adapter computes on cores that others need too: what it was measured at says little of the next minute.
+        """
+        rates, floor = self.of(model), UNKNOWN if software else FLOOR
         if not rates.prefill_tps or not rates.decode_tps:
             return UNKNOWN
         first = FAIR[0] * (prompt_tokens / rates.prefill_tps + 1 / rates.decode_tps)
-        return max(first, FLOOR[0]), max(FAIR[1] / rates.decode_tps, FLOOR[1])
+        return max(first, floor[0]), max(FAIR[1] / rates.decode_tps, floor[1])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything known, by model."""

@@ -218,8 +218,10 @@ def test_the_device_profile() -> None:
     assert profile.of("m").prefill_tps == pytest.approx(130)
     assert profile.of("m").decode_tps == 10
     assert profile.patience("m", 10) == (30, 20)
+    assert profile.patience("m", 10, software=True) == UNKNOWN
     profile.learn("slow", Final("m", prefill_tps=1.0, decode_tps=0.5))
     assert profile.patience("slow", 100) == (1020, 60)
+    assert profile.patience("slow", 100, software=True) == (1020, 120)
     profile.failed("m", "device_lost")
     profile.failed("m", "device_lost")
     again = DeviceProfile(storage)

@@ -122,6 +122,18 @@ async def test_a_worker_that_answers_is_given_its_time() -> None:
 
 
 @virtual
+async def test_a_software_adapter_is_given_more_time() -> None:
+    """Measured fast, and then slow under load: a silence that would be a stall on a graphics card is borne here."""
+    desk = Desk()
+    desk.engine.profile = "software"
+    await desk.ready()
+    await desk.hybrid.complete(ASK)
+    desk.engine.scripts.append([Sleep(200), "slow"])
+    done: Any = await desk.hybrid.complete(ASK)
+    assert (done.provider, done.text, desk.engine.restarts) == ("local", "slow", 0)
+
+
+@virtual
 async def test_the_bounds_come_from_the_device_profile() -> None:
     """Measured at 50 and 100 tokens a second, a silent start is given up at the floor and not after five minutes."""
     desk = await Desk().ready()
