@@ -6,7 +6,8 @@
  *     {op: 'write', conversations: [Packed]}       -> our file's text
  *     {op: 'import', files: [base64], before: [Packed]} -> {outcomes, shelf: {id: Packed}}
  *     {op: 'markdown', one: Packed, branches}      -> text
- *     {op: 'split', text, step, most}              -> {elements, header, whole, rest}
+ *     {op: 'base', one}, {op: 'merge', base, mine, theirs} -> sync/merge.js
+ *     {op: 'search', conversations, query}, {op: 'fold', text}, {op: 'snippet', text, query} -> search.js
  */
 
 import { createInterface } from 'node:readline';
@@ -15,9 +16,8 @@ import { markdown } from '../../static/js/exchange/markdown.js';
 import { head, line, tail } from '../../static/js/exchange/own.js';
 import { LIMITS, read } from '../../static/js/exchange/read.js';
 import { shelve } from '../../static/js/exchange/shelve.js';
-import { Splitter } from '../../static/js/exchange/split.js';
 import { applied, idOf, living } from '../../static/js/shelf/change.js';
-import { merge } from '../../static/js/sync/merge.js';
+import { baseOf, merge } from '../../static/js/sync/merge.js';
 import { Index, fold, snippet } from '../../static/js/search.js';
 
 class MemoryShelf {
@@ -85,13 +85,6 @@ const WORDS = {
   branch: (n, after) => `Branch ${n}, after: ${after}`,
 };
 
-function split({ text, step, most = 1e9 }) {
-  const splitter = new Splitter(most);
-  const elements = [];
-  for (let i = 0; i < text.length; i += step) elements.push(...splitter.feed(text.slice(i, i + step)));
-  return { elements, header: splitter.header, whole: splitter.whole, rest: splitter.rest, json: splitter.json };
-}
-
 function searched({ conversations, query }) {
   const index = new Index();
   for (const { conversation, nodes } of conversations) index.put(conversation, nodes);
@@ -103,7 +96,7 @@ const ops = {
   write: ({ conversations }) => head(new Date(0)) + conversations.map(line).join(',\n') + tail,
   import: imported,
   markdown: ({ one, branches }) => markdown(one, { branches, words: WORDS }),
-  split,
+  base: ({ one }) => baseOf(one),
   merge: ({ base, mine, theirs }) => merge(base, mine, theirs),
   search: searched,
   fold: ({ text }) => fold(text),

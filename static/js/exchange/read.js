@@ -88,7 +88,7 @@ async function* fromText(stream, total, limits, archive) {
 
 /** @param {Splitter} splitter at the text's end @param {Limits} limits @param {any} archive @returns {AsyncGenerator<Step>} */
 async function* last(splitter, limits, archive) {
-  if (!splitter.json) return yield note('notJson');
+  if (!splitter.json || splitter.empty) return yield note('notJson');
   if (newer(splitter)) return yield note('newerFile');
   if (splitter.rest) return yield note('cutOff', { at: splitter.rest.at, count: splitter.rest.index + 1 });
   if (!splitter.listed) return yield* conversation(splitter.header, 0, limits, archive);

@@ -35,6 +35,11 @@ export class Splitter {
     this.#most = most;
   }
 
+  /** Whether there was nothing but space. */
+  get empty() {
+    return this.#depth === 0 && !this.whole;
+  }
+
   /** Whether a list was found. */
   get listed() {
     return this.#base > 0;
@@ -133,20 +138,18 @@ export class Splitter {
 /** A text that grows, and is let go of where it gets too long. */
 class Text {
   /** @type {string[]} */ #parts = [];
+  /** Its end, a little of it. */ tail = '';
   size = 0;
 
   /** @param {string} text @param {number} most */
   add(text, most) {
     this.size += text.length;
+    this.tail = (this.tail + text.slice(-64)).slice(-64);
     if (this.size > most) this.#parts = [];
     else this.#parts.push(text);
   }
 
   get value() {
     return this.#parts.join('');
-  }
-
-  get tail() {
-    return (this.#parts.at(-1) ?? '').slice(-64);
   }
 }

@@ -57,6 +57,8 @@ export class Import {
     this.#counts = { added: 0, grown: 0, same: 0, copied: 0, restored: 0 };
     const title = element('h2', '', words.title);
     title.id = 'import-title';
+    delete this.#doing.dataset.testid;
+    delete this.#dialog.dataset.came;
     this.#bar.removeAttribute('value');
     this.#bar.ariaLabel = words.title;
     this.#doing.setAttribute('role', 'status');

@@ -37,6 +37,11 @@ export class LongList {
     this.#render();
   }
 
+  /** Every item's, in order. @returns {string[]} */
+  get keys() {
+    return this.#items.map(({ key }) => key);
+  }
+
   /** @param {boolean} value */
   set hidden(value) {
     this.#inner.hidden = value;
