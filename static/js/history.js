@@ -90,6 +90,7 @@ export class History {
   /** The orchestrator answers: what may leave the browser is known now. */
   ready() {
     this.#ready = true;
+    void this.#search.build();
     void this.#sync.start();
   }
 
@@ -150,16 +151,12 @@ export class History {
     } catch (error) {
       this.#deeds.fail(error);
     }
-    this.#scroller.dataset.ready = '';
-    void this.#search.build();
   }
 
   /** @param {Changed} change */
   #changed({ conversation: id, kind, row }) {
     if (kind === 'removed') this.#rows.delete(id);
     else if (row) this.#rows.set(id, row);
-    const gone = kind === 'removed' || (row?.deletedAt ?? null) !== null;
-    if (gone && id === this.#open) this.#parts.post({ kind: 'ui', event: 'new-conversation' });
     this.#soon();
   }
 
@@ -219,6 +216,7 @@ export class History {
 
   /** @param {HTMLElement} more */
   #listen(more) {
+    this.#input.addEventListener('focus', () => void this.#search.build(true));
     this.#input.addEventListener('input', () => (void this.#search.build(true), this.#soon()));
     this.#input.addEventListener('keydown', (event) => this.#inSearch(event));
     this.#temporary.addEventListener('click', () => {
@@ -256,6 +254,7 @@ export class History {
       export: (id, format) => void this.#exported(exportOne(this.#parts.shelf, id, format)),
       removing: (id) => {
         const open = id === this.#open;
+        if (open) this.#parts.post({ kind: 'ui', event: 'new-conversation' }); // an answer under way ends; what others delete Python hears
         return () => open && this.#parts.post({ kind: 'ui', event: 'open-conversation', id });
       },
       warn: (text) => this.#parts.toasts.show('warning', text),

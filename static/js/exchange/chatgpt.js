@@ -53,8 +53,9 @@ function order(mapping, told) {
   const roots = [];
   for (const [id, node] of Object.entries(mapping)) {
     const parent = plain(node) && typeof node.parent === 'string' ? node.parent : null;
-    if (parent !== null && Object.hasOwn(mapping, parent)) children.set(parent, [...(children.get(parent) ?? []), id]);
-    else roots.push(id);
+    if (parent === null || !Object.hasOwn(mapping, parent)) roots.push(id);
+    else if (children.has(parent)) children.get(parent).push(id);
+    else children.set(parent, [id]);
     if (parent !== null && !Object.hasOwn(mapping, parent)) told.add('noParent');
   }
   /** @type {{id: string, parent: string|null, seen: Seen|null}[]} */

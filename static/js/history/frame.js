@@ -69,8 +69,8 @@ export class Frame {
     toggle.setAttribute('aria-expanded', String(open));
     for (const behind of document.querySelectorAll(BEHIND)) behind.toggleAttribute('inert', over);
     root.inert = !open;
-    if (over) Object.assign(root, { role: 'dialog', ariaModal: 'true' });
-    else for (const name of ['role', 'aria-modal']) root.removeAttribute(name);
+    root.role = over ? 'dialog' : 'complementary';
+    root.ariaModal = over ? 'true' : null;
     if (open && !this.narrow) head.prepend(fresh);
     else if (fresh.parentElement === head) this.#home.parent?.insertBefore(fresh, this.#home.next);
   }

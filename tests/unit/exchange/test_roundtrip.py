@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from exchange_desk import conversation
 from exchange_trees import chatgpt, library, openwebui, trees
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,6 +60,14 @@ def test_nothing_that_is_there_is_lost_or_overwritten(desk: ExchangeDesk, mine: 
     texts = sorted(node["text"] for one in shelf.values() for node in one["nodes"])
     assert all(node["text"] in texts for node in theirs["nodes"])
     assert desk.take(desk.write([theirs]), desk.write([theirs]), before=[mine])[0][1] == "same"
+
+
+def test_what_was_deleted_comes_back(desk: ExchangeDesk) -> None:
+    """An import of what waits to be removed for good restores it; its messages are as they were."""
+    one = conversation("c", [("a", None, "user", "x")], deletedAt=1_700_000_000_000)
+    outcomes, shelf = desk.take(desk.write([one]), before=[one])
+    assert outcomes == ["restored"]
+    assert shelf["c"]["conversation"]["deletedAt"] is None
 
 
 def visible(tree: dict[str, Any]) -> dict[str, Any]:
