@@ -183,7 +183,7 @@ def test_formulas_are_found_and_prices_are_none(page: Page, source: str, formula
 
 
 def test_what_katex_cannot_set_stays_source(page: Page) -> None:
-    """A command that does not exist and one without end are shown as they were written; one that would load something loads nothing."""
+    """A command that does not exist and one without end are shown as written; one that would load something loads nothing."""
     body(page, "$\\nosuchcommand{x}$ and $\\includegraphics{/v1/models}$ and $\\def\\a{\\a\\a}\\a$ then $x$")
     until(lambda: count(page, ".formula") == 2, timeout=10, what="those that are TeX")
     assert count(page, "code.math-inline") == 2
