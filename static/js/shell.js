@@ -18,6 +18,7 @@ import { Follow } from './follow.js';
 import { History } from './history.js';
 import { Journal } from './journal.js';
 import { ModuleLoader } from './modules.js';
+import { keepWhatIsLoaded } from './persist.js';
 import { carried, move, place, sentOn } from './place.js';
 import { preflight } from './preflight.js';
 import { Rpc } from './rpc.js';
@@ -72,6 +73,7 @@ async function mayLeave() {
 translate(document);
 const config = bootConfig();
 const events = new EventBus();
+keepWhatIsLoaded(events);
 const modules = new ModuleLoader();
 const boot = new BootStatus(part('boot', HTMLElement));
 const notice = new Notice(part('notice', HTMLElement));

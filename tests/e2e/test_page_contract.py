@@ -125,6 +125,9 @@ def page(tmp_path_factory: pytest.TempPathFactory, chromium_without_webgpu: Brow
         address = running.url + "/?" + urllib.parse.urlencode(query)
         context = chromium_without_webgpu.new_context()
         context.add_init_script(RECORDER)
+        context.add_init_script(
+            "window.__kept = 0; navigator.storage.persist = async () => { window.__kept += 1; return true; };"
+        )
         opened = context.new_page()
         opened.goto(address)
         wait_core(opened)
@@ -174,6 +177,11 @@ def test_an_option(page: Page, name: str) -> None:
     assert (failed["name"], failed["code"]) == ("OptionError", "invalid_option")
     assert name in failed["message"]
     assert name in failed["field"]
+
+
+def test_the_browser_is_asked_to_keep_it(page: Page) -> None:
+    """Once, when the model is there: it and the conversations shall not be cleared away when room gets short."""
+    assert page.evaluate("window.__kept") == 1
 
 
 def test_a_signal(page: Page) -> None:
