@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope
 
+JSON = b"application/json"
 DEPTH = 64
 BODY = 4 * 1024 * 1024
 LEFT = "hybr.left"
@@ -27,7 +28,7 @@ BODY_SECONDS = 30.0  # a body that comes slower is no client of ours (uvicorn wa
 def check_type(scope: Scope) -> None:
     """Raise unless the body is declared as JSON: a form of another site can send anything else without asking first."""
     for name, value in scope["headers"]:
-        if name == b"content-type" and value.split(b";")[0].strip().lower() == b"application/json":
+        if name == b"content-type" and (value == JSON or value.split(b";")[0].strip().lower() == JSON):
             return
     raise WrongTypeError("send Content-Type: application/json", code="wrong_type", field="Content-Type")
 

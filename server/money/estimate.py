@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CHARACTERS = 3  # bytes a token: English has 4, code and other scripts have fewer
 TURN = 8  # tokens that a chat template puts around a message
 IMAGE = 1500
+BOUNDS = ("max_tokens", "max_completion_tokens")
 OUTPUT = 4096  # reserved where the request does not bound its answer
 
 
@@ -48,11 +49,12 @@ def output(call: Call, models: Sequence[str] = ()) -> int:
     """Return the most tokens the answer may have, whichever of `models` gives it: as the request says, else a usual bound."""
     bounds = bounded(call)
     most = max(bounds) if bounds else 0 if "input" in call.body else OUTPUT
+    if (effort := call.body.get("reasoning_effort")) is None:
+        return most
     beside = any(model.startswith("anthropic/") for model in (call.model, *models))  # others' bounds have the thinking in them
-    return most + (BUDGETS.get(call.body.get("reasoning_effort", ""), 0) if beside else 0)
+    return most + (BUDGETS.get(effort, 0) if beside else 0)
 
 
 def bounded(call: Call) -> list[int]:
     """Return the bounds that a request names for its answer, by either name: who has both is kept by the larger."""
-    found = (call.body.get(name) for name in ("max_tokens", "max_completion_tokens"))
-    return [bound for bound in found if isinstance(bound, int)]
+    return [bound for name in BOUNDS if isinstance(bound := call.body.get(name), int)]

@@ -54,7 +54,8 @@ def image(part: dict[str, Any], where: str) -> tuple[str, str] | str:
 def check_images(call: Call, *, remote: bool) -> None:
     """Check every image; without `remote` none may be an address: who would fetch it stands in the operator's own network."""
     for index, message in enumerate(call.body["messages"]):
-        for place, part in enumerate(parts(message.get("content"))):
+        content = message.get("content")
+        for place, part in enumerate(() if isinstance(content, str) else parts(content)):
             where = f"messages[{index}].content[{place}].image_url.url"
             if part["type"] == "image_url" and isinstance(image(part, where), str) and not remote:
                 raise RequestError(f"{where}: this provider gets images as data: URLs only", code="unsupported", field=where)

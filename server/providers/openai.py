@@ -57,7 +57,9 @@ class OpenAI:
         beta = self.prefilled(body)
         for name in shape.drop:
             body.pop(name, None)
-        return Question("/chat/completions", {shape.rename.get(name, name): value for name, value in body.items()}, beta)
+        if shape.rename:
+            body = {shape.rename.get(name, name): value for name, value in body.items()}
+        return Question("/chat/completions", body, beta)
 
     def prefilled(self, body: dict[str, Any]) -> bool:
         """Have an assistant's turn that comes last gone on from, in this upstream's way; returns whether that is its beta's."""
@@ -114,8 +116,11 @@ class OpenAI:
 
 def plainer(message: dict[str, Any], *, elder: bool) -> dict[str, Any]:
     """Return the message without thoughts, which nobody takes back here, and with the `elder` name for `developer`."""
-    found = {name: value for name, value in message.items() if name not in {"reasoning_content", "reasoning_signature"}}
-    return {**found, "role": "system"} if elder and found["role"] == "developer" else found
+    if elder and message["role"] == "developer":
+        message = {**message, "role": "system"}
+    if "reasoning_content" in message or "reasoning_signature" in message:
+        return {name: value for name, value in message.items() if name not in {"reasoning_content", "reasoning_signature"}}
+    return message
 
 
 class Chunks(Reader):
