@@ -31,14 +31,16 @@ if TYPE_CHECKING:
     from .catalogue import Entry
     from .checkpoint import Checkpoint
     from .compile import Profile
+    from .encoder.weights import Encoder
 
 HERE = Path(__file__).parent
 LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "software": "model-software.wasm"}
 PLANNED = "planned.txt"
 
+BOTH = ("encoder", "quantise.py", "blocks.py")
 CODE = {
-    "weights": ("quantise.py", "shards.py", "checkpoint.py", "huggingface.py", "safetensors.py", "tokenizer.py", "blocks.py"),
-    "library": ("compile.py", "lower.py", "memory.py", "model", "kernels", "quantise.py", "blocks.py"),
+    "weights": (*BOTH, "shards.py", "checkpoint.py", "pieces.py", "huggingface.py", "safetensors.py", "tokenizer.py"),
+    "library": (*BOTH, "compile.py", "lower.py", "memory.py", "model", "kernels"),
 }
 """What each kept step is made by."""
 
@@ -91,7 +93,7 @@ def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:
     millions = sources.size(entry.source) / 0.7e6  # a Q4_1 weight takes 0.6 to 0.7 bytes
     found = {
         "fetch": 0.0 if sources.present(entry.source) else FETCH,
-        "weights": 1 + millions * WEIGHTS_PER_MILLION[entry.quantisation],
+        "weights": 1 + millions * WEIGHTS_PER_MILLION.get(entry.quantisation, 0.1),
     }
     return found | {"runtime": 0.0 if pack.present() else RUNTIME} | dict.fromkeys(profiles, LIBRARY) | {"publish": PUBLISH}
 
@@ -107,7 +109,7 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
     planned = 0
     with steps.workspace(store.workplace(entry.id)) as folder:
         _place(weights, folder)
-        if entry.source["kind"] == "seeded":
+        if entry.source["kind"] == "seeded" and isinstance(opened, checkpoint.Checkpoint):
             rewrite.write(opened, tiny.tensors(), folder / f"{entry.base}.gguf")
         for profile in profiles:
             progress.step(profile, f"compiling the library for {profile} adapters")
@@ -137,7 +139,7 @@ def _check_tools() -> None:
             raise MissingTool(f"{distribution} is not installed; install the build extra: pip install 'hybr[build]'")
 
 
-def _open(entry: Entry, progress: Progress) -> tuple[Checkpoint, str]:
+def _open(entry: Entry, progress: Progress) -> tuple[Checkpoint | Encoder, str]:
     """Return the checkpoint and a string that stands for its contents."""
     progress.step("fetch", "looking for the weights")
     if entry.source["kind"] == "seeded":
@@ -153,26 +155,43 @@ def _open(entry: Entry, progress: Progress) -> tuple[Checkpoint, str]:
         return checkpoint.open_gguf(path, entry), sources.sha256(path)
     path = sources.fetch(entry.base, hear)
     sources.check(path, entry.source)
+    if entry.kind == "embedding":
+        return _open_encoder(path.parent, entry)
     return checkpoint.open_gguf(path, entry), str(entry.source["member_sha256"])
 
 
-def _open_folder(entry: Entry) -> tuple[Checkpoint, str]:
+def _open_folder(entry: Entry) -> tuple[Checkpoint | Encoder, str]:
     from . import huggingface, safetensors
 
     path = Path(entry.source["path"])
+    if entry.kind == "embedding":
+        return _open_encoder(huggingface.folder_of(path), entry)
     opened = huggingface.open_folder(path, entry)
     texts = (huggingface.folder_of(path) / name for name in huggingface.TEXTS)
     found = [*safetensors.files(path), *(file for file in texts if file.is_file())]
     return opened, steps.key(*((file.name, sources.sha256(file)) for file in found))
 
 
-def _weights(entry: Entry, opened: Checkpoint, origin: str) -> Path:
+def _open_encoder(folder: Path, entry: Entry) -> tuple[Encoder, str]:
+    from . import safetensors
+    from .encoder import artifact, weights
+
+    opened = weights.open_folder(folder, entry.context)
+    found = [*safetensors.files(folder), *(folder / name for name in artifact.TEXTS if (folder / name).is_file())]
+    return opened, steps.key(*((file.relative_to(folder).as_posix(), sources.sha256(file)) for file in found))
+
+
+def _weights(entry: Entry, opened: Checkpoint | Encoder, origin: str) -> Path:
     """Return a folder with shards, index and tokenizer."""
     from . import quantise, shards, tokenizer
+    from .encoder import artifact
 
     def make(folder: Path) -> None:
-        shards.write(quantise.quantise(opened.tensors, opened.config, entry.quantisation), folder)
-        tokenizer.write(opened, folder)
+        if not isinstance(opened, checkpoint.Checkpoint):
+            artifact.write(opened, entry.quantisation, folder)
+        else:
+            shards.write(quantise.quantise(opened.tensors, opened.config, entry.quantisation), folder)
+            tokenizer.write(opened, folder)
         compress(folder)
 
     made_by = _versions("gguf", "numpy", "tokenizers")
@@ -180,7 +199,7 @@ def _weights(entry: Entry, opened: Checkpoint, origin: str) -> Path:
     return steps.once(paths.home() / "steps" / "weights" / name, make)
 
 
-def _library(entry: Entry, opened: Checkpoint, profile: Profile, progress: Progress) -> Path:
+def _library(entry: Entry, opened: Checkpoint | Encoder, profile: Profile, progress: Progress) -> Path:
     """Return a folder with one profile's library, and beside it the graphics memory that was planned with it."""
     from .compile import compile_library
     from .link import FLAGS, link
@@ -198,10 +217,15 @@ def _library(entry: Entry, opened: Checkpoint, profile: Profile, progress: Progr
     return steps.once(paths.home() / "steps" / "libraries" / name, make)
 
 
-def write_config(entry: Entry, opened: Checkpoint, folder: Path) -> None:
-    """Write mlc-chat-config.json, after checking the conversation template against the checkpoint's own."""
+def write_config(entry: Entry, opened: Checkpoint | Encoder, folder: Path) -> None:
+    """Write mlc-chat-config.json, after checking a conversation template against the checkpoint's own."""
     from . import tokenizer
+    from .encoder import artifact
 
+    if not isinstance(opened, checkpoint.Checkpoint):
+        steps.dump(artifact.config(opened, entry.quantisation), folder / "mlc-chat-config.json")
+        compress(folder)
+        return
     vocabulary, config = opened.vocabulary, opened.config
     conversation = template.conversation(vocabulary, opened.template, drop_system=bool(entry.template.get("drop_default_system")))
     template.check(conversation, opened.template, entry, vocabulary)

@@ -38,6 +38,7 @@ class Entry:
         test_only: not offered to people.
         sampling: default temperature and top_p.
         template: overrides of the checkpoint's conversation template.
+        kind: `chat`, or `embedding` for one that makes vectors of texts.
 
     """
 
@@ -54,10 +55,11 @@ class Entry:
     test_only: bool
     sampling: dict[str, float]
     template: dict[str, Any]
+    kind: str = "chat"
 
     def public(self) -> dict[str, Any]:
         """Return the fields that manifests and `/models/index.json` carry."""
-        names = ("id", "name", "family", "quantisation", "context", "licence", "origin", "test_only")
+        names = ("id", "name", "family", "quantisation", "context", "licence", "origin", "test_only", "kind")
         return {name: getattr(self, name) for name in names}
 
 

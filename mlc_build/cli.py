@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .compile import Profile
 
 PROFILES: tuple[Profile, ...] = ("gpu", "software")
+COMPILERS = ("own", "mlc-llm")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,6 +33,12 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument("--context", type=int, metavar="N", help="window in tokens (default: the catalogue's; else up to 4096)")
     build.add_argument("--prefill-chunk", type=int, metavar="N", help="most tokens of one prefill call (default 256)")
     build.add_argument("--profile", choices=[*PROFILES, "both"], default="both", help="libraries to compile (default both)")
+    build.add_argument(
+        "--compiler", choices=COMPILERS, default=COMPILERS[0], help="mlc-llm: the mlc_llm tool, if installed, for other families"
+    )
+    build.add_argument(
+        "--conv-template", metavar="NAME", help="with mlc-llm: one of its templates (default: the checkpoint's own)"
+    )
     build.set_defaults(run=_guarded(build_model))
     mirror = actions.add_parser("mirror", help="fetch a model of WebLLM's catalogue from its publisher, to serve it from here")
     mirror.add_argument("source", help="an id of WebLLM's catalogue, or the address of a model's folder")
@@ -56,6 +63,11 @@ def add_parser(subparsers: Any) -> None:
 
 def build_model(args: argparse.Namespace) -> None:
     """Build one model; progress goes to standard error."""
+    if args.compiler != COMPILERS[0]:
+        from . import external
+
+        external.build(args.source, args.quant, args.id, args.context, args.prefill_chunk, template=args.conv_template)
+        return
     from . import own
     from .build import build_entry
 

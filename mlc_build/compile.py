@@ -18,6 +18,7 @@ from .errors import CompileError
 if TYPE_CHECKING:
     import tvm
 
+    from .encoder.config import EncoderConfig
     from .model.config import ModelConfig
 
 Profile = Literal["gpu", "software"]
@@ -44,7 +45,7 @@ class CompiledLibrary:
     planned: int
 
 
-def compile_library(config: ModelConfig, quantisation: str, profile: Profile, out: Path) -> CompiledLibrary:
+def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, profile: Profile, out: Path) -> CompiledLibrary:
     """Compile the model for the page and write `library.o` into the folder `out`.
 
     Args:
@@ -100,17 +101,22 @@ def shaders(executable: Any) -> str:
 
 
 def build_module(
-    config: ModelConfig, quantisation: str, profile: Profile, target: tvm.target.Target
+    config: ModelConfig | EncoderConfig, quantisation: str, profile: Profile, target: tvm.target.Target
 ) -> tuple[tvm.IRModule, dict[str, Any]]:
-    """Return the Relax module with every entry point of a chat library, and its metadata."""
+    """Return the Relax module with every entry point of a chat or embedding library, and its metadata."""
+    from .encoder.config import EncoderConfig
     from .kernels import family_of
     from .lower import add_metadata, add_sampler
-    from .memory import bounded
+    from .memory import LENGTH, bounded
     from .model.llama import Llama
 
+    if isinstance(config, EncoderConfig):
+        from .model import encoder
+
+        return encoder.build_module(config, quantisation, profile, target)
     model = Llama(config, quantisation, family_of(profile, target))
     module, parameters = model.export_tvm(spec=model.get_default_spec())[:2]
-    module = bounded(module, config.prefill_chunk_size)
+    module = bounded(module, {LENGTH: config.prefill_chunk_size})
     metadata = describe(config, quantisation, profile, parameters)
     return add_metadata(add_sampler(module, config), metadata), metadata
 

@@ -195,6 +195,11 @@ def llama3(theta: float, head_dim: int, rope: dict[str, Any]) -> list[float]:
     return found
 
 
+def words(folder: Path) -> tuple[Vocabulary, str]:
+    """Return a checkpoint's vocabulary and its conversation template, whatever its family. Raises SourceError."""
+    return _vocabulary(folder, _json(folder / "config.json")), _template(folder)
+
+
 def _vocabulary(folder: Path, told: dict[str, Any]) -> Vocabulary:
     ready, words = _json(folder / "tokenizer.json"), _json(folder / "tokenizer_config.json", {})
     if ready.get("model", {}).get("type") != "BPE":

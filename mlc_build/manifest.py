@@ -3,6 +3,7 @@
     {"schema": 1, "id", "rev", "files": [{"path", "bytes", "sha256", "sri"}], "bytes", "vram_bytes", "features", "limits",
      "repacked": true when the checkpoint's own 4- and 8-bit blocks went over as they were, "partly", or false,
      "mirrored": {"model", "library", "overrides"} for one that came from its publisher as it is (`hybr models mirror`),
+     "compiler": for one that another made (`--compiler mlc-llm`),
      and the catalogue's fields: name, family, quantisation, context, licence, origin, test_only}
 
 `rev` is a hash over the files' names and contents, so the manifest holds nothing of when or where it was built.
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .catalogue import Entry
+    from .encoder.config import EncoderConfig
     from .model.config import ModelConfig
 
+FLOAT = 4
 PACKED = ".br"
 
 # What WebLLM asks of every adapter.
@@ -35,7 +38,7 @@ FLOORS = {
 }
 
 
-def make(folder: Path, entry: Entry, config: ModelConfig, planned: int) -> dict[str, Any]:
+def make(folder: Path, entry: Entry, config: ModelConfig | EncoderConfig, planned: int) -> dict[str, Any]:
     """Describe the files in `folder` (compressed siblings are not files of their own) and write manifest.json there.
 
     `planned` is the graphics memory that calls need, as the libraries' compilation found it.
@@ -58,6 +61,32 @@ def make(folder: Path, entry: Entry, config: ModelConfig, planned: int) -> dict[
     }
     (folder / MANIFEST).write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def foreign(config: dict[str, Any], index: dict[str, Any]) -> dict[str, Any]:
+    """Return what the files of a model that was not built here say of it: its `mlc-chat-config.json` and its index."""
+    form, records = str(config.get("quantization", "")), index["records"]
+    weights = sum(int(shard["nbytes"]) for shard in records)
+    return {
+        "family": str(config.get("model_type", "")),
+        "quantisation": form,
+        "context": int(config.get("context_window_size", 0)),
+        "test_only": False,
+        "kind": "chat",
+        "vram_bytes": weights + _cache_of(config, 2 if "f16" in form else FLOAT),
+        "features": ["shader-f16"] if "f16" in form else [],
+        "largest": max(int(one["nbytes"]) for shard in records for one in shard["records"]),
+    }
+
+
+def _cache_of(config: dict[str, Any], size: int) -> int:
+    """Return the bytes of the KV cache that a configuration asks for; 0 where it does not tell its shape."""
+    told = config.get("model_config", {})
+    names = ("num_hidden_layers", "num_key_value_heads", "head_dim")
+    if not all(isinstance(told.get(name), int) for name in names):
+        return 0
+    layers, heads, dim = (int(told[name]) for name in names)
+    return int(config.get("context_window_size", 0)) * layers * 2 * heads * dim * size
 
 
 def mirrored(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +123,7 @@ def revision(files: list[dict[str, Any]]) -> str:
 def verify(folder: Path, found: dict[str, Any]) -> None:
     """Compare every file with the manifest. Raises Damaged with the first that is missing, short or altered."""
     again = f"mirror {found['name']}" if "mirrored" in found else f"build {found['id']}"
+    again += " as before, with --compiler mlc-llm" if "compiler" in found else ""
     remedy = f"run: hybr models {again}"
     for item in found["files"]:
         path = folder / item["path"]
@@ -107,7 +137,7 @@ def verify(folder: Path, found: dict[str, Any]) -> None:
         raise Damaged(f"{folder / MANIFEST} does not belong to revision {folder.name}; {remedy}")
 
 
-def largest_buffer(folder: Path, config: ModelConfig) -> int:
+def largest_buffer(folder: Path, config: ModelConfig | EncoderConfig) -> int:
     """Return the size of the largest single buffer: a parameter, or one layer's keys and values."""
     index = _index(folder)
     parameters = [int(record["nbytes"]) for shard in index["records"] for record in shard["records"]]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from .encoder.config import EncoderConfig
 from .model.config import PAGE
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ LENGTH = "seq_len"
 """What the graphs call the number of tokens of a call."""
 
 
-def bounded(module: tvm.IRModule, longest: int) -> tvm.IRModule:
-    """Tell the memory planner how long a call can be, in every function of the module that takes tensors of any length."""
+def bounded(module: tvm.IRModule, longest: dict[str, int]) -> tvm.IRModule:
+    """Tell the memory planner how long a call can be: the most of each symbolic number, in every function of the module."""
     from tvm import relax
 
     for name, function in list(module.functions.items()):
         if isinstance(function, relax.Function):
-            module.update_func(name, function.with_attr(BOUND, {LENGTH: longest}))
+            module.update_func(name, function.with_attr(BOUND, longest))
     return module
 
 
@@ -48,7 +49,7 @@ def fixed(module: tvm.IRModule) -> tvm.IRModule:
     class Fix(relax.PyExprMutator):  # type: ignore[misc]
         """Puts the longest call's length into the sizes that are asked for."""
 
-        def __init__(self, longest: int) -> None:
+        def __init__(self, longest: dict[str, int]) -> None:
             super().__init__()
             self.longest = longest
 
@@ -59,13 +60,15 @@ def fixed(module: tvm.IRModule) -> tvm.IRModule:
             (size,) = call.args[0].values
             known = sym.Analyzer()
             for var in tirx.analysis.undefined_vars(size):
-                if var.name == LENGTH:
-                    known.bind(var, tirx.IntImm("int64", self.longest))
+                if var.name in self.longest:
+                    known.bind(var, tirx.IntImm("int64", self.longest[var.name]))
             return relax.Call(call.op, [relax.ShapeExpr([known.simplify(size)]), *call.args[1:]], call.attrs)
 
     for name, function in list(module.functions.items()):
         if isinstance(function, relax.Function) and BOUND in (function.attrs or {}):
-            module.update_func(name, Fix(int(function.attrs[BOUND][LENGTH])).visit_expr(function))
+            module.update_func(
+                name, Fix({str(name): int(most) for name, most in function.attrs[BOUND].items()}).visit_expr(function)
+            )
     return module
 
 
@@ -104,7 +107,7 @@ def _requests(function: Any) -> list[int]:
     return found
 
 
-def estimate(config: ModelConfig, weights: int, planned: int) -> int:
+def estimate(config: ModelConfig | EncoderConfig, weights: int, planned: int) -> int:
     """Return the bytes of graphics memory that a loaded model holds after its longest prompt.
 
     Args:
@@ -113,13 +116,17 @@ def estimate(config: ModelConfig, weights: int, planned: int) -> int:
         planned: bytes the pool ends up with (`Planned.bytes`).
 
     """
+    if isinstance(config, EncoderConfig):  # keeps nothing between two calls
+        return weights + planned
     heads, chunk = config.num_attention_heads, config.prefill_chunk_size
     attention = chunk * (2 * config.attention_size + 2 * config.key_value_size + 2 * heads)
     held = chunk * config.hidden_size + 2 * config.vocab_size  # one entry point's result while the next runs
     return weights + cache_bytes(config) + (attention + held) * FLOAT + TREES + planned
 
 
-def cache_bytes(config: ModelConfig) -> int:
+def cache_bytes(config: ModelConfig | EncoderConfig) -> int:
     """Return the size of the KV cache: keys and values of every layer over the whole window, and a page to spare."""
+    if isinstance(config, EncoderConfig):
+        return 0
     pages = -(-config.context_window_size // PAGE) + 1
     return pages * PAGE * config.num_hidden_layers * 2 * config.key_value_size * FLOAT

@@ -220,22 +220,14 @@ def _publish(remote: Remote, folder: Path, config: dict[str, Any], index: dict[s
 
 def _facts(remote: Remote, config: dict[str, Any], index: dict[str, Any], stated: str) -> dict[str, Any]:
     """Return what the manifest says of the model besides its files."""
-    record, form = remote.record, str(config.get("quantization", ""))
-    sizes = [int(one["nbytes"]) for shard in index["records"] for one in shard["records"]]
-    needed = {*record.features, *(["shader-f16"] if "f16" in form else [])}  # most of the catalogue forgets to say so
-    weights = sum(int(shard["nbytes"]) for shard in index["records"])
-    return {
+    record, told = remote.record, manifest.foreign(config, index)
+    return told | {
         "id": remote.id,
         "name": record.id,
-        "family": str(config.get("model_type", "")),
-        "quantisation": form,
-        "context": int(config.get("context_window_size", 0)),
         "licence": stated,
         "origin": record.model,
-        "test_only": False,
-        "vram_bytes": record.vram_bytes or weights,
-        "features": sorted(needed),
-        "largest": max(sizes),
+        "vram_bytes": record.vram_bytes or told["vram_bytes"],
+        "features": sorted({*record.features, *told["features"]}),  # most of the catalogue forgets to say that it needs halves
         "mirrored": {"model": record.model, "library": record.library, "overrides": record.overrides},
     }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from . import catalogue
 from .catalogue import Entry
+from .encoder.config import FORMS, is_encoder
 from .errors import UnknownModel, UnknownQuantisation
 
 if TYPE_CHECKING:
@@ -59,9 +60,11 @@ def entry_of(
 
 
 def _of(path: Path, quantisation: str | None) -> Entry:
-    chosen = quantisation or DEFAULT
-    if chosen not in QUANTISATIONS:
-        raise UnknownQuantisation(f"there is no quantisation {chosen!r}; choose {_either(QUANTISATIONS)}")
+    encodes = is_encoder(path if path.is_dir() else path.parent)
+    known = tuple(FORMS) if encodes else QUANTISATIONS
+    chosen = quantisation or (known[0] if encodes else DEFAULT)
+    if chosen not in known:
+        raise UnknownQuantisation(f"there is no quantisation {chosen!r}; choose {_either(known)}")
     name = path.resolve().name if path.is_dir() else path.stem
     base = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:48] or "model"
     return Entry(
@@ -78,6 +81,7 @@ def _of(path: Path, quantisation: str | None) -> Entry:
         test_only=False,
         sampling=SAMPLING,
         template={},
+        kind="embedding" if encodes else "chat",
     )
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 LONGEST_HEADER = 100 << 20
-WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
+WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
+"""Whole numbers are no weights, but encoders of before 2023 list their positions."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RawTensor:
 
     def read(self) -> F32:
         """See quantise.Tensor."""
-        kind = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[self.dtype]
+        kind = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}[self.dtype]
         raw: npt.NDArray[Any] = np.memmap(self.file, kind, "r", self.start, self.shape) if 0 not in self.shape else np.empty(0)
         if self.dtype == "BF16":
             return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -107,6 +107,7 @@ def records(models: Models, origin: str) -> list[dict[str, Any]]:
                     "model_lib": f"{origin}{entry['base']}{path}",
                     "vram_required_MB": entry["vram_bytes"] / 1e6,
                     "required_features": entry["features"],
+                    "model_type": 1 if entry["kind"] == "embedding" else 0,  # WebLLM's ModelType
                     "overrides": {"context_window_size": entry["context"]},
                 }
             )

