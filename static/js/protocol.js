@@ -146,6 +146,7 @@
  * @property {number|{amount?: number, currency?: string}|null} [cost]
  * @property {string|null} [finishReason]
  * @property {boolean|object|null} [fallback]
+ * @property {string} [decision] why auto mode chose who answered
  * @property {Provider} [provider]
  * @property {string} [model]
  */

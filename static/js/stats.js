@@ -64,5 +64,14 @@ export function statsLine(reply) {
     line.append(badge);
   }
   for (const figure of figures(reply)) line.append(element('span', 'figure', figure));
+  if (reply.stats?.decision) line.append(reason(reply.stats.decision));
   return line;
+}
+
+/** @param {string} decision auto mode's @returns {HTMLElement} why it chose so, on demand */
+function reason(decision) {
+  const box = element('details', 'why');
+  box.dataset.testid = 'why';
+  box.append(element('summary', '', strings.why), element('span', '', decision));
+  return box;
 }

@@ -17,7 +17,7 @@ export function keys(ask, changed) {
   const node = h('div', {}, h('h3', { text: words.keys }), h('p', { class: 'line', text: words.keysHint }), list);
 
   /** @param {Key} key */
-  function entry({ provider, set: there, source, suspect }) {
+  function entry({ provider, set: there, source }) {
     const input = h('input', { type: 'password', name: 'key', autocomplete: 'off', spellcheck: 'false' });
     const told = h('p', { class: 'line', role: 'status' });
     const remove = h('button', { type: 'button', class: 'quiet', text: words.keyRemove, onclick: () => void drop() });
@@ -25,8 +25,6 @@ export function keys(ask, changed) {
     const save = h('button', { type: 'submit', text: words.keySave });
     const form = h('form', { class: 'form', novalidate: true, onsubmit: (event) => (event.preventDefault(), void put()) },
       field(words.keyOf(provider), input), h('div', { class: 'row' }, save, remove));
-    const state = [words.keySources[source] ?? source, suspect ? words.keySuspect : ''].filter(Boolean).join(', ');
-
     async function put() {
       save.disabled = true;
       complaint({ key: input }, null);
@@ -47,8 +45,8 @@ export function keys(ask, changed) {
       await ask({ action: 'drop-key', provider }).then(() => (say(told, words.keyRemoved), changed()), (error) => say(told, words.failed(error.message)));
     }
 
-    const shown = h('span', { class: 'state', text: ` ${state}` });
-    const box = h('div', { class: 'entry', 'data-provider': provider, 'data-set': there ? 'yes' : 'no', 'data-source': source }, h('p', {}, h('b', { text: provider }), shown), form, told);
+    const shown = h('span', { class: 'count' });
+    const box = h('details', { class: 'entry', 'data-provider': provider, 'data-set': there ? 'yes' : 'no', 'data-source': source }, h('summary', {}, h('b', { text: provider }), shown), form, told);
     return { box, remove, shown };
   }
 
@@ -65,7 +63,7 @@ export function keys(ask, changed) {
         one.box.dataset.set = key.set ? 'yes' : 'no';
         one.box.dataset.source = key.source;
         one.remove.hidden = key.source !== 'person';
-        say(one.shown, ` ${[words.keySources[key.source] ?? key.source, key.suspect ? words.keySuspect : ''].filter(Boolean).join(', ')}`);
+        say(one.shown, [words.keySources[key.source] ?? key.source, key.suspect ? words.keySuspect : ''].filter(Boolean).join(', '));
       }
     },
   };
