@@ -14,12 +14,14 @@ export function addressed() {
 
 export class Address {
   #asked;
+  /** Whether the person went there by the browser's own buttons: what is shown then has an entry already. */
+  #went = false;
   /** @type {string|null} the conversation that this entry of the tab's history shows */ #here = addressed();
 
   /** @param {(id: string|null) => void} asked the person went back or forth to that one; null: to a new one */
   constructor(asked) {
     this.#asked = asked;
-    addEventListener('popstate', () => this.#went());
+    addEventListener('popstate', () => this.#moved());
   }
 
   /**
@@ -28,20 +30,23 @@ export class Address {
    */
   shows({ id, stored }) {
     const now = stored ? id : null;
-    if (now === this.#here && now === addressed()) return;
-    const another = this.#here !== null && now !== this.#here && addressed() === this.#here;
+    const another = this.#here !== null && now !== this.#here && !this.#went;
+    const same = now === this.#here && now === addressed();
     this.#here = now;
-    history[another ? 'pushState' : 'replaceState'](null, '', to(now));
+    this.#went = false;
+    if (!same) history[another ? 'pushState' : 'replaceState'](null, '', to(now));
   }
 
-  #went() {
+  #moved() {
     if (location.hash && !HASH.test(location.hash)) {
       history.replaceState(null, '', to(this.#here)); // a link within the page, such as `skip`
       return;
     }
     const id = addressed();
-    if (id !== this.#here) this.#asked(id);
+    if (id === this.#here) return;
     this.#here = id;
+    this.#went = true;
+    this.#asked(id);
   }
 }
 
