@@ -317,6 +317,7 @@ class TestDeeds:
         page.keyboard.press("Enter")
         wait_stored(page, "one", folder="Holidays")
         until(lambda: headings(page)[0] == "Holidays", timeout=10, what="its new name")
+        assert page.get_by_test_id("folder").get_attribute("aria-expanded") == "false"
         page.get_by_test_id("folder").focus()
         page.keyboard.press("Delete")
         wait_stored(page, "one", folder=None)

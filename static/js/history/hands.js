@@ -225,9 +225,17 @@ export class Hands {
 
   /** @param {string} before @param {string|null} after */
   #moveAll(before, after) {
+    const { rows, deeds } = this.#host;
+    const closed = closedSections().has(`folder ${before}`);
     forget(before);
+    if (closed) fold(`folder ${before}`, false);
     if (after !== null) remember(after);
-    for (const row of this.#host.rows.values()) if (row.folder === before && !isNewer(row)) void this.#host.deeds.move(row.id, after);
+    if (after !== null && closed) fold(`folder ${after}`, true);
+    for (const row of [...rows.values()].filter(({ folder }) => folder === before)) {
+      if (isNewer(row)) continue;
+      rows.set(row.id, { ...row, folder: after }); // all at once in the list; the shelf follows
+      void deeds.move(row.id, after);
+    }
   }
 
   /** @returns {string[]} the names of all folders */
