@@ -3,6 +3,8 @@
 The gateway alone on core 0, load and upstream on core 1; closed loops with one and with fifty clients; paced streams of 16 x 10
 ms (one client) and 32 x 20 ms (fifty); a burst of 256 chunks for ten clients; a reader that sleeps in a flood of 256 MiB. What is
 told is the difference to asking the upstream directly, in the same run.
+
+On a machine that others use, `HYBR_BENCH_REPEATS=5` measures everybody so often and takes each figure's best; the rows say so.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 MS = 1000.0
 LONG = "HYBR_BENCH_SECONDS"
 SECONDS = float(os.environ.get(LONG, "4"))
+REPEATS = int(os.environ.get("HYBR_BENCH_REPEATS", "1"))
+MORE = {"rate", "burst"}  # better when larger
+ONCE = {"idle", "boot", "flood", "loaded"}  # of the first time: a load leaves its traces
 LIMITS = {  # ours only: the bar of facts and issue
     "added_p50": ("ms", 0.6),
     "added_p99": ("ms", 1.5),
@@ -109,6 +114,8 @@ def figures(who: str, found: Measured, base: Measured, peer: Measured | None, pe
 
 
 CONDITIONS = f"one core, {SECONDS:g} s a figure; closed loops of 1 and 50; streams 16 x 10 and 32 x 20 ms; bursts of 256"
+if REPEATS > 1:
+    CONDITIONS += f"; best of {REPEATS} repeats"
 
 
 def main(only: list[str]) -> int:
@@ -146,6 +153,10 @@ def main(only: list[str]) -> int:
 def run(stand: Stand) -> Measured:
     """Measure one gateway and print its figures."""
     measured = uvloop.run(measure(stand))
+    for _ in range(REPEATS - 1):
+        for name, value in uvloop.run(measure(stand)).items():
+            if name not in ONCE:
+                measured[name] = (max if name in MORE else min)(measured[name], value)
     for name, value in measured.items():
         print(f"   {name:14} {value:12.3f}", flush=True)
     return measured
