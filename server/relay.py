@@ -132,8 +132,7 @@ class Relay:
     async def let_in(self, surface: Surface, request: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that may be answered. Raises HybrError only while nothing has been sent."""
         check_type(scope)
-        if self.keyring is not None and not self.keyring.loaded:
-            await self.keys_known()
+        await self.keys_known()
         who = caller.of(scope)
         call, voice = surface.read(await read_body(receive, scope=scope))
         if not call.model:
