@@ -1,4 +1,4 @@
-"""The encrypted sync: two browsers and the real server, which never sees a word; nothing goes where nothing may go."""
+"""The history in the real page: a hit leads to its branch; the encrypted sync, of which the server never sees a word."""
 
 from __future__ import annotations
 
@@ -218,6 +218,18 @@ class TestTwoDevices:
         assert state(two) == before
         assert "1 chat on the server could not be read" in two.get_by_test_id("sync-status").inner_text()
 
+    def test_turned_off_the_server_keeps_what_it_has(self, devices: tuple[Page, Page], server: Served) -> None:
+        """The other browser forgets passphrase and states; chats and blobs stay, and it would have to ask again."""
+        _, two = devices
+        before, there = state(two), len(blobs(server))
+        sheet(two)
+        two.get_by_test_id("sync-off").click()
+        form = two.locator("[data-testid=sync-dialog] form")
+        until(lambda: form.count() == 1, timeout=30, what="the form again")
+        assert state(two) == before
+        assert len(blobs(server)) == there
+        two.get_by_test_id("sync-cancel").click()
+
     def test_it_goes_on_after_a_reload_and_rests_when_paused(self, devices: tuple[Page, Page]) -> None:
         """The passphrase is not asked again; paused, not one request goes out, also after a change."""
         one, _ = devices
@@ -259,6 +271,33 @@ class TestTwoDevices:
         assert state(one) == before
 
 
+def test_a_hit_opens_chat_branch_and_message(open_device: Callable[..., Page]) -> None:
+    """The words stand in a branch that is not shown: a click on the hit opens the chat there, and the list marks it."""
+    page = open_device()
+    texts = [
+        ("q", None, "user", "first question"),
+        ("other", "q", "assistant", "the other answer"),
+        ("deep", "other", "user", "a needle, deep down"),
+        ("shown", "q", "assistant", "the answer that is shown"),
+    ]
+    put(page, conversation("tree", texts, title="A tree"), chat("else", "Something else", "x"))
+    page.get_by_test_id("search-history").fill("needle")
+    page.get_by_test_id("search-hit").click()
+    deep = page.locator("[data-testid=message][data-id=deep]")
+    until(lambda: deep.count() == 1 and deep.is_visible(), timeout=60, what="the message of the other branch")
+    assert page.locator("[data-testid=message][data-id=shown]").count() == 0
+    page.get_by_test_id("search-history").fill("")
+    row = page.locator("[data-testid=conversation][data-id=tree]")
+    until(lambda: row.get_attribute("aria-current") == "page", timeout=30, what="the mark in the list")
+    page.locator("[data-testid=conversation][data-id=else]").click()
+    until(lambda: page.locator("[data-testid=message][data-id=else-1]").count() == 1, timeout=60, what="the other chat")
+    page.locator("[data-testid=conversation][data-id=else]").focus()
+    page.keyboard.press("Delete")
+    until(lambda: page.get_by_test_id("message").count() == 0, timeout=30, what="an empty page")
+    page.get_by_test_id("toast-act").click()
+    until(lambda: page.locator("[data-testid=message][data-id=else-1]").count() == 1, timeout=60, what="it is open again")
+
+
 def node(identity: str, name: str, parent: str, text: str) -> dict[str, Any]:
     """One more message."""
     made: dict[str, Any] = conversation(identity, [(name, parent, "user", text)])["nodes"][0]
@@ -273,7 +312,7 @@ def record(page: Page) -> list[str]:
 
 
 def test_in_the_local_document_it_cannot_even_try(open_device: Callable[..., Page]) -> None:
-    """`/local` refuses before a request is made, in words."""
+    """`/local` refuses before a request is made, in words; files come in there as everywhere."""
     page = open_device("/local")
     asked = record(page)
     put(page, chat("l", "Local", "x"))
@@ -281,4 +320,12 @@ def test_in_the_local_document_it_cannot_even_try(open_device: Callable[..., Pag
     problem = page.locator("[data-testid=sync-dialog] .problem")
     until(lambda: "Nothing leaves this browser now" in problem.inner_text(), timeout=30, what="the reason")
     assert asked == []
-    assert json.loads(page.evaluate("JSON.stringify(window.__violations)")) == []
+    page.get_by_test_id("sync-cancel").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_test_id("history-more").click()
+        page.get_by_test_id("import-item").click()
+    rows = [chat("in", "Imported", "x")]
+    content = json.dumps({"format": "hybr", "version": 1, "conversations": rows}).encode()
+    chooser.value.set_files([{"name": "x.json", "mimeType": "application/json", "buffer": content}])
+    until(lambda: "in" in state(page), timeout=30, what="the import's worker, under the strict policy")
+    assert page.evaluate("window.__violations") == []
