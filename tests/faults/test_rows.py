@@ -12,6 +12,7 @@ from lab.engine import Die, Fail, Lost, Silent, Sleep, Stall
 from lab.upstream import Cut, Event, Refuse, Unreachable
 
 from hybr.webapp.hybrid.errors import CallerError, HybridError
+from hybr.webapp.hybrid.sense import RUN
 
 SHOWN = "The capital of France "
 # step, code, whether text was shown first, whether the worker is replaced, whether it counts against the model's health
@@ -158,6 +159,56 @@ def test_the_server_fails_and_the_local_model_goes_on(steps: list[Any], code: st
         assert len(told) == (code == "rate_limited")
         assert not told or told[0]["wait_time"] >= 7000
         assert desk.free
+
+    run(check())
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_silent_nonsense_begins_anew_in_the_cloud(*, streaming: bool) -> None:
+    """Memory ran out and nobody said so: the same nothing over and over is a failure of health, and nothing to go on from."""
+
+    async def check() -> None:
+        desk = await Desk().ready()
+        desk.engine.scripts.append([SHOWN, *["!"] * 500])
+        desk.upstream.scripts.append(["The capital of France is Paris."])
+        if streaming:
+            chunks = await desk.read(desk.hybrid.stream(ASK))
+            done = chunks[-1].completion
+            assert len(chunks) < RUN + 5
+        else:
+            done = await desk.hybrid.complete(ASK)
+        assert (done.text, done.provider) == ("The capital of France is Paris.", "cloud")
+        change = done.handover if streaming else done.fallback
+        assert change["error"]["code"] == "gibberish"
+        assert change["restart"] is True
+        assert done.parts[0].text == SHOWN + "!" * RUN
+        assert (desk.engine.restarts, len(desk.hybrid._health.breaker("local")._failures)) == (1, 1)
+        await desk.local.settled()
+        assert desk.local.is_ready()
+        assert desk.free
+
+    run(check())
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("tiny", ["!"] * (RUN - 1)),
+        ("tiny", ["!!"] * 99),
+        ("tiny", ["-"] * 99),
+        ("tiny", [" ha"] * 99),
+        ("tiny", ["!", "\ufffd"] * 99),
+        ("toy", ["!"] * 99),
+    ],
+)
+def test_what_is_no_nonsense(model: str, words: list[str]) -> None:
+    """A model that repeats itself is left alone, and so is one for tests, which has nothing else to say."""
+
+    async def check() -> None:
+        desk = await Desk(models=[entry("tiny"), entry("toy", test_only=True)]).ready(model)
+        desk.engine.scripts.append(words)
+        done = await desk.hybrid.complete(ASK)
+        assert (done.text, done.provider, desk.engine.restarts) == ("".join(words), "local", 0)
 
     run(check())
 

@@ -17,7 +17,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from hybr.webapp.hybrid import trim
+from hybr.webapp.hybrid import sense, trim
 from hybr.webapp.hybrid.answer import Answer
 from hybr.webapp.hybrid.errors import LocalError, ProviderError, RefusedError
 from hybr.webapp.hybrid.handover import Joiner, continuation
@@ -206,7 +206,7 @@ class Walk:
             self._lead = attempt
             self._part(attempt)
             return attempt, await self._leg(attempt, self._call(second, "fallback"))
-        if self._restarts():
+        if self._restarts() or error.code == sense.CODE:  # nobody could go on from nonsense
             return await self._again(second, detail)
         self._note("handover", {**detail, "cause": error.code, "at_chars": self.answer.units()})
         attempt, self._lead = self._attempt(second, "handover"), None
@@ -322,6 +322,7 @@ class Walk:
         """Await the runtime in a task of its own, so that a silent one can be left behind while it still cleans up."""
         assert attempt.leg.chat is not None  # noqa: S101 - for mypy: `_leg` has looked
         emit = self._emit
+        call = replace(call, think=lambda thought: self._thought(attempt, thought))
         work = self._loop.create_task(attempt.leg.chat(call, lambda delta: emit(attempt, delta)))
         self._works.add(work)
         work.add_done_callback(self._left)
@@ -350,6 +351,14 @@ class Walk:
                 return
         restart = self._lead is not attempt and self._take_lead(attempt)
         self._show(delta, attempt.leg.provider, restart)
+
+    def _thought(self, attempt: Attempt, thought: str) -> None:
+        """What a model thinks is no text of the answer; it is shown beside it, and it is a sign of life."""
+        if attempt.closed:
+            return
+        attempt.thoughts += 1
+        detail = {"delta": thought, "provider": attempt.leg.provider, "request_id": self._asked.options.request_id}
+        self._desk.events.emit("hybrid-llm:thought", detail)
 
     def flush(self, attempt: Attempt) -> bool:
         """The end of what the last leg wrote; True when it begins the answer anew and has nothing to say."""

@@ -439,7 +439,7 @@ async def test_calls_wait_for_the_new_worker() -> None:
     scripted.die()
     engine.restart()
     start = asyncio.get_running_loop().time()
-    assert await engine.call("cached", {}) == {"models": []}
+    assert await engine.call("cached", {}) == {"models": [], "partial": []}
     assert asyncio.get_running_loop().time() - start >= 3
     assert (deaths[0].name, deaths[0].phase) == ("EngineDeadError", "worker")
 
