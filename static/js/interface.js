@@ -109,6 +109,7 @@
  * @property {string} cloudReason
  * @property {Record<Provider, string>} breaker
  * @property {number} active requests under way
+ * @property {Record<Provider, boolean>} sees whether the local model takes pictures, and whether one of the cloud does or may
  * @property {LocalStatus} local
  */
 

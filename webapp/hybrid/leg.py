@@ -53,7 +53,8 @@ class Leg:
 class Attempt:
     """The leg under way and what it has spent; `started` and `first` on the loop's clock (s).
 
-    `cause` is why it began. `closed`: its text counts no more, since it was left behind or is over.
+    `cause` is why it began; `thoughts` counts what its model told of its thinking. `closed`: its text counts no more, since it
+    was left behind or is over.
     """
 
     leg: Leg
@@ -63,6 +64,7 @@ class Attempt:
     detail: dict[str, Any] | None = None
     first: float | None = None
     deltas: int = 0
+    thoughts: int = 0
     closed: bool = False
     task: asyncio.Task[Final] | None = None
 

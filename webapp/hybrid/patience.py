@@ -75,7 +75,7 @@ class Watchdog:
     def _pulse(self) -> int:
         """Signs of life; where the provider answers others too, theirs count: one that is busy has not stalled."""
         pulse = self._attempt.leg.pulse
-        return pulse() if pulse else self._attempt.deltas
+        return pulse() if pulse else self._attempt.deltas + self._attempt.thoughts
 
     def _look(self, tick: float) -> None:
         if (pulse := self._pulse()) != self._seen:

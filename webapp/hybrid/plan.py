@@ -22,6 +22,7 @@ from hybr.webapp.hybrid.hedge import Bound
 from hybr.webapp.hybrid.leg import Leg
 from hybr.webapp.hybrid.profile import estimate_tokens
 from hybr.webapp.hybrid.scale import Scale
+from hybr.webapp.hybrid.types import Options
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.auto import Decision
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.ledger import Budget
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Modes, Remembers
-    from hybr.webapp.hybrid.types import Call, Final, Message, Mode, Options, Provider
+    from hybr.webapp.hybrid.types import Call, Final, Message, Mode, Provider
     from hybr.webapp.runtimes.base import CloudRuntime, Emit
 
 NO_CLOUD = "Cloud API client not available: call HybridLLMProvider.init(cloud_client), or open the page from `hybr serve`."
@@ -103,6 +104,12 @@ class Planner:
         models = self.cloud.models() if self.cloud else []
         entry = next((one for one in models if leg.model in {None, one.get("id")}), None)
         return abilities.cloud(entry)
+
+    def sees(self) -> dict[str, bool]:
+        """Whether the local model takes pictures, and whether one that the cloud may answer with does, or is not known not to."""
+        models = self._named(Options())
+        there = self.cloud is not None and (not models or any("images" in abilities.cloud(one) for one in models))
+        return {"local": self._local.sees(), "cloud": there}
 
     def _who_could(self, wanted: frozenset[str]) -> list[str]:
         """The models that could do it, wherever they are, those that are known to."""

@@ -314,6 +314,7 @@ class HybridLLMProvider:
             "cloud_reason": NO_CLOUD if cloud is None else getattr(cloud, "reason", ""),
             "breaker": self._health.to_dict(),
             "active": len(self._runs),
+            "sees": self._planner.sees(),
             "local": self._local.get_status(),
         }
 

@@ -8,7 +8,10 @@ In JavaScript the same fields are camelCase (`page.convert`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Provider = Literal["local", "cloud"]
 Mode = Literal["local", "cloud", "auto", "local-only", "cloud-only"]
@@ -116,7 +119,8 @@ class Call:
     """One request as one runtime gets it.
 
     `prefix` is the shown text it is to continue after a handover, else empty; `cause` is why this provider is asked. `journal`
-    names a generation that the local engine is to keep, or with a `prefix` to take up itself.
+    names a generation that the local engine is to keep, or with a `prefix` to take up itself. `think` takes what the model tells
+    of its thinking beside the text, piece by piece.
     """
 
     request_id: str
@@ -126,6 +130,7 @@ class Call:
     prefix: str = ""
     cause: Cause = "mode"
     journal: str = ""
+    think: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 encode = json.JSONEncoder(ensure_ascii=False).encode  # a message is a string, not bytes
 SAMPLES = 720  # of the memory: three hours, one each quarter of a minute
 INTERNAL = frozenset(
-    {"local-llm:models", "local-llm:checking", "hybrid-llm:status", "chat:changed"}
+    {"local-llm:models", "local-llm:checking", "hybrid-llm:status", "hybrid-llm:thought", "chat:changed"}
 )  # for the views on this side; not part of the page's contract
 
 
@@ -112,6 +112,7 @@ class App:
         events.on("hybrid-llm:fallback", self._tell_fallback)
         events.on("hybrid-llm:handover", self._tell_handover)
         events.on("local-llm:replaced", self._tell_replaced)
+        events.on("hybrid-llm:thought", self.chat.thought)
         events.on("cost:budget", self._tell_budget)
 
     def receive(self, message: dict[str, Any]) -> None:

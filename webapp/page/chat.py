@@ -100,6 +100,14 @@ class Chat:
         mine = {"egress": self.egress, "persona": one.persona, "settings": self.settings}
         return {"id": one.id, "title": one.title, "temporary": one.temporary, **mine}
 
+    def thought(self, detail: dict[str, Any]) -> None:
+        """What the model that answers here thinks: shown beside its answer and kept with it, never sent to a model again."""
+        if self._answer and self._answer.node.id == detail["request_id"]:
+            extra = self._answer.node.extra
+            extra["thought"] = str(extra.get("thought", "")) + detail["delta"]
+            told = {"id": detail["request_id"], "delta": "", "thought": detail["delta"], "provider": detail["provider"]}
+            self._view.op({"type": "delta", **told})
+
     def take(self, event: dict[str, Any]) -> None:
         """One event of the shell's controls (UiMessage in static/js/protocol.js)."""
         kind = str(event.get("event"))

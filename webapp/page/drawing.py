@@ -93,5 +93,7 @@ def shown(tree: Tree, node: Node) -> dict[str, Any]:
     names = ("id", "role", "text", "state", "provider", "model", "segments", "stats", "error", "attachments")
     op = {name: value for name in names if (value := getattr(node, name)) or name in ("text", "state")}
     segment = max(len(node.segments) - 1, 0)
-    edited = {"edited": True} if node.extra.get("edited") else {}
+    edited: dict[str, Any] = {"edited": True} if node.extra.get("edited") else {}
+    if thought := node.extra.get("thought"):
+        edited["thought"] = str(thought)
     return {**op, **edited, "segment": segment, "siblings": {"index": index, "count": count}}

@@ -182,6 +182,7 @@ class Answer:
 
     def __init__(self, call: Call, provider: str, sent: int) -> None:
         self._model = call.model or ""
+        self._think = call.think
         self._house = provider == "house"
         self._sent = sent
         self._finish = ""
@@ -218,6 +219,8 @@ class Answer:
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
             said += delta.get("content") or ""
+            if (thought := delta.get("reasoning_content")) and self._think:
+                self._think(str(thought))
             if delta.get("tool_calls"):
                 self._merge(delta["tool_calls"])
             self._finish = choice.get("finish_reason") or self._finish

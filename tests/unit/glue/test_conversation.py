@@ -9,6 +9,7 @@ import pytest
 from lab.clock import virtual
 from lab.engine import Sleep
 from lab.upstream import Cut as Break
+from lab.upstream import Event
 from played_shell import HYBRID, LOCAL, Shell
 
 ASKED = {"id": "user-1", "conversation": "c", "parent": None, "role": "user", "text": "Capital?", "createdAt": 1, "v": 1}
@@ -249,3 +250,55 @@ class TestCut:
         shell.send(kind="ui", event="send", text="x")
         await said(shell, "done")
         await shell.end()
+
+
+def thought(text: str) -> Event:
+    """A piece of what the cloud's model thinks."""
+    return Event({"choices": [{"delta": {"reasoning_content": text}}]})
+
+
+class TestThoughts:
+    """What a model thinks."""
+
+    @virtual
+    async def test_they_are_shown_and_kept_beside_the_answer(self) -> None:
+        """Each piece goes to the view at once; the answer's text has none of it, nor has what is sent with the next turn."""
+        shell = Shell()
+        shell.upstream.scripts.append([thought("Let me "), thought("see."), "It is ", "Paris."])
+        shell.send(kind="ui", event="send", text="x")
+        await said(shell, "done")
+        told = [op for op in shell.ops("delta") if "thought" in op]
+        assert [op["thought"] for op in told] == ["Let me ", "see."]
+        assert {(op["delta"], op["provider"]) for op in told} == {("", "cloud")}
+        node = shell.app.chat.tree.nodes[told[0]["id"]]
+        assert (node.text, node.extra["thought"]) == ("It is Paris.", "Let me see.")
+        assert not shell.of("event", name="hybrid-llm:thought"), "no script is told"
+        shell.send(kind="ui", event="send", text="and now?")
+        await said(shell, "done")
+        assert "Let me" not in str(shell.upstream.chats[-1])
+        await shell.end()
+
+    @virtual
+    async def test_a_model_that_thinks_long_has_not_stalled(self) -> None:
+        """Four minutes of thoughts and no word: patience ends with silence, and this is none."""
+        shell = Shell()
+        thinking: list[Any] = [step for _ in range(5) for step in (thought("hm "), Sleep(90))]
+        shell.upstream.scripts.append([*thinking, "Paris."])
+        shell.send(kind="ui", event="send", text="x")
+        for _ in range(100):
+            if not shell.app.chat.busy:
+                break
+            await asyncio.sleep(10)
+        assert shell.ops("finish")[-1]["state"] == "done"
+        await shell.end()
+
+
+@virtual
+async def test_the_status_says_who_sees_pictures() -> None:
+    """The local model by its entry, the cloud by what it says of its models; a cloud that says nothing may."""
+    shell = Shell()
+    assert (await shell.call(HYBRID, "getStatus"))["sees"] == {"local": False, "cloud": True}
+    shell.upstream.files["/v1/models"] = {"data": [{"id": "blind", "capabilities": {"images": False}}]}
+    await shell.app.context.gateway.check()
+    assert (await shell.call(HYBRID, "getStatus"))["sees"] == {"local": False, "cloud": False}
+    await shell.end()
