@@ -26,12 +26,13 @@ def crossed() -> list[dict[str, Any]]:
 
 
 def test_the_views_are_drawn_as_roots(crossed: list[dict[str, Any]]) -> None:
-    """The first message draws the five views, in their order, each with its module's address in the bundle."""
+    """The first message draws the views, in their order, each with its module's address in the bundle."""
     first = crossed[0]
     assert (first["kind"], first["op"]) == ("panel", "render")
-    assert [root["name"] for root in first["roots"]] == ["mode", "status", "models", "usage", "egress"]
+    order = ["mode", "persona", "status", "models", "generation", "usage", "telemetry", "egress", "settings", "doctor"]
+    assert [root["name"] for root in first["roots"]] == order
     text = json.dumps(first["docs"])
-    for name in ("mode", "status", "models", "usage", "egress"):
+    for name in order:
         assert f"http://127.0.0.1/assets/0/js/ui/{name}.js" in text
 
 
