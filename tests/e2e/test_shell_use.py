@@ -180,17 +180,18 @@ class TestForm:
             ]
 
     def test_the_keyboard_reaches_everything_in_order(self, page: Page) -> None:
-        """From the top: skip link, header's buttons, the welcome's ideas, composer, send."""
+        """From the top: skip link, header's buttons, the history, the welcome's ideas, composer, send."""
         page.evaluate("document.querySelector('.skip').focus()")
         order = ["skip"]
-        for _ in range(8):
+        for _ in range(14):
             page.keyboard.press("Tab")
             order.append(
                 page.evaluate(
                     "document.activeElement.id || document.activeElement.className || document.activeElement.textContent"
                 )
             )
-        assert order[:3] == ["skip", "new-conversation", "theme"]
+        assert order[:3] == ["skip", "history-toggle", "theme"]
+        assert order[3:7] == ["new-conversation", "temporary", "history-more", "search-history"]
         assert order.index("composer") < order.index("send")
         assert "What is the capital of France?" in order
 
