@@ -141,29 +141,38 @@ def attend(config: EncoderConfig) -> Any:
                     total = T.sblock_alloc_buffer((1,), "float32", scope="local")
                     score = T.sblock_alloc_buffer((1,), "float32", scope="local")
                     factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    at = T.sblock_alloc_buffer((2,), "int32", scope="local")
                     index: T.let[T.int32] = block * BLOCK + thread
                     row: T.let[T.int32] = index // heads
                     head: T.let[T.int32] = index % heads * dim
+                    text: T.let[T.int32] = row // (rows // batch)
                     if index < rows * heads:
-                        text: T.let[T.int32] = row // (rows // batch)
-                        start: T.let[T.int32] = text * (rows // batch)
+                        flat = T.decl_buffer((rows * 3 * width,), "float32", data=qkv.data)
+                        made = T.decl_buffer((rows * width,), "float32", data=output.data)
+                        at[0] = row * (3 * width) + head
                         for i in T.unroll(dim):
-                            query[i] = qkv[0, row, head + i] * T.float32(scale)
+                            query[i] = flat[at[0] + i] * T.float32(scale)
                             out[i] = T.float32(0)
                         top[0] = T.float32(LEAST)
                         total[0] = T.float32(0)
-                        for j in T.serial(length[text]):
+                        at[0] = (
+                            text * (rows // batch) * (3 * width) + width + head
+                        )  # the text's first key; its value is `width` on
+                        for _j in T.serial(length[text]):
                             score[0] = T.float32(0)
                             for i in T.unroll(dim):
-                                score[0] = score[0] + query[i] * qkv[0, start + j, width + head + i]
+                                score[0] = score[0] + query[i] * flat[at[0] + i]
                             factor[0] = T.max(top[0], score[0])
                             score[0] = T.exp2(score[0] - factor[0])
                             top[0] = T.exp2(top[0] - factor[0])
                             total[0] = total[0] * top[0] + score[0]
+                            at[1] = at[0] + width
                             for i in T.unroll(dim):
-                                out[i] = out[i] * top[0] + score[0] * qkv[0, start + j, 2 * width + head + i]
+                                out[i] = out[i] * top[0] + score[0] * flat[at[1] + i]
                             top[0] = factor[0]
+                            at[0] = at[0] + 3 * width
+                        at[0] = row * width + head
                         for i in T.unroll(dim):
-                            output[0, row, head + i] = out[i] / total[0]
+                            made[at[0] + i] = out[i] / total[0]
 
     return kernel

@@ -309,10 +309,10 @@ async def test_a_stop_closes_the_connection() -> None:
 
 @virtual
 async def test_the_catalogue() -> None:
-    """The model index: entries as they came, damaged ones left out; when it cannot be read the old list stays."""
+    """The model index: entries as they came, damaged and embedding ones left out; when it cannot be read the old list stays."""
     upstream = ScriptedUpstream()
     catalogue = Catalogue(upstream)
-    upstream.files["/models/index.json"] = {"models": [entry("tiny"), 3, {"id": 4}]}
+    upstream.files["/models/index.json"] = {"models": [entry("tiny"), 3, {"id": 4}, entry("finder", kind="embedding")]}
     assert await catalogue.refresh() == [entry("tiny")]
     assert (catalogue.ids(), catalogue.find("tiny"), catalogue.find("x")) == (["tiny"], entry("tiny"), None)
     for broken in ((500, {}), {}, [], b"oops"):

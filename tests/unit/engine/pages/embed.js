@@ -1,0 +1,18 @@
+// WebLLM's own engine with an embedding model, as a page that searches would use it.
+import {MLCEngine, ModelType} from '/vendor/web-llm/index.js';
+
+let engine;
+
+export async function load(base, library) {
+  const url = location.origin + base;
+  const record = {model_id: 'encoder', model: url, model_lib: `${url}resolve/main/${library}`, model_type: ModelType.embedding};
+  engine = new MLCEngine({appConfig: {model_list: [record], cacheBackend: 'cache'}});
+  await engine.reload('encoder');
+}
+
+export async function embed(input) {
+  const answer = await engine.embeddings.create({input});
+  return {vectors: answer.data.map((one) => one.embedding), usage: answer.usage};
+}
+
+export const unload = () => engine.unload();
