@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.errors import Aborted, CallerError, HybridError
+from hybr.webapp.state.names import camel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,11 @@ class Answer:
         except Aborted as stop:
             state = "stopped"
             usage = stop.usage.to_dict() if stop.usage else None
-            self.node.stats = {"usage": usage} if usage and usage["total_tokens"] else self.node.stats
+            self.node.stats = {"usage": camel(usage)} if usage and usage["total_tokens"] else self.node.stats
         except HybridError as error:
             state = "error"
             if not self._over:
-                self.node.error = error.to_dict()
+                self.node.error = camel(error.to_dict())
             self.unfinished = bool(self.node.text) and not isinstance(
                 error, CallerError
             )  # a caller's mistake would be made again
@@ -98,14 +99,12 @@ class Answer:
         if len(segments) > segment and not chunk.restart:
             return
         begun = [] if chunk.restart else segments
-        self.node.segments = [*begun, {"provider": chunk.provider, "at_chars": units(self.node.text)}]
+        self.node.segments = [*begun, {"provider": chunk.provider, "atChars": units(self.node.text)}]
 
 
 def figures(completion: Completion) -> dict[str, Any]:
-    """What is shown under an answer; its text is in the message."""
-    stats = completion.to_dict()
-    del stats["text"]
-    return stats
+    """What is shown under an answer, camelCase; its text is in the message."""
+    return {name: value for name, value in camel(completion.to_dict()).items() if name != "text"}
 
 
 def units(text: str) -> int:

@@ -164,8 +164,8 @@ class App:
         self._host.post(json.dumps(message))
 
     def op(self, op: dict[str, Any]) -> None:
-        """Draw one view op."""
-        self.post({"kind": "view", "op": convert.camel(op)})
+        """Draw one view op. A whole conversation's names are the wire's already, and a thousand messages are many."""
+        self.post({"kind": "view", "op": op if op["type"] == "open" else convert.camel(op)})
 
     def delta(self, message_id: str, delta: str, provider: str, segment: int, *, restart: bool = False) -> None:
         """Append text to a message in the view; `restart` strikes what it has so far."""

@@ -148,7 +148,7 @@ class Opening:
         tree, chat = self._chat.tree, self._chat
         missing = [node for node in asked if node.id not in tree]
         tree.take(missing)
-        segments = [{"provider": cut.provider, "at_chars": 0}] * (cut.segment + 1 if cut.provider else 0)
+        segments = [{"provider": cut.provider, "atChars": 0}] * (cut.segment + 1 if cut.provider else 0)
         if cut.id in tree:
             node = tree.nodes[cut.id]
             node.text, node.provider, node.state = cut.text, cut.provider, "stopped"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.state.names import camel, camel_name, snake, snake_name
+from hybr.webapp.state.names import camel_name, snake_name
 from hybr.webapp.state.tree import Node
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ VERSION = 1
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 ROLES = ("user", "assistant", "system")
 STATES = ("done", "stopped", "error")
-OURS = ("stats", "error", "segments")  # whose names are ours at every depth
 LONGEST_TITLE = 60
+NODE = {camel_name(one.name): one.name for one in fields(Node) if one.name != "extra"}
+OWN = {*NODE, "conversation", "v", "extra"}
 
 
 class NewerSchema(ValueError):
@@ -80,8 +81,7 @@ def conversation_from(row: Mapping[str, Any]) -> Conversation:
 
 def node_row(node: Node, conversation: str) -> dict[str, Any]:
     """The row of a message, whole."""
-    own = {camel_name(one.name): getattr(node, one.name) for one in fields(Node) if one.name != "extra"}
-    own |= {name: camel(own[name]) for name in OURS}
+    own = {wire: getattr(node, name) for wire, name in NODE.items()}
     return {**node.extra, **own, "conversation": conversation, "v": VERSION}
 
 
@@ -90,7 +90,6 @@ def node_from(row: Mapping[str, Any]) -> Node:
     row = migrated(row)
     if row.get("role") not in ROLES:
         raise KeyError("role")
-    own = {camel_name(one.name) for one in fields(Node)} | {"conversation", "v"}
     return Node(
         id=_id(row),
         parent=_word(row.get("parent")),
@@ -100,12 +99,12 @@ def node_from(row: Mapping[str, Any]) -> Node:
         created_at=_time(row.get("createdAt")),
         provider=row["provider"] if row.get("provider") in ("local", "cloud") else None,
         model=_word(row.get("model")),
-        stats=snake(_plain(row.get("stats"))),
-        error=snake(_plain(row.get("error"))),
-        segments=snake(_plains(row.get("segments"))),
+        stats=_plain(row.get("stats")),
+        error=_plain(row.get("error")),
+        segments=_plains(row.get("segments")),
         attachments=_plains(row.get("attachments")),
         closed=row.get("closed") is True,
-        extra={name: value for name, value in row.items() if name not in own},
+        extra={name: value for name, value in row.items() if name not in OWN},
     )
 
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Node:
-    """One message. Times are ms; `extra` is what a row had beside, kept for its way back."""
+    """One message. Times are ms; `extra` is what a row had beside, kept for its way back.
+
+    `stats`, `error`, `segments` and `attachments` are as the view and the shelf have them (camelCase): nobody here reads them.
+    """
 
     id: str
     parent: str | None
