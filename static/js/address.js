@@ -31,10 +31,9 @@ export class Address {
   shows({ id, stored }) {
     const now = stored ? id : null;
     const another = this.#here !== null && now !== this.#here && !this.#went;
-    const same = now === this.#here && now === addressed();
     this.#here = now;
     this.#went = false;
-    if (!same) history[another ? 'pushState' : 'replaceState'](null, '', to(now));
+    if (location.href !== to(now)) history[another ? 'pushState' : 'replaceState'](null, '', to(now));
   }
 
   #moved() {

@@ -68,6 +68,7 @@ export class Shelf {
 
   /** @returns {Promise<Row[]>} */
   async list() {
+    await this.#last; // what was written before is in it
     const stored = await this.#try(() => this.#disk.list(), []);
     const rows = new Map(stored.map((row) => [row.id, row]));
     for (const [id, change] of this.#unsaved) {
@@ -79,6 +80,7 @@ export class Shelf {
 
   /** @param {string} id @returns {Promise<{conversation: Row, nodes: NodeRow[]}>} */
   async read(id) {
+    await this.#last;
     const state = await this.#state(id);
     if (!state.row) throw new ShelfError('not_found');
     if (isNewer(state)) throw new ShelfError('newer_schema');
@@ -98,6 +100,7 @@ export class Shelf {
 
   /** @param {string} id @param {string} [by] */
   async remove(id, by = 'page') {
+    await this.#last;
     await this.#try(() => this.#disk.remove(id), undefined);
     this.#unsaved.delete(id);
     const change = { conversation: id, kind: /** @type {const} */ ('removed') };
