@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hybr.webapp.hybrid import validate
 from hybr.webapp.hybrid.account import Account
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from hybr.webapp.runtimes.base import CloudRuntime, Storage
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class HybridLLMProvider:
@@ -224,7 +226,7 @@ class HybridLLMProvider:
 
     def set_recovery(self, change: object) -> dict[str, Any]:
         """Change some of them, and keep them. Raises OptionError."""
-        return self._recovery.change(change)
+        return self._told(self._recovery.change(change))
 
     # -- personas
 
@@ -234,18 +236,18 @@ class HybridLLMProvider:
 
     def save_persona(self, name: object, persona: object) -> dict[str, Any]:
         """Keep `{mode, model, private, egress, system, options}` (all may be left out) under a name. Raises OptionError."""
-        return self._personas.save(name, persona)
+        return self._told(self._personas.save(name, persona))
 
     def delete_persona(self, name: str) -> bool:
         """Forget a persona; False if there was none of that name."""
-        return self._personas.delete(name)
+        return self._told(self._personas.delete(name))
 
     def set_persona(self, name: str | None = None) -> bool:
         """Make a persona the current one, and its mode the mode in force; None for no persona. Raises OptionError.
 
         False when its mode cannot be in force yet: the persona is the current one all the same.
         """
-        persona = self._personas.choose(name)
+        persona = self._told(self._personas.choose(name))
         return self.set_mode(persona["mode"]) if persona and persona["mode"] else True
 
     # -- money
@@ -261,7 +263,7 @@ class HybridLLMProvider:
 
     def set_budget(self, change: object) -> dict[str, Any]:
         """Set `month` or `session`, in dollars; None for no budget. Raises OptionError."""
-        return self._money.budget.change(change)
+        return self._told(self._money.budget.change(change))
 
     def set_rate_limits(self, change: object) -> dict[str, Any]:
         """Set after how many requests a minute to `local` or `cloud` there is a warning. Raises OptionError."""
@@ -299,6 +301,11 @@ class HybridLLMProvider:
         return list(self._gate.receipts)
 
     # -- what is so
+
+    def _told(self, value: T) -> T:
+        """Tell those who show what is so that it has changed."""
+        self._events.emit("hybrid-llm:status", {})
+        return value
 
     def get_status(self) -> dict[str, Any]:
         """`{mode, preferred_mode, pending, local_available, cloud_available, local_model, local_ready, active, local, ...}`."""

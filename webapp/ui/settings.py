@@ -70,17 +70,27 @@ def _key(one: dict[str, Any], provider: dict[str, Any]) -> dict[str, Any]:
 
 async def set_key(context: Context, message: Message) -> dict[str, Any]:
     """Give the server a key of the person's; the provider is asked once. Raises OptionError, ServerError."""
-    return await context.person.set_key(str(message.get("provider")), message.get("key"))
+    told = await context.person.set_key(str(message.get("provider")), message.get("key"))
+    await context.gateway.check()  # there are other models now
+    return told
 
 
 async def drop_key(context: Context, message: Message) -> dict[str, Any]:
     """Have the server forget one. Raises ServerError."""
-    return await context.person.drop_key(str(message.get("provider")))
+    told = await context.person.drop_key(str(message.get("provider")))
+    await context.gateway.check()
+    return told
 
 
 async def forget(context: Context, _: Message) -> dict[str, Any]:
-    """Remove all that the server keeps of the person; what is in this browser stays. Raises ServerError."""
-    return await context.person.forget()
+    """Remove all that the server keeps of the person; what is in this browser stays. Raises ServerError.
+
+    With the hosts that it no longer knows to be allowed, they are not allowed here either.
+    """
+    told = await context.person.forget()
+    context.preferences.set("model_hosts", [])
+    await context.gateway.check()
+    return told
 
 
 async def leave(context: Context, _: Message) -> None:

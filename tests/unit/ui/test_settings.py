@@ -55,6 +55,7 @@ def context() -> Any:
         local=desk.local,
         preferences=desk.preferences,
         person=Person(desk.upstream),
+        gateway=desk.gateway,
         chat=chat,
         place=SimpleNamespace(where="main"),
         preflight=PROBE,
