@@ -200,7 +200,7 @@ class TestTwoDevices:
         assert len(blobs(server)) == before
 
     def test_damaged_bytes_cost_only_themselves(self, devices: tuple[Page, Page], server: Served) -> None:
-        """A blob that somebody changed, or gave for another, is not taken, and is told; the others come."""
+        """A blob that somebody gave for another is not taken, and is told; the others come, and who has it whole mends it."""
         one, two = devices
         put(one, chat("d", "Fourth", "x"))
         sync(one)
@@ -217,6 +217,9 @@ class TestTwoDevices:
         sync(two)
         assert state(two) == before
         assert "1 chat on the server could not be read" in two.get_by_test_id("sync-status").inner_text()
+        sync(one)  # which has it whole, and mends it
+        sync(two)
+        assert state(two) == {**before, "d": state(one)["d"]}
 
     def test_turned_off_the_server_keeps_what_it_has(self, devices: tuple[Page, Page], server: Served) -> None:
         """The other browser forgets passphrase and states; chats and blobs stay, and it would have to ask again."""
@@ -228,7 +231,9 @@ class TestTwoDevices:
         until(lambda: form.count() == 1, timeout=30, what="the form again")
         assert state(two) == before
         assert len(blobs(server)) == there
-        two.get_by_test_id("sync-cancel").click()
+        turn_on(two, PASSPHRASE, known=True)
+        until(lambda: said(two) == "idle", timeout=60, what="on again")
+        assert state(two) == before
 
     def test_it_goes_on_after_a_reload_and_rests_when_paused(self, devices: tuple[Page, Page]) -> None:
         """The passphrase is not asked again; paused, not one request goes out, also after a change."""
@@ -260,15 +265,20 @@ class TestTwoDevices:
         until(lambda: said(one) == "idle" and asked, timeout=60, what="it goes on")
 
     def test_erased_and_off(self, devices: tuple[Page, Page], server: Served) -> None:
-        """After a second question nothing is on the server, and the chats are still here."""
-        one, _ = devices
-        before = state(one)
+        """After a second question nothing is on the server; the chats stay here, and in the other browser, which says so."""
+        one, two = devices
+        before, others = state(one), state(two)
         sheet(one)
         one.get_by_test_id("sync-erase").click()
         one.get_by_test_id("sync-erase-really").click()
         until(lambda: blobs(server) == [], timeout=60, what="an empty server")
         until(lambda: not one.get_by_test_id("sync-line").is_visible(), timeout=30, what="off")
         assert state(one) == before
+        sheet(two)
+        two.get_by_test_id("sync-now").click()
+        until(lambda: said(two) == "error", timeout=60, what="that it is gone")
+        assert "is gone" in two.get_by_test_id("sync-status").inner_text()
+        assert state(two) == others != {}
 
 
 def test_a_hit_opens_chat_branch_and_message(open_device: Callable[..., Page]) -> None:

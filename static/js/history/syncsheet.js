@@ -125,6 +125,7 @@ export class SyncSheet {
       this.#draw();
     } catch (error) {
       for (const button of this.#dialog.querySelectorAll('button')) button.disabled = false;
+      void this.#look(); // another device may have begun one
       this.#complain(reason(error), field);
     }
     this.#busy = false;

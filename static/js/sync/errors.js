@@ -13,3 +13,6 @@ export class SyncError extends Error {
     this.code = code;
   }
 }
+
+/** @param {unknown} error @returns {SyncCode|null} */
+export const codeOf = (error) => (error instanceof SyncError ? error.code : null);

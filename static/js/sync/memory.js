@@ -6,7 +6,7 @@
 /** @import {Keys} from './crypt.js' */
 /** @import {Base} from './merge.js' */
 
-/** @typedef {{keys: Keys, cursor: number, paused: boolean}} Kept */
+/** @typedef {{keys: Keys, header: number, cursor: number, paused: boolean}} Kept `header`: its version */
 /** @typedef {Base & {id: string, name: string, version: number, parts: string[]}} Known */
 
 const STATE = 'state';
