@@ -110,7 +110,7 @@ async def left(receive: Receive) -> None:
 def decode(raw: bytes) -> Any:
     """Return the JSON value. Raises RequestError for anything that two readers could read differently."""
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=unique)
+        value = DECODER.decode(raw.decode("utf-8"))
     except RequestError:
         raise
     except RecursionError:
@@ -138,6 +138,9 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise RequestError("a name occurs twice in one JSON object", code="invalid_json")
     return found
+
+
+DECODER = json.JSONDecoder(parse_constant=no_constant, object_pairs_hook=unique)
 
 
 def check_depth(value: Any) -> None:

@@ -7,13 +7,13 @@ looked through once, as a whole. Reading, the queue of pipelined requests and a 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -27,9 +27,12 @@ END = b"0\r\n\r\n"
 
 
 class Cycle(RequestResponseCycle):
-    """The answer to one request of `wire`; `kept` says whether the connection may stay open after it."""
+    """The answer to one request of `wire`.
 
-    def __init__(self, wire: HttpToolsProtocol, *, kept: bool) -> None:
+    `event` is set when there is something to receive; `kept` says whether the connection may stay open afterwards.
+    """
+
+    def __init__(self, wire: HttpToolsProtocol, event: asyncio.Event, *, kept: bool) -> None:
         super().__init__(
             scope=wire.scope,
             transport=wire.transport,
@@ -38,7 +41,7 @@ class Cycle(RequestResponseCycle):
             access_logger=wire.access_logger,
             access_log=False,
             default_headers=wire.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=event,
             expect_100_continue=wire.expect_100_continue,
             keep_alive=kept,
             on_response=wire.on_response_complete,
@@ -80,10 +83,10 @@ class Cycle(RequestResponseCycle):
             self.keep_alive = False
         elif not self.keep_alive:
             headers.append((b"connection", b"close"))
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-        if len(lines.translate(None, CONTROL)) != len(lines) or not lines.count(b"\r") == lines.count(b"\n") == len(headers):
+        head = b"\r\n".join([STATUS_LINE[status][:-2], *map(b": ".join, headers), b"", b""])
+        if len(head.translate(None, CONTROL)) != len(head) or not head.count(b"\r") == head.count(b"\n") == len(headers) + 2:
             raise RuntimeError("a header of the answer has a control character in it")
-        return STATUS_LINE[status] + lines + b"\r\n"
+        return head
 
     def write(self, body: bytes, *, more: bool) -> None:
         """Write a piece of the body, behind the head if that has waited for it."""

@@ -9,20 +9,19 @@ How an answer is written is in `hybr.server.cycle`. One timer a connection waits
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from hybr.server.body import LEFT, READY, Presence, SlowBodyError
 from hybr.server.cycle import Cycle
 from hybr.server.errors import RequestError
 from hybr.server.security import FIXED, HEADER_BYTES, HeadersTooLargeError
-
-if TYPE_CHECKING:
-    import asyncio
 
 HEAD_SECONDS = 10.0  # from a request's first byte, or a connection's beginning, to the end of its headers
 LINGER = 2.0  # seconds for which a refused client is still read, so that it sees why instead of a reset
@@ -33,7 +32,6 @@ class Wire(HttpToolsProtocol):
     """One connection."""
 
     head = 0  # bytes of the headers so far, of what is read now
-    lines = 0
     reading = True  # whether headers are awaited or under way
     whole = True  # whether the last request's body has come to its end
     refused = False
@@ -72,21 +70,27 @@ class Wire(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        super().on_message_begin()
-        self.reading, self.whole, self.lines = True, False, 0
-        self.head = max(self.head, 1)
-        self.wait(None)
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.reading, self.whole = True, False
+        self.head = self.head or 1
+        if self.timer:
+            self.wait(None)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header."""
-        self.lines += 1
-        if self.lines > HEADERS:
+        """Take one header. What comes behind a body (a trailer) is nobody's."""
+        if not self.reading:
+            return
+        if len(self.headers) >= HEADERS:
             self.fail(too_large())
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Take the headers as a whole. What asks for another host or another protocol is nothing that we do."""
-        self.wait(None)
+        if self.timer:
+            self.wait(None)
         self.reading, self.head = False, 0
         if not self.url.startswith(b"/") and self.url != b"*":
             self.fail(RequestError("the request's target must be a path", code="bad_request"))
@@ -96,25 +100,48 @@ class Wire(HttpToolsProtocol):
 
     def begin(self) -> None:
         """Have the request answered, or queued behind the one before it."""
-        scope, parser, version = self.scope, self.parser, self.parser.get_http_version()
-        url = httptools.parse_url(self.url)
+        parser, url = self.parser, httptools.parse_url(self.url)
+        version = parser.get_http_version()
         path = url.path.decode("ascii")
-        scope["method"] = parser.get_method().decode("ascii")
-        scope["http_version"] = version
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"], scope["query_string"] = url.path, url.query or b""
-        before, self.cycle = self.cycle, Cycle(self, kept=version != "1.0" and parser.should_keep_alive())
-        scope["extensions"] = {LEFT: self.presence, READY: self.cycle.message_event.is_set}  # type: ignore[dict-item]  # our own
+        event = asyncio.Event()
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "method": parser.get_method().decode("ascii"),
+            "root_path": self.root_path,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "extensions": {LEFT: self.presence, READY: event.is_set},  # type: ignore[dict-item]  # our own
+        }
+        before, self.cycle = self.cycle, Cycle(self, event, kept=version != "1.0" and parser.should_keep_alive())
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a request's body."""
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
     def on_message_complete(self) -> None:
         """Note the end of a request's body."""
         self.whole = True
-        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """After an answer: the next request's turn, and a body that was not waited for gets a moment to end."""
