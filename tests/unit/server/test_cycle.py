@@ -204,7 +204,8 @@ async def test_a_body_that_is_there_is_read_without_a_timer(monkeypatch: pytest.
 
 async def test_what_comes_behind_a_body() -> None:
     """A trailer is no header of the request: who may come in was decided by those."""
-    asked = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\nAuthorization: Bearer x\r\n\r\n"
+    asked = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    asked += b"3\r\none\r\n0\r\nAuthorization: Bearer x\r\n\r\n"
     _, wire = await answered(sending(OK, body(b"")), asked)
     assert [name for name, _ in wire.scope["headers"]] == [b"host", b"transfer-encoding"]
     assert wire.whole
