@@ -281,9 +281,10 @@ export class History {
     this.#frame.leave();
   }
 
-  /** @param {Promise<void>} work */
+  /** @param {Promise<number|void>} work */
   async #exported(work) {
-    await work.catch((error) => this.#deeds.fail(error));
+    const left = await work.catch((error) => this.#deeds.fail(error));
+    if (left) this.#parts.toasts.show('warning', words.notExported(left));
   }
 
   /** @returns {MenuItem[]} */

@@ -4,6 +4,7 @@ import { markdown } from '../exchange/markdown.js';
 import { head, line, tail } from '../exchange/own.js';
 import { element } from '../dom.js';
 import { catalogue } from '../strings.js';
+import { isNewer } from './groups.js';
 
 /** @import {NodeRow, Row} from '../shelf/change.js' */
 /** @import {Shelf} from '../shelf.js' */
@@ -36,9 +37,10 @@ export async function file(conversations, format) {
   return new Blob([blob, ...texts, json ? tail : ''], { type: json ? 'application/json' : 'text/markdown' });
 }
 
-/** @param {Shelf} shelf @param {Format} format */
+/** @param {Shelf} shelf @param {Format} format @returns {Promise<number>} how many only a later page can read, which are not in it */
 export async function exportAll(shelf, format) {
   save(await file(shelf.scan(), format), `hybr-${today()}`, format);
+  return (await shelf.list()).filter(isNewer).length;
 }
 
 /** @param {Shelf} shelf @param {string} id @param {Format} format */

@@ -652,6 +652,7 @@ export const de = {
     import: 'Chats importieren',
     export: 'Exportieren',
     exportAll: 'Alle Chats exportieren',
+    notExported: (n) => `${n} ${n === 1 ? 'Chat' : 'Chats'} einer neueren Version dieser Seite ließen sich nicht exportieren. Lade die Seite neu und exportiere dann noch einmal.`,
     exports: { json: 'JSON, alles', markdown: 'Markdown, der gezeigte Zweig', branches: 'Markdown, alle Zweige' },
     sync: 'Zwischen deinen Geräten abgleichen',
     newer: 'Eine neuere Version dieser Seite hat diesen Chat geschrieben. Lade die Seite neu, um ihn zu öffnen.',

@@ -692,6 +692,7 @@ export const en = {
     import: 'Import chats',
     export: 'Export',
     exportAll: 'Export all chats',
+    notExported: (/** @type {number} */ n) => `${n} ${n === 1 ? 'chat' : 'chats'} of a newer version of this page could not be exported. Reload the page, then export again.`,
     exports: { json: 'JSON, everything', markdown: 'Markdown, the branch shown', branches: 'Markdown, all branches' },
     sync: 'Sync between your devices',
     newer: 'A newer version of this page has written this chat. Reload the page to open it.',
