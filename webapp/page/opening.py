@@ -47,7 +47,8 @@ class Opening:
 
     def open(self, event: dict[str, Any]) -> None:
         """`{id, node?, find?}`: open a conversation, show the branch through a message, and that."""
-        self._chat.leave()
+        if event.get("id") != self._chat.library.conversation.id:
+            self._chat.leave()
         self._start(self._open(str(event.get("id")), event.get("node"), event.get("find")))
 
     async def _open(self, conversation: str, node: object, find: object) -> None:

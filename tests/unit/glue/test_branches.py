@@ -405,6 +405,25 @@ async def test_what_cannot_be_opened() -> None:
 
 
 @virtual
+async def test_looking_within_the_open_conversation() -> None:
+    """A place in the conversation that is open is shown without stopping the answer under way, and the text goes on there."""
+    shell = Shell()
+    await say(shell, "a")
+    shell.upstream.default = ["It ", Sleep(2), "is."]
+    shell.send(kind="ui", event="send", text="b")
+    await asyncio.sleep(0.5)
+    first = next(iter(shell.view.shown))
+    shell.send(kind="ui", event="open-conversation", id=shell.view.conversation["id"], node=first)
+    await asyncio.sleep(0.1)
+    assert (shell.app.chat.busy, shell.view.texts[-1]) == (True, "It ")
+    await settled(shell)
+    await asyncio.sleep(3)
+    assert shell.view.texts == ["a", "re a", "b", "It is."]
+    alike(shell)
+    await shell.end()
+
+
+@virtual
 async def test_a_database_that_does_not_answer() -> None:
     """Who waits for it is told after a while, and goes on."""
     shell = Shell()
