@@ -3,13 +3,17 @@
 What is shared is shared among 32 weights of a row (`GROUP`); codes are packed into words, the first in the lowest bits:
 
     float  the weights
+    half   the weights, rounded to float16
     q4     4 bits and a float32 scale: (q - 7) * scale; the scale may be negative
+    q4h    the same with a float16 scale
     q4m    4 bits, and scale and least weight as two halves of a word: q * scale + least
     q8     8 bits and a float32 scale: (q - 128) * scale
+    q8h    the same with a float16 scale
 
 q4m is 5 bits a weight like q4, but its sixteen steps lie between the group's own least and largest weight, and it is GGUF's
-Q4_1: such blocks, and Q4_0's, go over code by code (`repack`), so nothing is rounded a second time. q8 does the same for Q8_0.
-A half below 2^-14 is not used: the kernels widen halves by a multiplication, and a device may take what is subnormal for zero.
+Q4_1: such blocks, and Q4_0's, go over code by code (`repack`), so nothing is rounded a second time. q8 and q8h do so for Q8_0,
+q4 and q4h for Q4_0. A scale below 2^-14 is not used where it is a half: the kernels widen those of q4m by a multiplication, and a
+device may take what is subnormal for zero.
 """
 
 from __future__ import annotations
@@ -24,13 +28,16 @@ from .model.config import GROUP
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Encoding = Literal["float", "q4", "q4m", "q8"]
+Encoding = Literal["float", "half", "q4", "q4h", "q4m", "q8", "q8h"]
 
 F32 = npt.NDArray[np.float32]
+F16 = npt.NDArray[np.float16]
 U32 = npt.NDArray[np.uint32]
 
 ZERO, MIDDLE = 7, 128
-PER_WORD: dict[Encoding, int] = {"q4": 8, "q4m": 8, "q8": 4}
+PER_WORD: dict[Encoding, int] = {"q4": 8, "q4h": 8, "q4m": 8, "q8": 4, "q8h": 4}
+SHARED: dict[Encoding, str] = {"q4": "float32", "q4h": "float16", "q4m": "uint32", "q8": "float32", "q8h": "float16"}
+"""Type of what a group shares."""
 TINY = 1e-30
 """A group whose largest weight is below this is zero: its scale's inverse would overflow."""
 SUBNORMAL = 2.0**-14
@@ -67,19 +74,21 @@ class Coded(NamedTuple):
     """A matrix in one of the coded forms: words `(rows, columns / codes a word)` and what each group shares."""
 
     words: U32
-    shared: F32 | U32
+    shared: F32 | F16 | U32
 
 
 def encode(weight: F32, encoding: Encoding) -> Coded:
     """Round a matrix `(rows, columns)` to a coded form. Raises OverflowError for a group that halves cannot describe."""
-    one = {"q4": _symmetric, "q4m": _between, "q8": _bytes}[encoding]
+    one = {"q4": _symmetric, "q4h": _symmetric, "q4m": _between, "q8": _bytes, "q8h": _bytes}[encoding]
     rows, columns = weight.shape
     words = np.empty((rows, columns // PER_WORD[encoding]), np.uint32)
-    shared = np.empty((rows, columns // GROUP), np.uint32 if encoding == "q4m" else np.float32)
+    shared = np.empty((rows, columns // GROUP), SHARED[encoding])
     step = max(1, SLICE // columns)
     for start in range(0, rows, step):
         part = weight[start : start + step]
         codes, found = one(part.reshape(-1, GROUP))
+        if SHARED[encoding] == "float16":
+            codes, found = _halved(part.reshape(-1, GROUP), found, encoding)
         words[start : start + step] = pack(codes.reshape(part.shape), encoding)
         shared[start : start + step] = found.reshape(len(part), -1)
     return Coded(words, shared)
@@ -89,12 +98,15 @@ def repack(blocks: Blocks, encoding: Encoding) -> Coded | None:
     """Take a checkpoint's blocks over without rounding, or return None where this form cannot hold them exactly."""
     codes, scale = blocks.codes, blocks.scale
     centred = blocks.bits == 4 and blocks.least is not None and bool((blocks.least == -8 * scale).all())
-    if encoding == "q8" and (blocks.bits == 8 and blocks.least is None):
-        return Coded(pack(codes + MIDDLE, encoding), scale)
-    if encoding == "q8" and centred:
-        return Coded(pack(codes - 8 + MIDDLE, encoding), scale)
-    if encoding == "q4" and centred:  # -8..7 times the scale is 8..-7 times its negative
-        return Coded(pack(15 - codes, encoding), -scale)
+    shared = SHARED[encoding]
+    if shared == "float16" and not _is_half(scale):
+        return None
+    if encoding in {"q8", "q8h"} and (blocks.bits == 8 and blocks.least is None):
+        return Coded(pack(codes + MIDDLE, encoding), scale.astype(shared))
+    if encoding in {"q8", "q8h"} and centred:
+        return Coded(pack(codes - 8 + MIDDLE, encoding), scale.astype(shared))
+    if encoding in {"q4", "q4h"} and centred:  # -8..7 times the scale is 8..-7 times its negative
+        return Coded(pack(15 - codes, encoding), -scale.astype(shared))
     if encoding == "q4m" and blocks.bits == 4 and blocks.least is not None:
         fits = _is_half(scale) and _is_half(blocks.least)
         return Coded(pack(codes, encoding), join(scale, blocks.least)) if fits else None
@@ -107,7 +119,7 @@ def decode(coded: Coded, encoding: Encoding) -> F32:
     if encoding == "q4m":
         scale, least = halves(coded.shared.astype(np.uint32, copy=False))
         return codes * np.repeat(scale, GROUP, axis=1) + np.repeat(least, GROUP, axis=1)
-    middle = np.float32(ZERO if encoding == "q4" else MIDDLE)
+    middle = np.float32(ZERO if encoding in {"q4", "q4h"} else MIDDLE)
     return (codes - middle) * np.repeat(coded.shared.astype(np.float32, copy=False), GROUP, axis=1)
 
 
@@ -201,6 +213,16 @@ def _symmetric(groups: F32) -> tuple[F32, F32]:
         better = error < best
         best[better], scale[better], code[better] = error[better], fitted[better], q[better]
     return code + ZERO, scale
+
+
+def _halved(groups: F32, scale: F32, encoding: Encoding) -> tuple[F32, F32]:
+    """Round the scales of q4 or q8 to halves, and the codes again to what those make of them."""
+    if float(np.abs(scale).max(initial=0)) > LARGEST:
+        raise OverflowError(f"a scale of {np.abs(scale).max():.3g} does not fit half a word; build it with --quant q4e8f32_1")
+    least, middle, most = (0, ZERO, 15) if encoding == "q4h" else (0, MIDDLE, 255)
+    rounded = _half(scale)
+    inverse = np.divide(np.float32(1), rounded, out=np.zeros_like(rounded), where=rounded != 0)
+    return np.clip(np.rint(groups * inverse) + middle, least, most), rounded
 
 
 def _fit(groups: F32, q: F32, trial: F32) -> F32:

@@ -21,7 +21,8 @@ import brotli
 from hybr.server import paths
 
 from . import checkpoint, licence, manifest, own, pack, rewrite, sources, steps, store, template, tiny
-from .errors import MissingTool, disk
+from .errors import MissingTool, UnknownQuantisation, disk
+from .model.config import width
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ PLANNED = "planned.txt"
 BOTH = ("encoder", "quantise.py", "blocks.py")
 CODE = {
     "weights": (*BOTH, "shards.py", "checkpoint.py", "pieces.py", "huggingface.py", "safetensors.py", "tokenizer.py"),
-    "library": (*BOTH, "compile.py", "lower.py", "memory.py", "model", "kernels"),
+    "library": (*BOTH, "compile.py", "lower.py", "memory.py", "validate.py", "model", "kernels"),
 }
 """What each kept step is made by."""
 
@@ -75,6 +76,7 @@ def build_entry(
     Progress goes to `stream` (default standard error); `seconds` is filled with what each step took. Raises BuildError;
     state.json then says `failed`, with the error's code and message, unless the model is unknown or another process builds it.
     """
+    profiles = suited(entry, profiles)
     with disk(store.root()), store.building(entry.id):
         try:
             _check_tools()
@@ -86,6 +88,18 @@ def build_entry(
         if seconds is not None:
             seconds.update(progress.seconds)
         return final
+
+
+def suited(entry: Entry, profiles: Sequence[Profile]) -> Sequence[Profile]:
+    """Return the profiles that can be built: software adapters have no halves. Raises UnknownQuantisation where none is left."""
+    if width(entry.quantisation) == "float32":
+        return profiles
+    if "gpu" not in profiles:
+        raise UnknownQuantisation(
+            f"adapters that run on the processor have no shader-f16, which {entry.quantisation} needs: "
+            f"choose {entry.quantisation.replace('f16', 'f32')}, or --profile gpu"
+        )
+    return ("gpu",)
 
 
 def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:
@@ -207,7 +221,8 @@ def _library(entry: Entry, opened: Checkpoint | Encoder, profile: Profile, progr
     def make(folder: Path) -> None:
         with steps.workspace(folder.parent) as scratch:
             compiled = compile_library(opened.config, entry.quantisation, profile, scratch)
-            progress.at(0.9, f"linking {LIBRARIES[profile]}")
+            checked = "" if compiled.validated else " (shaders not validated: that needs Node and the npm package webgpu)"
+            progress.at(0.9, f"linking {LIBRARIES[profile]}{checked}")
             link(compiled.objects, folder / LIBRARIES[profile])
             (folder / PLANNED).write_text(f"{compiled.planned}\n")
         compress(folder)

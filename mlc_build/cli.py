@@ -29,7 +29,10 @@ def add_parser(subparsers: Any) -> None:
         help="a catalogue id (`hybr models list`), a GGUF file, a safetensors file, or a folder in Hugging Face's layout",
     )
     build.add_argument("--id", help="what to call it (default: the catalogue's id, or the path's name and the quantisation)")
-    build.add_argument("--quant", help="another quantisation than the default: q4f32_1, q4e8f32_1 or q0f32")
+    build.add_argument(
+        "--quant",
+        help="another quantisation than the default: q4e8f32_1, q4f32_1, q0f32; with f16 for f32 where devices have shader-f16",
+    )
     build.add_argument("--context", type=int, metavar="N", help="window in tokens (default: the catalogue's; else up to 4096)")
     build.add_argument("--prefill-chunk", type=int, metavar="N", help="most tokens of one prefill call (default 256)")
     build.add_argument("--profile", choices=[*PROFILES, "both"], default="both", help="libraries to compile (default both)")

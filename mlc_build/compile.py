@@ -35,6 +35,7 @@ class CompiledLibrary:
         metadata: what `_metadata` returns in the page.
         seconds: time the compiler took.
         planned: bytes of graphics memory that calls need beside weights and cache.
+        validated: every shader passed Chromium's validator; False where that is not installed (`validate`).
 
     """
 
@@ -43,6 +44,7 @@ class CompiledLibrary:
     metadata: dict[str, Any]
     seconds: float
     planned: int
+    validated: bool
 
 
 def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, profile: Profile, out: Path) -> CompiledLibrary:
@@ -54,11 +56,16 @@ def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, prof
         profile: `gpu` for real devices, `software` for adapters that run on the CPU.
         out: folder for the object; made when missing.
 
+    Raises:
+        CompileError: a shader is no valid WebGPU, or asks more of a device than manifests do; the message names it.
+
     """
     import tvm
     from tvm import relax
 
+    from . import validate
     from .lower import device_target, pipeline
+    from .manifest import FLOORS
     from .memory import Planned
 
     start = time.monotonic()
@@ -69,7 +76,8 @@ def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, prof
     with target, tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": False}):
         executable = relax.build(module, target=target, relax_pipeline=pipeline(profile, target, planned), system_lib=True)
     objects = write_objects(executable, out)
-    return CompiledLibrary(objects, kernel_names(executable), metadata, time.monotonic() - start, planned.bytes)
+    validated = validate.check(validate.modules(shaders(executable)), FLOORS)
+    return CompiledLibrary(objects, kernel_names(executable), metadata, time.monotonic() - start, planned.bytes, validated)
 
 
 def write_objects(executable: Any, out: Path) -> tuple[Path, ...]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import memory
 from .errors import Damaged
+from .model.config import width
 from .store import MANIFEST
 
 if TYPE_CHECKING:
@@ -47,15 +48,16 @@ def make(folder: Path, entry: Entry, config: ModelConfig | EncoderConfig, planne
     weights = sum(item["bytes"] for item in files if item["path"].endswith(".bin"))
     libraries = [item["bytes"] for item in files if item["path"].endswith(".wasm")]
     everything = sum(item["bytes"] for item in files if not item["path"].endswith(".gguf"))  # for another runtime
-    largest = largest_buffer(folder, config)
+    kind = width(entry.quantisation)
+    largest = largest_buffer(folder, config, kind)
     found = {
         "schema": 1,
         "rev": revision(files),
         **entry.public(),
         "bytes": everything - sum(libraries) + max(libraries, default=0),  # a page loads one of the libraries
-        "vram_bytes": memory.estimate(config, weights, planned),
+        "vram_bytes": memory.estimate(config, weights, planned, kind),
         "repacked": _index(folder)["metadata"]["Repacked"],
-        "features": [],
+        "features": ["shader-f16"] if kind == "float16" else [],
         "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
         "files": files,
     }
@@ -137,11 +139,11 @@ def verify(folder: Path, found: dict[str, Any]) -> None:
         raise Damaged(f"{folder / MANIFEST} does not belong to revision {folder.name}; {remedy}")
 
 
-def largest_buffer(folder: Path, config: ModelConfig | EncoderConfig) -> int:
+def largest_buffer(folder: Path, config: ModelConfig | EncoderConfig, kind: str = "float32") -> int:
     """Return the size of the largest single buffer: a parameter, or one layer's keys and values."""
     index = _index(folder)
     parameters = [int(record["nbytes"]) for shard in index["records"] for record in shard["records"]]
-    return max([*parameters, memory.cache_bytes(config) // config.num_hidden_layers])
+    return max([*parameters, memory.cache_bytes(config, kind) // config.num_hidden_layers])
 
 
 def _index(folder: Path) -> dict[str, Any]:

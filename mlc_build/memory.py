@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .model.config import ModelConfig
 
 FLOAT = 4
+WIDTHS = {"float32": 4, "float16": 2}
 POOL_PAGE = 4096
 """The pool rounds sizes up to this (memory/pooled_allocator.h)."""
 TREES = 2 * 256 * 256 * 4
@@ -107,13 +108,14 @@ def _requests(function: Any) -> list[int]:
     return found
 
 
-def estimate(config: ModelConfig | EncoderConfig, weights: int, planned: int) -> int:
+def estimate(config: ModelConfig | EncoderConfig, weights: int, planned: int, kind: str = "float32") -> int:
     """Return the bytes of graphics memory that a loaded model holds after its longest prompt.
 
     Args:
         config: the model's numbers.
         weights: bytes of its parameters.
         planned: bytes the pool ends up with (`Planned.bytes`).
+        kind: type of the KV cache, `float32` or `float16`.
 
     """
     if isinstance(config, EncoderConfig):  # keeps nothing between two calls
@@ -121,12 +123,12 @@ def estimate(config: ModelConfig | EncoderConfig, weights: int, planned: int) ->
     heads, chunk = config.num_attention_heads, config.prefill_chunk_size
     attention = chunk * (2 * config.attention_size + 2 * config.key_value_size + 2 * heads)
     held = chunk * config.hidden_size + 2 * config.vocab_size  # one entry point's result while the next runs
-    return weights + cache_bytes(config) + (attention + held) * FLOAT + TREES + planned
+    return weights + cache_bytes(config, kind) + attention * WIDTHS[kind] + held * FLOAT + TREES + planned
 
 
-def cache_bytes(config: ModelConfig | EncoderConfig) -> int:
+def cache_bytes(config: ModelConfig | EncoderConfig, kind: str = "float32") -> int:
     """Return the size of the KV cache: keys and values of every layer over the whole window, and a page to spare."""
     if isinstance(config, EncoderConfig):
         return 0
     pages = -(-config.context_window_size // PAGE) + 1
-    return pages * PAGE * config.num_hidden_layers * 2 * config.key_value_size * FLOAT
+    return pages * PAGE * config.num_hidden_layers * 2 * config.key_value_size * WIDTHS[kind]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-QUANTISATIONS = ("q4f32_1", "q4e8f32_1", "q0f32")
+QUANTISATIONS = ("q4f32_1", "q4e8f32_1", "q0f32", "q4f16_1", "q4e8f16_1", "q0f16")
 DEFAULT = "q4e8f32_1"
 PREFILL_CHUNK = 256
 SAMPLING = {"temperature": 0.7, "top_p": 0.95}

@@ -11,6 +11,9 @@ A quantisation names two forms of `mlc_build.blocks`, of the layers' matrices an
     q4e8f32_1  4 bits with a least weight of their own, 8 bits for embedding and head, where rounding is heard most: a tied
                embedding is what a small model knows its words by
     q0f32      floats
+    q4f16_1, q4e8f16_1, q0f16
+               the same with halves for what is a float32 there, and a KV cache of halves; sums stay float32. For devices that
+               have `shader-f16`
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import PER_WORD, Coded, Encoding, encode, repack
+from .blocks import LARGEST, PER_WORD, SHARED, SLICE, Coded, Encoding, encode, repack
 from .errors import SourceError
 from .model.config import GROUP, ModelConfig
 
@@ -30,7 +33,14 @@ if TYPE_CHECKING:
 
     from .blocks import Blocks
 
-FORMS: dict[str, tuple[Encoding, Encoding]] = {"q4f32_1": ("q4", "q4"), "q4e8f32_1": ("q4m", "q8"), "q0f32": ("float", "float")}
+FORMS: dict[str, tuple[Encoding, Encoding]] = {
+    "q4f32_1": ("q4", "q4"),
+    "q4e8f32_1": ("q4m", "q8"),
+    "q0f32": ("float", "float"),
+    "q4f16_1": ("q4h", "q4h"),
+    "q4e8f16_1": ("q4m", "q8h"),
+    "q0f16": ("half", "half"),
+}
 QUANTISATIONS = tuple(FORMS)
 TABLES = frozenset({"model.embed_tokens", "lm_head"})
 
@@ -81,7 +91,7 @@ class Parameter(NamedTuple):
     """
 
     name: str
-    array: npt.NDArray[np.float32] | npt.NDArray[np.uint32]
+    array: npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.uint32]
     encoding: str = "raw"
     origin: str = ""
 
@@ -154,11 +164,10 @@ def specs(config: ModelConfig, quantisation: str) -> list[Spec]:
 
 def layout(name: str, rows: int, columns: int, encoding: Encoding) -> list[Spec]:
     """Return the parameters that hold one matrix."""
-    if encoding == "float":
-        return [Spec(f"{name}.weight", (rows, columns), "float32")]
-    shared = ("q_pair", "uint32") if encoding == "q4m" else ("q_scale", "float32")
+    if encoding in {"float", "half"}:
+        return [Spec(f"{name}.weight", (rows, columns), "float32" if encoding == "float" else "float16")]
     words = Spec(f"{name}.q_weight", (rows, columns // PER_WORD[encoding]), "uint32")
-    return [words, Spec(f"{name}.{shared[0]}", (rows, columns // GROUP), shared[1])]
+    return [words, Spec(f"{name}.{'q_pair' if encoding == 'q4m' else 'q_scale'}", (rows, columns // GROUP), SHARED[encoding])]
 
 
 def quantise(tensors: Mapping[str, Tensor | npt.NDArray[Any]], config: ModelConfig, quantisation: str) -> Iterator[Parameter]:
@@ -197,8 +206,10 @@ def _parts(name: str, stacked: tuple[str, ...], have: Mapping[str, Tensor]) -> t
 
 
 def _matrix(wanted: list[Spec], tensors: Mapping[str, Tensor], encoding: Encoding) -> Iterator[Parameter]:
-    if encoding == "float":
-        yield Parameter(wanted[0].name, np.concatenate([_read(part, tensor) for part, tensor in tensors.items()]))
+    if encoding in {"float", "half"}:
+        kind = wanted[0].dtype
+        parts = [_floats(part, tensor, kind) for part, tensor in tensors.items()]
+        yield Parameter(wanted[0].name, parts[0] if len(parts) == 1 else np.concatenate(parts))
         return
     coded, origins = zip(*(_code(part, tensor, encoding) for part, tensor in tensors.items()), strict=True)
     # Parts of one matrix may come in different blocks; it counts as taken over when all were.
@@ -221,6 +232,15 @@ def _code(name: str, tensor: Tensor, encoding: Encoding) -> tuple[Coded, str]:
         raise QuantiseError(f"tensor {name}: {error}") from error
 
 
+def _floats(name: str, tensor: Tensor, kind: str) -> npt.NDArray[Any]:
+    found = _read(name, tensor)
+    if kind == "float16" and float(np.abs(found).max(initial=0)) > LARGEST:
+        raise QuantiseError(
+            f"tensor {name}: a weight of {np.abs(found).max():.3g} does not fit a half; build it with --quant q0f32"
+        )
+    return found.astype(kind, copy=False)
+
+
 def _read(name: str, tensor: Tensor) -> F32:
     found = tensor.read()
     _finite(name, found)
@@ -228,8 +248,13 @@ def _read(name: str, tensor: Tensor) -> F32:
 
 
 def _finite(name: str, *arrays: F32 | None) -> None:
-    if not all(array is None or np.isfinite(array).all() for array in arrays):
+    if not all(array is None or _all_finite(array) for array in arrays):
         raise QuantiseError(f"tensor {name} holds values that are not finite; the checkpoint is damaged")
+
+
+def _all_finite(array: F32) -> bool:
+    flat = array.reshape(-1)  # in parts: as many truth values as weights are a quarter of their memory
+    return all(np.isfinite(flat[at : at + SLICE]).all() for at in range(0, flat.size, SLICE))
 
 
 def _check(quantisation: str) -> None:

@@ -26,8 +26,9 @@ F32 = npt.NDArray[np.float32]
 class Reference:
     """One sequence: feed tokens, get logits. Keys and values are kept, so tokens may come in any split."""
 
-    def __init__(self, config: ModelConfig, parameters: dict[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, config: ModelConfig, parameters: dict[str, npt.NDArray[Any]], kind: str = "float32") -> None:
         self.config = config
+        self.kind = kind  # of the KV cache, and of what goes into attention and comes out
         self.parameters = parameters
         self.length = 0
         self._keys: list[F32] = []
@@ -107,19 +108,24 @@ class Reference:
         if c.qk_norm:
             q, k = self._norm(q, p[f"{name}.q_norm.weight"]), self._norm(k, p[f"{name}.k_norm.weight"])
         position = np.arange(self.length, self.length + len(x))
-        keys = self._keys[layer] = np.concatenate([self._keys[layer], self._rotate(k, position, layer)])
+        q, k, v = (self._rounded(part) for part in (q, k, v))
+        q, k = (self._rounded(self._rotate(part, position, layer)) for part in (q, k))
+        keys = self._keys[layer] = np.concatenate([self._keys[layer], k])
         values = self._values[layer] = np.concatenate([self._values[layer], v])
         group = c.num_attention_heads // c.num_key_value_heads
         keys, values = np.repeat(keys, group, axis=1), np.repeat(values, group, axis=1)
-        scores = np.einsum("qhd,khd->hqk", self._rotate(q, position, layer), keys) * np.float32(c.attention_scale)
+        scores = np.einsum("qhd,khd->hqk", q, keys) * np.float32(c.attention_scale)
         back = position[:, None] - np.arange(len(keys))
         unseen = (back < 0) | (back >= c.sliding_window) if c.slides(layer) else back < 0
         scores = np.where(unseen, np.float32(-np.inf), _capped(scores, c.attention_cap))
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights = weights / weights.sum(-1, keepdims=True)
-        mixed = np.einsum("hqk,khd->qhd", weights, values).reshape(len(x), -1)
+        mixed = self._rounded(np.einsum("hqk,khd->qhd", weights, values).reshape(len(x), -1))
         out: F32 = mixed @ p[f"{name}.o_proj.weight"].T
         return out
+
+    def _rounded(self, x: F32) -> F32:
+        return x if self.kind == "float32" else x.astype(np.float16).astype(np.float32)
 
     def _rotate(self, x: F32, position: npt.NDArray[np.int64], layer: int = 0) -> F32:
         """Rotate pairs `(i, i + half)`, the layout of Hugging Face's Llama checkpoints."""
@@ -148,5 +154,5 @@ def dequantised(parameters: dict[str, npt.NDArray[Any]]) -> dict[str, F32]:
             narrow: Encoding = "q4" if pair is None else "q4m"
             found[f"{stem}.weight"] = decode(Coded(array, shared), "q8" if array.shape[1] == 8 * shared.shape[1] else narrow)
         elif kind not in {"q_scale", "q_pair"}:
-            found[name] = array
+            found[name] = array.astype(np.float32, copy=False)
     return found

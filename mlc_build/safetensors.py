@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 LONGEST_HEADER = 100 << 20
+PART = 1 << 22
+"""Weights that are read at a time."""
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 """Whole numbers are no weights, but encoders of before 2023 list their positions."""
 
@@ -42,10 +44,16 @@ class RawTensor:
     def read(self) -> F32:
         """See quantise.Tensor."""
         kind = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}[self.dtype]
-        raw: npt.NDArray[Any] = np.memmap(self.file, kind, "r", self.start, self.shape) if 0 not in self.shape else np.empty(0)
-        if self.dtype == "BF16":
-            return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return np.array(raw, np.float32)
+        found = np.empty(self.shape, np.float32)
+        flat = found.reshape(-1)
+        with self.file.open("rb") as opened:
+            opened.seek(self.start)
+            # In parts: widened whole, the largest tensor of a model would stand in memory three times over.
+            for at in range(0, flat.size, PART):
+                part: npt.NDArray[Any] = np.fromfile(opened, kind, min(PART, flat.size - at))
+                wide = (part.astype(np.uint32) << np.uint32(16)).view(np.float32) if self.dtype == "BF16" else part
+                flat[at : at + PART] = wide
+        return found
 
     def blocks(self) -> None:
         """See quantise.Tensor: safetensors hold floats."""

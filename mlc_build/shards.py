@@ -28,6 +28,7 @@ SHARD_BYTES = 32 << 20
 """Shards close at this size: small enough to resume a download by, large enough to keep requests few."""
 
 Array = npt.NDArray[Any]
+Raw = bytes | memoryview
 
 
 class ShardError(Damaged):
@@ -41,7 +42,7 @@ def write(parameters: Iterable[Parameter], folder: Path) -> list[Path]:
     files: list[Path] = []
     bytes_total = count = 0
     origins: list[str] = []
-    pending: list[tuple[dict[str, Any], bytes]] = []
+    pending: list[tuple[dict[str, Any], Raw]] = []
 
     def close() -> None:
         if pending:
@@ -82,7 +83,7 @@ def _record(parameter: Parameter, nbytes: int, offset: int) -> dict[str, Any]:
     }
 
 
-def _close(folder: Path, number: int, pending: list[tuple[dict[str, Any], bytes]], shards: list[dict[str, Any]]) -> Path:
+def _close(folder: Path, number: int, pending: list[tuple[dict[str, Any], Raw]], shards: list[dict[str, Any]]) -> Path:
     path = folder / f"params_shard_{number}.bin"
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("wb") as file:
@@ -101,10 +102,10 @@ def _close(folder: Path, number: int, pending: list[tuple[dict[str, Any], bytes]
     return path
 
 
-def _to_bytes(parameter: Parameter) -> bytes:
+def _to_bytes(parameter: Parameter) -> Raw:
     array = np.ascontiguousarray(parameter.array)
-    if parameter.encoding == "raw":
-        return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    if parameter.encoding == "raw":  # no copy: the largest matrix is a good part of what a build may hold
+        return memoryview(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8))
     if parameter.encoding == "f32-to-bf16" and array.dtype == np.float32:
         whole = array.view(np.uint32)
         # Round to nearest, ties to even, on the sixteen bits that are dropped.

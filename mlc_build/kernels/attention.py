@@ -69,7 +69,7 @@ def count(config: ModelConfig, begin: Any, seen: Any) -> Any:
     return seen - begin[0] if config.sliding_layers else seen
 
 
-def append(config: ModelConfig) -> Any:
+def append(config: ModelConfig, kind: str) -> Any:
     """Copy new keys and values to their places in the pages; position -1 means none."""
     heads, dim = config.num_key_value_heads, config.head_dim
     width = heads * dim
@@ -78,9 +78,9 @@ def append(config: ModelConfig) -> Any:
     def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         length, count, start, offset = T.int32(), T.int32(), T.int64(), T.int32()
-        pages = T.match_buffer(a, (count, 2, heads, PAGE, dim), "float32", elem_offset=start)
-        k = T.match_buffer(b, (length, heads, dim), "float32")
-        v = T.match_buffer(c, (length, heads, dim), "float32")
+        pages = T.match_buffer(a, (count, 2, heads, PAGE, dim), kind, elem_offset=start)
+        k = T.match_buffer(b, (length, heads, dim), kind)
+        v = T.match_buffer(c, (length, heads, dim), kind)
         place = T.match_buffer(d, (length,), "int32", elem_offset=offset)
         for block in T.thread_binding((length * width + 63) // 64, thread="blockIdx.x"):
             for thread in T.thread_binding(64, thread="threadIdx.x"):
@@ -99,7 +99,7 @@ def append(config: ModelConfig) -> Any:
     return kernel
 
 
-def merge(config: ModelConfig) -> Any:
+def merge(config: ModelConfig, kind: str) -> Any:
     """Join two attentions of the same queries over different keys, in place of the first."""
     heads, dim = config.num_attention_heads, config.head_dim
 
@@ -107,9 +107,9 @@ def merge(config: ModelConfig) -> Any:
     def kernel(a: T.handle, b: T.handle, c: T.handle, d: T.handle):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         length = T.int32()
-        v = T.match_buffer(a, (length, heads, dim), "float32")
+        v = T.match_buffer(a, (length, heads, dim), kind)
         s = T.match_buffer(b, (length, heads), "float32")
-        v_other = T.match_buffer(c, (length, heads, dim), "float32")
+        v_other = T.match_buffer(c, (length, heads, dim), kind)
         s_other = T.match_buffer(d, (length, heads), "float32")
         for block in T.thread_binding((length * heads + BLOCK - 1) // BLOCK, thread="blockIdx.x"):
             for thread in T.thread_binding(BLOCK, thread="threadIdx.x"):
@@ -130,7 +130,11 @@ def merge(config: ModelConfig) -> Any:
                         mine[0] = mine[0] / (mine[0] + other[0])
                         other[0] = T.float32(1) - mine[0]
                         for i in T.serial(dim):
-                            v[token, head, i] = v[token, head, i] * mine[0] + v_other[token, head, i] * other[0]
+                            v[token, head, i] = T.cast(
+                                T.cast(v[token, head, i], "float32") * mine[0]
+                                + T.cast(v_other[token, head, i], "float32") * other[0],
+                                kind,
+                            )
                         s[token, head] = top[0]
 
     return kernel
@@ -139,7 +143,7 @@ def merge(config: ModelConfig) -> Any:
 @T.macro
 def _start(q, dim, token, head, factor, query, out, state):
     for i in T.unroll(dim):
-        query[i] = q[token, head, i] * factor
+        query[i] = T.cast(q[token, head, i], "float32") * factor
         out[i] = T.float32(0)
     state[0] = T.float32(LEAST)
     state[1] = T.float32(1)
@@ -159,13 +163,13 @@ def _weigh(state):
 
 
 @T.macro
-def _finish(output, lse, dim, token, head, out, state):
+def _finish(output, lse, dim, token, head, out, state, kind):
     for i in T.unroll(dim):
-        output[token, head, i] = out[i] / state[1]
+        output[token, head, i] = T.cast(out[i] / state[1], kind)
     lse[token, head] = state[0] + T.log2(state[1])
 
 
-def prefill_self(config: ModelConfig) -> Any:
+def prefill_self(config: ModelConfig, kind: str) -> Any:
     """New tokens among themselves: each sees itself and those before it, or of those its window."""
     queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     group = queries // heads
@@ -178,14 +182,14 @@ def prefill_self(config: ModelConfig) -> Any:
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         length, keys, batch = T.int32(), T.int32(), T.int32()
         o1, o2, o3, o4 = T.int32(), T.int32(), T.int32(), T.int32()
-        q = T.match_buffer(a, (length, queries, dim), "float32")
+        q = T.match_buffer(a, (length, queries, dim), kind)
         _q_start = T.match_buffer(b, (batch + 1,), "int32", elem_offset=o1)
-        k = T.match_buffer(c, (keys, heads, dim), "float32")
-        v = T.match_buffer(d, (keys, heads, dim), "float32")
+        k = T.match_buffer(c, (keys, heads, dim), kind)
+        v = T.match_buffer(d, (keys, heads, dim), kind)
         _k_start = T.match_buffer(e, (batch + 1,), "int32", elem_offset=o2)
         _q_position = T.match_buffer(f, (length,), "int32", elem_offset=o3)
         _k_position = T.match_buffer(g, (batch,), "int32", elem_offset=o4)
-        output = T.match_buffer(h, (length, queries, dim), "float32")
+        output = T.match_buffer(h, (length, queries, dim), kind)
         lse = T.match_buffer(l, (length, queries), "float32")
         for block in T.thread_binding((length * queries + BLOCK - 1) // BLOCK, thread="blockIdx.x"):
             for thread in T.thread_binding(BLOCK, thread="threadIdx.x"):
@@ -205,12 +209,14 @@ def prefill_self(config: ModelConfig) -> Any:
                         for j in T.serial(count(config, begin, token + 1)):
                             state[2] = T.float32(0)
                             for i in T.unroll(dim):
-                                state[2] = state[2] + query[i] * k[key_at(config, begin, j), head // group, i]
+                                state[2] = state[2] + query[i] * T.cast(k[key_at(config, begin, j), head // group, i], "float32")
                             state[2] = score(config, state[2])
                             _weigh(state)
                             for i in T.unroll(dim):
-                                out[i] = out[i] * state[3] + state[2] * v[key_at(config, begin, j), head // group, i]
-                        _finish(output, lse, dim, token, head, out, state)
+                                out[i] = out[i] * state[3] + state[2] * T.cast(
+                                    v[key_at(config, begin, j), head // group, i], "float32"
+                                )
+                        _finish(output, lse, dim, token, head, out, state, kind)
 
     return kernel
 
@@ -221,14 +227,14 @@ def _read_pages(config, pages, table, first, begin, seen, dim, kv, query, out, s
         page: T.let[T.int32] = table[first + key_at(config, begin, j) // PAGE]
         state[2] = T.float32(0)
         for i in T.unroll(dim):
-            state[2] = state[2] + query[i] * pages[page, 0, kv, key_at(config, begin, j) % PAGE, i]
+            state[2] = state[2] + query[i] * T.cast(pages[page, 0, kv, key_at(config, begin, j) % PAGE, i], "float32")
         state[2] = score(config, state[2])
         _weigh(state)
         for i in T.unroll(dim):
-            out[i] = out[i] * state[3] + state[2] * pages[page, 1, kv, key_at(config, begin, j) % PAGE, i]
+            out[i] = out[i] * state[3] + state[2] * T.cast(pages[page, 1, kv, key_at(config, begin, j) % PAGE, i], "float32")
 
 
-def prefill_past(config: ModelConfig) -> Any:
+def prefill_past(config: ModelConfig, kind: str) -> Any:
     """New tokens against the pages: each sees all of them, or those of its window; the page table begins at position 0."""
     queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     group = queries // heads
@@ -241,15 +247,15 @@ def prefill_past(config: ModelConfig) -> Any:
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         length, batch, used, count, start = T.int32(), T.int32(), T.int32(), T.int32(), T.int64()
         o1, o2, o3, o4, o5, o6 = T.int32(), T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
-        q = T.match_buffer(a, (length, queries, dim), "float32")
+        q = T.match_buffer(a, (length, queries, dim), kind)
         _q_start = T.match_buffer(b, (batch + 1,), "int32", elem_offset=o1)
-        pages = T.match_buffer(c, (count, 2, heads, PAGE, dim), "float32", elem_offset=start)
+        pages = T.match_buffer(c, (count, 2, heads, PAGE, dim), kind, elem_offset=start)
         first = T.match_buffer(d, (batch + 1,), "int32", elem_offset=o2)
         table = T.match_buffer(e, (used,), "int32", elem_offset=o3)
         last = T.match_buffer(f, (batch,), "int32", elem_offset=o4)
         _k_position = T.match_buffer(g, (batch,), "int32", elem_offset=o5)
         q_position = T.match_buffer(h, (length,), "int32", elem_offset=o6)
-        output = T.match_buffer(l, (length, queries, dim), "float32")
+        output = T.match_buffer(l, (length, queries, dim), kind)
         lse = T.match_buffer(m, (length, queries), "float32")
         for block in T.thread_binding((length * queries + BLOCK - 1) // BLOCK, thread="blockIdx.x"):
             for thread in T.thread_binding(BLOCK, thread="threadIdx.x"):
@@ -268,12 +274,12 @@ def prefill_past(config: ModelConfig) -> Any:
                         _start(q, dim, token, head, magnitude(config, scale), query, out, state)
                         begin[0] = first_seen(config, scale, q_position[token])
                         _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)
-                        _finish(output, lse, dim, token, head, out, state)
+                        _finish(output, lse, dim, token, head, out, state, kind)
 
     return kernel
 
 
-def decode_past(config: ModelConfig) -> Any:
+def decode_past(config: ModelConfig, kind: str) -> Any:
     """One token against the pages, which already hold its own key."""
     queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     group = queries // heads
@@ -286,14 +292,14 @@ def decode_past(config: ModelConfig) -> Any:
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         batch, used, count, start = T.int32(), T.int32(), T.int32(), T.int64()
         o1, o2, o3, o4, o5 = T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
-        q = T.match_buffer(a, (batch, queries, dim), "float32")
-        pages = T.match_buffer(b, (count, 2, heads, PAGE, dim), "float32", elem_offset=start)
+        q = T.match_buffer(a, (batch, queries, dim), kind)
+        pages = T.match_buffer(b, (count, 2, heads, PAGE, dim), kind, elem_offset=start)
         first = T.match_buffer(c, (batch + 1,), "int32", elem_offset=o1)
         table = T.match_buffer(d, (used,), "int32", elem_offset=o2)
         last = T.match_buffer(e, (batch,), "int32", elem_offset=o3)
         _k_position = T.match_buffer(f, (batch,), "int32", elem_offset=o4)
         _q_position = T.match_buffer(g, (batch,), "int32", elem_offset=o5)
-        output = T.match_buffer(h, (batch, queries, dim), "float32")
+        output = T.match_buffer(h, (batch, queries, dim), kind)
         lse = T.match_buffer(l, (batch, queries), "float32")
         for block in T.thread_binding((queries + 3) // 4, thread="blockIdx.x"):
             for thread in T.thread_binding(4, thread="threadIdx.x"):
@@ -310,6 +316,6 @@ def decode_past(config: ModelConfig) -> Any:
                         _start(q, dim, 0, head, magnitude(config, scale), query, out, state)
                         begin[0] = first_seen(config, scale, seen - 1)
                         _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)
-                        _finish(output, lse, dim, 0, head, out, state)
+                        _finish(output, lse, dim, 0, head, out, state, kind)
 
     return kernel

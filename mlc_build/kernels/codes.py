@@ -46,6 +46,8 @@ FORMS: dict[Encoding, Codes] = {
     "q4": Codes(8, 7.0, -1.0, "float32", least=False),
     "q4m": Codes(8, 0.0, -8.0, "uint32", least=True),
     "q8": Codes(4, 128.0, 0.0, "float32", least=False),
+    "q4h": Codes(8, 7.0, -1.0, "float16", least=False),
+    "q8h": Codes(4, 128.0, 0.0, "float16", least=False),
 }
 
 
@@ -62,7 +64,7 @@ def mask(j: Any, bits: int) -> Any:
 def scale(form: Codes, shared: Any) -> Any:
     """Return a group's scale: the number itself, or the lower half of its pair."""
     if not form.least:
-        return shared
+        return T.cast(shared, "float32")
     return _widen(
         T.bitwise_and(shared, T.uint32(0x8000)) * T.uint32(1 << 16), T.bitwise_and(shared, T.uint32(0x7FFF)) * T.uint32(8192)
     )

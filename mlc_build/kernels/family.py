@@ -57,6 +57,9 @@ class Family(Protocol):
         """Return the last position, `(1, 1, width)`."""
         ...
 
-    def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
-        """Return the cache's kernel `append`, `rotate`, `prefill_self`, `prefill_past`, `decode_past` or `merge`."""
+    def attention_kernel(self, config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
+        """Return the cache's kernel `append`, `rotate`, `prefill_self`, `prefill_past`, `decode_past` or `merge`.
+
+        `kind` is the type of queries, keys, values and what comes out: `float32` or `float16`; sums are float32.
+        """
         ...

@@ -94,7 +94,7 @@ def packed(tokens: int, span: int, form: Codes) -> Any:
                             total[t * ROWS + r] + (part[t * ROWS + r] - fix[t]) * weight[0] + sums[t] * lowest[0]
                         )
                 else:
-                    weight[0] = shared1[at_scale[r] + group]
+                    weight[0] = scale(form, shared1[at_scale[r] + group])
                     for t in T.unroll(tokens):
                         total[t * ROWS + r] = total[t * ROWS + r] + (part[t * ROWS + r] - fix[t]) * weight[0]
 

@@ -67,7 +67,7 @@ def _turn(x, position, table, i):
     x[0] = x[6]
 
 
-def rotate(config: ModelConfig) -> Any:
+def rotate(config: ModelConfig, kind: str) -> Any:
     """Split the fused projection into queries, keys and values, and rotate the first two, unless the graph has done so (`turn`).
 
     A thread takes one pair `(i, i + half)` of one head of one token.
@@ -80,11 +80,11 @@ def rotate(config: ModelConfig) -> Any:
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         length = T.int32()
         offset = T.int32()
-        qkv = T.match_buffer(a, (length, total, dim), "float32")
+        qkv = T.match_buffer(a, (length, total, dim), kind)
         position = T.match_buffer(b, (length,), "int32", elem_offset=offset)
-        q = T.match_buffer(c, (length, queries, dim), "float32")
-        k = T.match_buffer(d, (length, heads, dim), "float32")
-        v = T.match_buffer(e, (length, heads, dim), "float32")
+        q = T.match_buffer(c, (length, queries, dim), kind)
+        k = T.match_buffer(d, (length, heads, dim), kind)
+        v = T.match_buffer(e, (length, heads, dim), kind)
         table = T.match_buffer(f, (2, half), "float32")
         for block in T.thread_binding((length * total * half + 63) // 64, thread="blockIdx.x"):
             for thread in T.thread_binding(64, thread="threadIdx.x"):
@@ -97,21 +97,21 @@ def rotate(config: ModelConfig) -> Any:
                     head: T.let[T.int32] = index // half % total
                     i: T.let[T.int32] = index % half
                     if index < length * total * half:
-                        x[0] = qkv[token, head, i]
-                        x[1] = qkv[token, head, i + half]
+                        x[0] = T.cast(qkv[token, head, i], "float32")
+                        x[1] = T.cast(qkv[token, head, i + half], "float32")
                         if not turned:
                             if head < queries + heads:
                                 _turn(x, position[token], table, i)
                         if head < queries:
-                            q[token, head, i] = x[0]
-                            q[token, head, i + half] = x[1]
+                            q[token, head, i] = T.cast(x[0], kind)
+                            q[token, head, i + half] = T.cast(x[1], kind)
                         else:
                             if head < queries + heads:
-                                k[token, head - queries, i] = x[0]
-                                k[token, head - queries, i + half] = x[1]
+                                k[token, head - queries, i] = T.cast(x[0], kind)
+                                k[token, head - queries, i + half] = T.cast(x[1], kind)
                             else:
-                                v[token, head - queries - heads, i] = x[0]
-                                v[token, head - queries - heads, i + half] = x[1]
+                                v[token, head - queries - heads, i] = T.cast(x[0], kind)
+                                v[token, head - queries - heads, i + half] = T.cast(x[1], kind)
 
     return kernel
 

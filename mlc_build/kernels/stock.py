@@ -41,8 +41,8 @@ class Stock:
             shape = (ids.shape[0], table.columns)
             return te.compute(shape, lambda i, j: weight_at(table, codes, shared, ids[i], j), name="embed")
 
-        if table.encoding == "float":
-            return nn.op.take(table.held[0], tokens, axis=0)
+        if table.encoding in {"float", "half"}:
+            return nn.op.take(table.held[0], tokens, axis=0).astype("float32")
         return nn.op.tensor_expr_op(quantised, "embed", [tokens, *table.held])
 
     def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
@@ -51,13 +51,14 @@ class Stock:
         def product(x: te.Tensor, weight: te.Tensor) -> te.Tensor:
             k = te.reduce_axis((0, matrix.columns), name="k")
             shape = (1, x.shape[1], matrix.rows)
-            return te.compute(shape, lambda b, i, j: te.sum(x[b, i, k] * weight[j, k], axis=k), name="linear")
+            return te.compute(shape, lambda b, i, j: te.sum(x[b, i, k] * weight[j, k].astype("float32"), axis=k), name="linear")
 
         def quantised(x: te.Tensor, codes: te.Tensor, shared: te.Tensor) -> te.Tensor:
             shape = (matrix.rows, matrix.columns)
             return product(x, te.compute(shape, lambda j, k: weight_at(matrix, codes, shared, j, k), name="dequantise"))
 
-        out = nn.op.tensor_expr_op(product if matrix.encoding == "float" else quantised, "linear", [x, *matrix.held])
+        whole = matrix.encoding in {"float", "half"}
+        out = nn.op.tensor_expr_op(product if whole else quantised, "linear", [x, *matrix.held])
         return out if residual is None else out + residual
 
     def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
@@ -134,19 +135,19 @@ class Stock:
 
         return nn.op.tensor_expr_op(pick, "last", [x])
 
-    def attention_kernel(self, config: ModelConfig, name: str) -> tirx.PrimFunc:
+    def attention_kernel(self, config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
         """See Family. TVM's own where they parallelise over keys; its paged prefill, wrong past the first chunk here, is ours."""
         if config.attention_cap or config.sliding_layers:  # TVM's know neither
-            return barrier_free(config, name)
-        q, kv, d, kind = config.num_attention_heads, config.num_key_value_heads, config.head_dim, "float32"
+            return barrier_free(config, name, kind)
+        q, kv, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         if name == "prefill_self":
             return _prefill_kernels._attention_prefill_ragged(kv, q, d, d, kind, {}, self.target)  # noqa: SLF001
         if name == "decode_past":
             return _decode_kernels._attention_decode(kv, q, d, kind, False, {}, self.target)  # noqa: SLF001
-        return barrier_free(config, name)
+        return barrier_free(config, name, kind)
 
 
-def barrier_free(config: ModelConfig, name: str) -> tirx.PrimFunc:
+def barrier_free(config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
     """Return our own kernel for one of the cache's places."""
     return {
         "append": attention.append,
@@ -155,4 +156,4 @@ def barrier_free(config: ModelConfig, name: str) -> tirx.PrimFunc:
         "prefill_past": attention.prefill_past,
         "decode_past": attention.decode_past,
         "merge": attention.merge,
-    }[name](config)
+    }[name](config, kind)

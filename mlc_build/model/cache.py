@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 ATTENTION_KIND = 0  # multi-head with separate keys and values
 
 
-def create_cache(config: ModelConfig, kernels: Family, window: tuple[Any, ...]) -> PagedKVCache:
+def create_cache(config: ModelConfig, kernels: Family, window: tuple[Any, ...], kind: str) -> PagedKVCache:
     """Emit the call that makes the cache.
 
     Args:
         config: the model's numbers.
         kernels: gives the attention kernels.
         window: sequences, tokens, tokens a prefill, tokens a page, sliding window (0 or 1), as symbolic integers.
+        kind: type of what is kept, `float32` or `float16`.
 
     """
     builder = rx.BlockBuilder.current()
 
     def add(name: str) -> rx.GlobalVar:
-        return builder.add_func(kernels.attention_kernel(config, name), name)
+        return builder.add_func(kernels.attention_kernel(config, name, kind), name)
 
     def backend(name: str) -> rx.Tuple:
         return rx.Tuple([tvm.ir.StringImm("tirx"), add(name)])
@@ -57,7 +58,7 @@ def create_cache(config: ModelConfig, kernels: Family, window: tuple[Any, ...]) 
         rx.prim_value(1),
         rx.prim_value(c.rope_theta),
         rx.const(rotary.frequencies(c)),  # where the runtime has room for a table of the rotation
-        rx.op.zeros((), "float32"),
+        rx.op.zeros((), kind),
         add("append"),
         rx.prim_value(0),  # no latent attention
         backend("prefill_self"),

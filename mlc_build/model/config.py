@@ -178,3 +178,8 @@ def gemma(width: int, query_scalar: float, attention_cap: float, logit_cap: floa
         "attention_cap": attention_cap,
         "logit_cap": logit_cap,
     }
+
+
+def width(quantisation: str) -> str:
+    """Return the type of a library's KV cache, `float32` or `float16`; the latter needs a device with `shader-f16`."""
+    return "float16" if "f16" in quantisation else "float32"

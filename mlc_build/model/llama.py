@@ -17,6 +17,7 @@ from hybr.mlc_build.kernels.attention import layer_scale
 from hybr.mlc_build.quantise import form, layout
 
 from .cache import create_cache
+from .config import width
 
 if TYPE_CHECKING:
     from hybr.mlc_build.kernels.family import Family
@@ -51,7 +52,7 @@ class Attention(nn.Module):
     """Grouped-query attention over the paged cache, which also rotates queries and keys."""
 
     def __init__(self, config: ModelConfig, quantisation: str, kernels: Family) -> None:
-        self.config, self.kernels = config, kernels
+        self.config, self.kernels, self.kind = config, kernels, width(quantisation)
         self.qkv_proj = Matrix(config.qkv_size, config.hidden_size, quantisation)
         self.o_proj = Matrix(config.hidden_size, config.attention_size, quantisation)
         if config.qkv_bias:
@@ -74,7 +75,8 @@ class Attention(nn.Module):
         if c.local_rope_theta:
             table = rotary.frequencies(c, local=c.slides(layer))
             qkv = self.kernels.turn(qkv, cache.get_query_positions(batch * length), table, c)
-        mixed = cache.attention_with_fused_qkv(layer, qkv, c.num_attention_heads, layer_scale(c, layer))
+        scale = layer_scale(c, layer)
+        mixed = cache.attention_with_fused_qkv(layer, qkv.astype(self.kind), c.num_attention_heads, scale).astype("float32")
         return self.kernels.linear(nn.op.reshape(mixed, (batch, length, c.attention_size)), self.o_proj, residual)
 
 
@@ -128,7 +130,7 @@ class Llama(nn.Module):
     """The whole model, with the entry points of a WebLLM chat library."""
 
     def __init__(self, config: ModelConfig, quantisation: str, kernels: Family) -> None:
-        self.config, self.kernels = config, kernels
+        self.config, self.kernels, self.kind = config, kernels, width(quantisation)
         self.model = Body(config, quantisation, kernels)
         if not config.tie_word_embeddings:
             self.lm_head = Matrix(config.vocab_size, config.hidden_size, quantisation, table=True)
@@ -152,7 +154,7 @@ class Llama(nn.Module):
     ) -> PagedKVCache:
         """Make an empty cache; the sizes are WebLLM's, known only when the page loads the model."""
         window = (max_batch_size, max_total_seq_len, prefill_chunk_size, page_size, support_sliding_window)
-        return create_cache(self.config, self.kernels, window)
+        return create_cache(self.config, self.kernels, window, self.kind)
 
     def _body(self, x: nn.Tensor, cache: PagedKVCache) -> nn.Tensor:
         for number, layer in enumerate(self.model.layers):

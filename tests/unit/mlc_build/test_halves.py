@@ -1,0 +1,75 @@
+"""The forms of halves: what they hold, what is taken over unrounded, and what is computed from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from families import ENTRY, write_folder
+from native_model import Native
+from parity import PROMPT
+
+from hybr.mlc_build import blocks, huggingface, quantise
+from hybr.mlc_build.blocks import Blocks
+from hybr.mlc_build.reference import Reference, dequantised
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hybr.mlc_build.blocks import Encoding
+
+SOURCE = np.random.Generator(np.random.PCG64(30))
+
+
+@pytest.mark.parametrize(("narrow", "wide"), [("q4h", "q4"), ("q8h", "q8")])
+def test_halves_cost_hardly_more_than_floats(narrow: Encoding, wide: Encoding) -> None:
+    """A scale of half the bits raises the squared error by a few per cent at most, and codes stay in their range."""
+    weight = SOURCE.standard_normal((64, 256)).astype(np.float32) / 16
+    errors = [float(np.square(weight - blocks.decode(blocks.encode(weight, kind), kind)).sum()) for kind in (narrow, wide)]
+    assert errors[0] < errors[1] * 1.05
+    assert blocks.encode(weight, narrow).shared.dtype == np.float16
+
+
+def test_blocks_are_taken_over() -> None:
+    """Q8_0's and Q4_0's scales are halves in the checkpoint already: nothing is rounded again."""
+    scale = SOURCE.uniform(0.01, 1, (4, 2)).astype(np.float16).astype(np.float32)
+    wide = Blocks(8, SOURCE.integers(-127, 128, (4, 64)).astype(np.int16), scale, None)
+    narrow = Blocks(4, SOURCE.integers(0, 16, (4, 64)).astype(np.int16), scale, -8 * scale)
+    for found, half, whole in ((wide, "q8h", "q8"), (narrow, "q4h", "q4")):
+        first, second = blocks.repack(found, half), blocks.repack(found, whole)
+        assert first is not None
+        assert second is not None
+        np.testing.assert_array_equal(blocks.decode(first, half), blocks.decode(second, whole))
+
+
+def test_a_scale_that_is_no_half_is_not_taken_over() -> None:
+    """It would be rounded: then the weights are, and the manifest says so."""
+    assert blocks.repack(Blocks(8, np.zeros((1, 32), np.int16), np.full((1, 1), 0.1, np.float32), None), "q8h") is None
+
+
+def test_weights_too_large_for_halves_are_refused() -> None:
+    """By name, with what to build instead."""
+    with pytest.raises(OverflowError, match="q4e8f32_1"):
+        blocks.encode(np.full((1, 32), 1e7, np.float32), "q8h")
+
+
+@pytest.mark.parametrize("form", ["q4f16_1", pytest.param("q4e8f16_1", marks=pytest.mark.long), "q0f16"])
+def test_compiled_is_the_reference(form: str, tmp_path: Path) -> None:
+    """Halves in weights and cache, sums in float32: the reference rounds in the same places.
+
+    A sum on the edge of two halves may fall to either side, which moves a logit by more than in float32.
+    """
+    write_folder(tmp_path, "qwen2-slides")
+    opened = huggingface.open_folder(tmp_path, ENTRY)
+    made = {p.name: p.array for p in quantise.quantise(opened.tensors, opened.config, form)}
+    native, reference = Native(opened.config, form, made), Reference(opened.config, dequantised(made), "float16")
+    ours, theirs = native.forward(PROMPT), reference.forward(PROMPT)[-1]
+    worst = [float(np.abs(ours - theirs).max())]
+    for _ in range(32):
+        token = int(theirs.argmax())
+        ours, theirs = native.forward([token]), reference.forward([token])[-1]
+        worst.append(float(np.abs(ours - theirs).max()))
+    print(f"{form}: {max(worst):.1e}, median {np.median(worst):.1e}, where logits reach {np.abs(theirs).max():.1f}")
+    assert max(worst) < 2e-2
+    assert np.median(worst) < 5e-3

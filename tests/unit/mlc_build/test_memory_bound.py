@@ -1,0 +1,113 @@
+"""A build needs at most four times the checkpoint's largest shard: so eight billion weights are built on 24 GB."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from families import CONFIGS, SAME
+
+from hybr.mlc_build import checkpoint, huggingface, own, quantise, shards
+from hybr.mlc_build.tokenizer import make
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROBE = Path(__file__).parents[2] / "support" / "memory_probe.py"
+SMALL = {
+    **SAME,
+    **CONFIGS["llama"],
+    "hidden_size": 512,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 4,
+    "intermediate_size": 2048,
+    "vocab_size": 40_000,
+}
+EIGHT = {
+    **SMALL,
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "num_hidden_layers": 32,
+    "intermediate_size": 14336,
+    "vocab_size": 128_256,
+    "max_position_embeddings": 131_072,
+}
+"""Llama 3.1 8B's shape."""
+
+
+def sparse(folder: Path, told: dict[str, Any], shard_bytes: int) -> int:
+    """Write a checkpoint of zeros in bfloat16 that takes no room on the disk, in shards; return the largest one's size."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(told))
+    (folder / "tokenizer.json").write_text(make(checkpoint.open_seeded().vocabulary).to_str())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>", "chat_template": checkpoint.CHATML}))
+    named: dict[str, str] = {}
+    largest = 0
+    for number, shard in enumerate(shard_of(told, shard_bytes)):
+        file = folder / f"model-{number:05}.safetensors"
+        header, at = {}, 0
+        for name, shape in shard.items():
+            size = 2 * shape[0] * (shape[1] if len(shape) == 2 else 1)
+            header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
+            at += size
+        text = json.dumps(header).encode()
+        with file.open("wb") as opened:
+            opened.write(len(text).to_bytes(8, "little") + text)
+            opened.truncate(8 + len(text) + at)
+        named |= dict.fromkeys(shard, file.name)
+        largest = max(largest, at)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    return largest
+
+
+def shard_of(told: dict[str, Any], shard_bytes: int) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Yield the tensors of each shard, filled in the order of the model."""
+    config = huggingface.read_config(told, own.entry_of("tiny", context=256))
+    heads = {"q_proj": config.attention_size, "k_proj": config.key_value_size, "v_proj": config.key_value_size}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for parts, rows, columns in quantise.matrices(config).values():
+        for part in parts:
+            shapes[f"{part}.weight"] = (heads.get(part.split(".")[-1], rows // len(parts)), columns)
+    shapes |= {part: (length,) for parts, length in quantise.vectors(config).values() for part in parts}
+    shard: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        sizes = [2 * one[0] * (one[1] if len(one) == 2 else 1) for one in (*shard.values(), shape)]
+        if shard and sum(sizes) > shard_bytes:
+            yield shard
+            shard = {}
+        shard[name] = shape
+    yield shard
+
+
+def weighed(folder: Path, out: Path, quantisation: str) -> dict[str, int]:
+    """Return what the build's weights step took, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(PROBE), str(folder), str(out), quantisation], capture_output=True, text=True, check=True
+    )
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("quantisation", ["q4e8f32_1", "q0f32"])
+def test_a_small_one(quantisation: str, tmp_path: Path) -> None:
+    """Where the largest tensor is a shard of its own, the worst case; interpreter and numpy apart."""
+    largest = sparse(tmp_path / "small", SMALL, 20 << 20)
+    took = weighed(tmp_path / "small", tmp_path / "out", quantisation)
+    assert largest == 2 * 40_000 * 512
+    assert took["peak"] - took["before"] <= 4 * largest
+    assert len(shards.read(tmp_path / "out")) > 20
+
+
+@pytest.mark.long
+def test_eight_billion_weights(tmp_path: Path) -> None:
+    """Llama 3.1 8B's shape, weights only, as its publisher shards it."""
+    largest = sparse(tmp_path / "eight", EIGHT, 5 * 10**9)
+    took = weighed(tmp_path / "eight", tmp_path / "out", "q4e8f32_1")
+    print(f"largest shard {largest / 1e9:.2f} GB, peak {took['peak'] / 1e9:.2f} GB")
+    assert took["peak"] <= 4 * largest
+    assert took["peak"] < 20e9

@@ -1,0 +1,102 @@
+"""Every shader of every library here, through Chromium's own validator: a module that was not validated counts as failed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+from families import config
+
+from hybr.mlc_build import build, catalogue, validate
+from hybr.mlc_build import compile as compiler
+from hybr.mlc_build.errors import CompileError, UnknownQuantisation
+from hybr.mlc_build.manifest import FLOORS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """@group(0) @binding(0) var<storage, read_write> x : array<f32>;
+@compute @workgroup_size(64, 1, 1)
+fn twice(@builtin(global_invocation_id) at : vec3<u32>) { x[at.x] = 2.0 * x[at.x]; }
+"""
+HALVES = "enable f16;\n" + GOOD.replace("array<f32>", "array<f16>").replace("2.0", "2.0h")
+UNIFORM = GOOD.replace("{ x", "{ if (x[0] > 0.0) { workgroupBarrier(); } x")
+
+
+def test_sound_modules_pass() -> None:
+    """Floats and halves alike; the validator is installed here, so nothing passes unseen."""
+    assert validate.check({"twice": GOOD, "halves": HALVES}, FLOORS)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (GOOD.replace("2.0 *", "2.0h *"), "the shader twice is not valid WebGPU.* 'f16' extension"),
+        (HALVES.removeprefix("enable f16;\n"), "'f16' type used without 'f16' extension"),
+        (UNIFORM, "must only be called from uniform control flow"),
+        (GOOD.replace("64, 1, 1", "16, 32, 1"), "twice takes 512 of maxComputeInvocationsPerWorkgroup; .* asks a device for 256"),
+        ("var<workgroup> w : array<f32, 9000>;\n" + GOOD, "36000 of maxComputeWorkgroupStorageSize"),
+        (GOOD.replace("@group(0) @binding(0)", "@group(9) @binding(0)"), "the shader twice is not valid"),
+    ],
+    ids=["literal", "type", "barrier", "threads", "memory", "binding"],
+)
+def test_unsound_modules_are_refused(code: str, words: str) -> None:
+    """By the module's name, with the validator's words, or with the limit that the manifest does not ask for."""
+    with pytest.raises(CompileError, match=words):
+        validate.check({"twice": code}, FLOORS)
+
+
+def test_a_module_that_cannot_be_told_apart_is_an_error() -> None:
+    """Else it would pass unseen."""
+    with pytest.raises(CompileError, match="1 shaders, of which 0"):
+        validate.modules(GOOD)
+
+
+def test_without_the_validator_nothing_is_said_to_be_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without Node builds, and knows that nothing was checked; limits are counted all the same."""
+    monkeypatch.setenv("PATH", "")
+    assert not validate.check({"twice": GOOD}, FLOORS)
+    with pytest.raises(CompileError, match="takes 512"):
+        validate.check({"twice": GOOD.replace("64, 1, 1", "16, 32, 1")}, FLOORS)
+
+
+@pytest.mark.models
+def test_built_libraries(tiny: Path, smollm: Path) -> None:
+    """All modules of the libraries as they were linked, both profiles."""
+    seen = 0
+    for file in (folder / name for folder in (tiny, smollm) for name in build.LIBRARIES.values()):
+        found = validate.modules(file.read_bytes().decode("latin-1"))
+        assert validate.check(found, FLOORS)
+        seen += len(found)
+    print(f"{seen} modules validated")
+    assert seen > 80
+
+
+@pytest.mark.parametrize(
+    ("family", "form"),
+    [
+        ("gemma3", "q4f16_1"),
+        ("llama3", "q0f16"),
+        *(
+            pytest.param(family, form, marks=pytest.mark.long)
+            for family in ("llama3", "qwen2-slides", "qwen3", "phi3-long", "gemma2", "gemma3")
+            for form in ("q4f16_1", "q4e8f16_1", "q0f16", "q4e8f32_1")
+            if (family, form) not in {("gemma3", "q4f16_1"), ("llama3", "q0f16")}
+        ),
+    ],
+)
+def test_libraries_of_halves(family: str, form: str, tmp_path: Path) -> None:
+    """What no adapter here can run is at least sound, shader by shader."""
+    made = compiler.compile_library(config(family), form, "gpu", tmp_path)
+    assert made.validated
+    assert len(made.kernels) > 25
+    print(f"{family} {form}: {len(made.kernels)} modules validated")
+
+
+def test_software_adapters_get_no_halves() -> None:
+    """Asked for both profiles the build makes the one that can run; asked for the other it says what to choose."""
+    entry = dataclasses.replace(catalogue.find("tiny"), quantisation="q4f16_1")
+    assert build.suited(entry, ("gpu", "software")) == ("gpu",)
+    with pytest.raises(UnknownQuantisation, match="choose q4f32_1, or --profile gpu"):
+        build.suited(entry, ("software",))
