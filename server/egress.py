@@ -8,6 +8,7 @@ name are looked at, not only the one that would be tried first, and the addresse
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import weakref
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 
 if TYPE_CHECKING:
     from aiohttp.abc import ResolveResult
@@ -68,6 +70,18 @@ def connector(base_url: str, *, private: bool = False, inner: AbstractResolver |
     return Connector(limit=0, resolver=inner if free else Resolver(inner))
 
 
+class Protocol(ResponseHandler):
+    """One connection, which is told to go on reading only when it had stopped.
+
+    aiohttp tells it after every piece that somebody took, and each time the parser is given nothing to parse.
+    """
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+
 class Connector(aiohttp.TCPConnector):
     """Remembers its connections: only one that was used before can have died unseen.
 
@@ -79,6 +93,7 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._factory = functools.partial(Protocol, loop=self._loop)  # type: ignore[assignment]  # a kind of what it was
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def connect(self, *arguments: Any, **named: Any) -> Connection:
