@@ -78,7 +78,11 @@ export class Reply {
       this.#body.replaceChildren();
     }
     if (thought) this.#fold().append(thought);
-    if (said) this.#stream.append(this.#stream.text || !this.#folded ? said : said.trimStart());
+    if (!said) return;
+    const begins = this.#stream.text === '' && this.#folded !== null;
+    const shown = begins ? said.trimStart() : said; // between thought and answer there are empty lines
+    this.#split.skipped += said.length - shown.length;
+    this.#stream.append(shown);
   }
 
   #fold() {

@@ -10,7 +10,7 @@ import { catalogue } from './strings.js';
 
 /** @import {Commands} from './commands.js' */
 
-const MOST = 8;
+const MOST = 24;
 
 /** @typedef {{title: string, detail: string, icon: string, take: (rest: string) => void}} Choice */
 

@@ -285,7 +285,7 @@ class ScriptedEngine:
             else:
                 await self._step(step, stop)
         usage = {"prompt_tokens": 11, "completion_tokens": tokens, "total_tokens": 11 + tokens}
-        timings = {"prefill_tps": 50.0, "decode_tps": 1 / self.pace}
+        timings = {"prefill_tps": 50.0, "decode_tps": 1 / self.pace if self.pace else None}
         return {"text": text, "finish_reason": reason, "usage": usage, "timings": timings}
 
     async def _step(self, step: Step, stop: asyncio.Event | None = None) -> None:

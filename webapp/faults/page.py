@@ -2,10 +2,11 @@
 
     ?faults={"local": [["The ", {"die": true}]], "cloud": [["end."]]}&model=scripted&load=1
 
-`local` and `cloud` are lists of scripts, one for each question that reaches that side, and `loads` one for each load of the
-model; afterwards each does as it does by default. A step is a text or an object of one name: `sleep` (s), `again` ([text,
-times]), `fail` ([name, message, phase]), `die`, `lost`, `stall`, `silent`, `end` (reason); `refuse` ([status, code, headers]),
-`raw` (bytes, in hex), `event` (an object), `unreachable`, `cut`. There is one local model, `scripted`, on any adapter.
+`pace` is how many seconds a text takes. `local` and `cloud` are lists of scripts, one for each question that reaches that side,
+and `loads` one for each load of the model; afterwards each does as it does by default. A step is a text or an object of one name:
+`sleep` (s), `again` ([text, times]), `fail` ([name, message, phase]), `die`, `lost`, `stall`, `silent`, `end` (reason); `refuse`
+([status, code, headers]), `raw` (bytes, in hex), `event` (an object), `unreachable`, `cut`. There is one local model, `scripted`,
+on any adapter.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def parts(script: str) -> tuple[ScriptedEngine, ScriptedUpstream]:
         engine.scripts.extend(map(steps, told.get("local") or ()))
         engine.loads.extend(map(steps, told.get("loads") or ()))
         upstream.scripts.extend(map(steps, told.get("cloud") or ()))
+        if "pace" in told:
+            engine.pace = upstream.pace = float(told["pace"])
     upstream.files["/models/index.json"] = {"schema": 1, "models": [MODEL]}
     log.warning("this page plays a script: neither engine nor server is real")
     return engine, upstream
