@@ -42,9 +42,12 @@ export class LongList {
     return this.#items.map(({ key }) => key);
   }
 
-  /** @param {boolean} value */
+  /** Hidden, none of it is in the document: what is shown instead may be of the same conversations. @param {boolean} value */
   set hidden(value) {
+    if (value === this.#inner.hidden) return;
     this.#inner.hidden = value;
+    this.#drawn.clear();
+    this.#inner.replaceChildren();
     if (!value) this.#render();
   }
 
@@ -72,6 +75,7 @@ export class LongList {
   }
 
   #render() {
+    if (this.#inner.hidden) return;
     const { scrollTop, clientHeight } = this.#scroller;
     const wanted = new Map();
     const [from, to] = [this.#index(scrollTop) - OVER, this.#index(scrollTop + clientHeight) + OVER];

@@ -33,7 +33,6 @@ export class SyncSheet {
     this.#problem.textContent = '';
     this.#draw();
     if (!this.#dialog.open) this.#dialog.showModal();
-    void this.#look();
   }
 
   /** @param {Status} status */
@@ -52,6 +51,7 @@ export class SyncSheet {
     title.id = 'sync-title';
     const rest = off ? [this.#form()] : [this.#acts(status)];
     this.#dialog.replaceChildren(title, element('p', '', off ? words.what : words.running), ...(off ? [] : [this.#status]), this.#problem, ...rest);
+    if (off) void this.#look();
   }
 
   #form() {
