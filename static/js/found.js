@@ -40,16 +40,16 @@ export function places(root, words) {
  * @param {Element} root
  * @param {string} words
  * @param {number} [which]
- * @returns {Range|null} that one
+ * @returns {{range: Range|null, count: number}} that one, and how many there are
  */
 export function mark(root, words, which = 0) {
   const found = places(root, words);
-  const one = found.at(Math.min(which, found.length - 1)) ?? null;
+  const range = found.at(Math.min(which, found.length - 1)) ?? null;
   if (globalThis.Highlight && CSS.highlights) {
     CSS.highlights.set('found', new Highlight(...found));
-    CSS.highlights.set('meant', new Highlight(...(one ? [one] : [])));
+    CSS.highlights.set('meant', new Highlight(...(range ? [range] : [])));
   }
-  return one;
+  return { range, count: found.length };
 }
 
 /** Takes the marks away. */

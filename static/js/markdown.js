@@ -34,7 +34,7 @@ const PIECE = 8_000;
 /** Blocks in one section. */
 const SECTION = 32;
 /** Characters that are drawn at once however long it takes, so that a usual reply is whole in the frame in which it came. */
-const AT_ONCE = 4_000;
+const AT_ONCE = 2_500;
 
 /** @param {string} text */
 const escape = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);

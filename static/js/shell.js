@@ -14,6 +14,7 @@ import { drawer } from './drawer.js';
 import { fromWire } from './errors.js';
 import { EventBus } from './events.js';
 import { gatewayFacade, hybridFacade, localFacade } from './facades.js';
+import { FindBar } from './find.js';
 import { Follow } from './follow.js';
 import { History } from './history.js';
 import { Journal } from './journal.js';
@@ -84,6 +85,7 @@ const list = part('messages', HTMLElement);
 const journal = new Journal(config.place);
 const view = new MessageView(list, announcer(part('announcer', HTMLElement)), decide, () => journal.mark());
 const follow = new Follow(part('scroller', HTMLElement), list, part('jump', HTMLButtonElement));
+new FindBar(view, part('find', HTMLElement));
 const workers = new Workers(config, receive, fatal);
 const actions = new Actions({
   view,

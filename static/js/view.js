@@ -81,6 +81,11 @@ export class MessageView {
     return this.#entries.size === 0;
   }
 
+  /** Whether some messages are not in the page. */
+  get partial() {
+    return this.#roll.rows.some((row) => !this.#roll.isShown(row));
+  }
+
   /** What all messages say, in order, whether they are in the page or not. @returns {MessageData[]} */
   get messages() {
     return [...this.#entries.values()].map(({ data }) => data);
@@ -100,19 +105,21 @@ export class MessageView {
    * Scrolls to a message, and marks words in it.
    * @param {string} id
    * @param {string} [find]
-   * @param {number} [which] of the places where they are is scrolled to
+   * @param {number} [which] of the places where they are is scrolled to; -1 is the last
+   * @returns {number} how many such places there are
    */
   reveal(id, find = '', which = 0) {
     const entry = this.#entries.get(id);
     const shown = entry && this.#roll.bring(entry);
-    if (!entry || !shown) return;
+    if (!entry || !shown) return 0;
     this.#list.dispatchEvent(new CustomEvent('follow', { detail: false }));
     while (entry.message?.dirty) entry.message.draw();
-    const range = find ? mark(shown, find, which) : null;
+    const { range, count } = find ? mark(shown, find, which) : { range: null, count: 0 };
     const target = range?.startContainer.parentElement ?? shown;
     target.closest('details')?.setAttribute('open', '');
     target.scrollIntoView({ block: range ? 'center' : 'start' });
     if (!range) flash(shown);
+    return count;
   }
 
   /** @param {MessageOp[]} messages */

@@ -229,3 +229,31 @@ def test_blocks_of_a_long_reply_are_laid_out_only_in_sight(page: Page) -> None:
     sections = page.locator("[data-id=a] .section")
     assert sections.count() == (3000 - 32 + 31) // 32
     assert page.evaluate("getComputedStyle(document.querySelector('.section')).contentVisibility") == "auto"
+
+
+def test_finding_words_reaches_what_is_not_in_the_page(page: Page) -> None:
+    """Ctrl+F opens a bar of ours where the browser's would miss messages; Enter goes from place to place; Escape ends it."""
+    opened(page)
+    page.get_by_test_id("composer").focus()
+    page.keyboard.press("Control+f")
+    until(lambda: page.evaluate("document.activeElement.dataset.testid") == "find", timeout=5, what="the bar")
+    page.keyboard.type("paragraph 3 OF 9")
+    count = page.locator("#find output")
+    until(lambda: count.inner_text().startswith("1 of ") is False and " of " in count.inner_text(), timeout=5, what="a count")
+    until(lambda: meant(page) == ["Paragraph 3 of 9"], timeout=5, what="the last place marked")
+    last = page.evaluate("[...CSS.highlights.get('meant')][0].startContainer.parentElement.closest('.message').dataset.id")
+    assert int(last[1:]) > 900
+    page.keyboard.press("Enter")
+    until(lambda: count.inner_text().startswith("1 of "), timeout=5, what="round to the first")
+    until(lambda: "m9" in in_sight(page), timeout=5, what="the first place in sight")
+    page.get_by_test_id("find").fill("no such words")
+    until(lambda: count.inner_text() == "Not found", timeout=5, what="nothing")
+    page.keyboard.press("Escape")
+    assert page.locator("#find").is_hidden()
+    assert page.evaluate("document.activeElement.id") == "composer"
+
+
+def meant(page: Page) -> list[str]:
+    """What is marked as the place that is looked for."""
+    found: list[str] = page.evaluate("[...(CSS.highlights.get('meant') ?? [])].map((range) => range.toString())")
+    return found
