@@ -40,7 +40,7 @@ def test_a_page_of_another_origin_reads(shared: httpx.Client, shelved: Path) -> 
     answer = shared.get("/webllm.json")
     assert answer.headers["access-control-allow-origin"] == "*"
     (record,) = answer.json()["model_list"]
-    assert (record["model_id"], record["overrides"]) == ("tiny", {"context_window_size": 1024})
+    assert (record["model_id"], record["overrides"], record["model_type"]) == ("tiny", {"context_window_size": 1024}, 0)
     library = shared.get(record["model_lib"])
     assert library.content == (shelved / "model.wasm").read_bytes()
     assert library.headers.get_list("cross-origin-resource-policy") == ["cross-origin"]
