@@ -17,13 +17,12 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from hybr.webapp.hybrid import sense, trim
+from hybr.webapp.hybrid import booking, sense, trim
 from hybr.webapp.hybrid.answer import Answer
 from hybr.webapp.hybrid.errors import LocalError, ProviderError, RefusedError
 from hybr.webapp.hybrid.handover import Joiner, continuation
 from hybr.webapp.hybrid.leg import Attempt
 from hybr.webapp.hybrid.patience import Watchdog
-from hybr.webapp.hybrid.profile import estimate_tokens
 from hybr.webapp.hybrid.types import Call, Part
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Walk:
     def give_up(self) -> None:
         """A stop: what is under way is booked as far as it came, and writes no more."""
         for attempt in tuple(self._live):
-            self._book(attempt, "stopped", attempt.usage(), None)
+            self._book(attempt, "stopped", attempt.usage())
 
     async def settled(self) -> None:
         """Wait until no runtime holds anything for this request."""
@@ -280,7 +279,7 @@ class Walk:
         except Exception as error:
             if not attempt.closed:
                 refused = isinstance(error, RefusedError)  # by the egress gate: the provider was never asked
-                self._book(attempt, "refused" if refused else "error", attempt.usage(), None)
+                self._book(attempt, "refused" if refused else "error", attempt.usage())
                 self.on_leg(leg.provider, error)
             raise
         self.on_leg(leg.provider, None)
@@ -389,7 +388,7 @@ class Walk:
         self.answer.hedge["winner"] = attempt.leg.provider
         for other in tuple(self._live):
             if other is not attempt:
-                self._book(other, "stopped", other.usage(), None)
+                self._book(other, "stopped", other.usage())
                 if other.task:
                     other.task.cancel()
         if attempt.detail is None:
@@ -412,40 +411,16 @@ class Walk:
 
     def finish(self, attempt: Attempt, final: Final) -> None:
         """Book the leg that ended well."""
-        self._book(attempt, "done", final.usage or attempt.usage(), final.cost, final)
+        self._book(attempt, "done", final.usage or attempt.usage(), final)
         last = self.answer.parts[-1]
         self.answer.parts[-1] = replace(last, model=final.model)
 
-    def _book(self, attempt: Attempt, outcome: Outcome, usage: Usage, cost: float | None, final: Final | None = None) -> None:
-        """Book an attempt and take it off the table. `final` is the end of one that ended well."""
+    def _book(self, attempt: Attempt, outcome: Outcome, usage: Usage, final: Final | None = None) -> None:
+        """Book an attempt and take it off the table."""
         attempt.closed = True
         self._live.remove(attempt)
-        leg, answer = attempt.leg, self.answer
-        if leg.unsent and leg.unsent(self._asked.options.request_id):
-            return  # the person was still being asked: nobody has done any work
-        if outcome == "refused":
-            self._desk.account.refusals += 1
-            return
-        if cost is None and (leg.provider == "local" or (outcome == "error" and not attempt.deltas)):
-            cost = 0.0  # nothing was paid for what ran here, nor for a refusal
-        elif cost is None and outcome != "done":  # cut off before it could say: by the price list, as far as there is one
-            cost = self._desk.quote(leg.model, estimate_tokens(self._asked.messages), attempt.deltas)
-        ttft = None if attempt.first is None else (attempt.first - attempt.started) * 1000
         now = self._loop.time()
-        name = (final.model if final else None) or leg.model or "default"
-        prefill = final.prefill_tps if final else None
-        decode = (final.decode_tps if final else None) or attempt.decode_rate(usage, now)
-        took: dict[str, Any] = {
-            "ms": (now - attempt.started) * 1000,
-            "ttft_ms": ttft,
-            "prefill_tps": prefill,
-            "decode_tps": decode,
-        }
-        self._desk.account.book(leg.provider, name, outcome, usage, cost=cost, **took)
-        answer.spent += usage
-        answer.cost = None if cost is None or answer.cost is None else answer.cost + cost
-        detail = {"provider": leg.provider, "model": name, "cost": cost, "request_id": self._asked.options.request_id}
-        self._desk.events.emit("cost:updated", detail)
+        booking.book(self._desk, self._asked, self.answer, attempt, outcome=outcome, usage=usage, final=final, now=now)
 
 
 async def _ended(work: asyncio.Task[Any]) -> None:
