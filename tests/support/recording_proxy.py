@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HOP = {"connection", "transfer-encoding", "keep-alive", "host"}
 
 
 @contextlib.contextmanager
-def recording(target: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield an address that answers with what `target` answers, and the list of paths asked for, growing."""
+def recording(target: str, before: Callable[[str], object] = lambda _: None) -> Iterator[tuple[str, list[str]]]:
+    """Yield an address that answers with what `target` answers, and the list of paths asked for, growing.
+
+    `before` is called with each path before it is passed on: what waits there is a slow network.
+    """
     seen: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,6 +29,7 @@ def recording(target: str) -> Iterator[tuple[str, list[str]]]:
         def do_GET(self) -> None:
             """Pass one request on, whatever its method, and its answer back."""
             seen.append(self.path)
+            before(self.path)
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
             ours, theirs = self.headers["host"], urlsplit(target).netloc

@@ -17,6 +17,7 @@ export function consent(root) {
   const no = h('button', { type: 'button', 'data-testid': 'refuse-host', text: words.askNo });
   const dialog = h('dialog', { class: 'sheet', 'data-testid': 'host-consent', 'aria-labelledby': 'consent-title' },
     title, what, list, h('p', { text: words.askLearns }), h('p', { class: 'line', text: words.askStays }), h('div', { class: 'buttons' }, no, yes));
+  dialog.addEventListener('keydown', (event) => event.key === 'Escape' && event.stopPropagation()); // it is this that is closed, not the drawer
   root.append(dialog);
 
   return (name, hosts) => {
