@@ -12,14 +12,14 @@ import itertools
 import logging
 import time
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hybr.server.errors import HybrError
 from hybr.server.telemetry.buckets import bucket
 from hybr.server.telemetry.row import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hybr.server.store.database import Database
 
@@ -29,6 +29,7 @@ ROOM = 10_000  # rows held while the store is away
 EVERY = 2.0  # seconds that a row may wait for others
 AGAIN = 15.0  # seconds between tries when the store is away
 BATCH = 500  # rows a transaction
+TOGETHER = 25  # rows a statement
 KEPT = 30  # days that rows are kept; the sums by day are kept for SUMMED
 SUMMED = 400
 
@@ -115,8 +116,8 @@ class Writer:
         from sqlalchemy import text
 
         async with self.database.begin() as connection:
-            values = tuple(itertools.chain.from_iterable((*row, day_of(row.at)) for row in rows))
-            await connection.exec_driver_sql(insertion(len(rows), connection.dialect.paramstyle), values)
+            for size, values in lots(rows):
+                await connection.exec_driver_sql(insertion(size, connection.dialect.paramstyle), values)
             names = ("day", "owner", "provider", "model", "measure", "bucket")
             counted = sorted(tally(rows).items())
             await connection.execute(text(COUNT), [{**dict(zip(names, place, strict=True)), "n": n} for place, n in counted])
@@ -137,12 +138,23 @@ class Writer:
                     await connection.execute(text(f"DELETE FROM {table} WHERE owner = :owner"), {"owner": owner})  # noqa: S608
 
 
-@functools.lru_cache(16)
-def insertion(rows: int, style: str) -> str:
-    """Return the statement that inserts so many rows at once, with the parameters of a driver's style.
+def lots(rows: Sequence[Row]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+    """Yield the values of statements that insert so many rows each: TOGETHER, and what is left one by one.
 
-    One statement, for of many each would hand the interpreter's lock to and fro between the store's thread and the relay's.
+    Each statement's end hands the interpreter's lock to and fro between the store's thread and the relay's, and of each kind of
+    statement the store keeps a prepared one.
     """
+    told = [(*row, day_of(row.at)) for row in rows]
+    whole = len(told) // TOGETHER * TOGETHER
+    if whole:
+        yield TOGETHER, [tuple(itertools.chain.from_iterable(told[at : at + TOGETHER])) for at in range(0, whole, TOGETHER)]
+    if whole < len(told):
+        yield 1, told[whole:]
+
+
+@functools.cache
+def insertion(rows: int, style: str) -> str:
+    """Return the statement that inserts so many rows at once, with the parameters of a driver's style."""
     width = len(COLUMNS)
     marks = [[f"${row * width + one + 1}" if style == "numeric_dollar" else "?" for one in range(width)] for row in range(rows)]
     values = ", ".join(f"({', '.join(row)})" for row in marks)

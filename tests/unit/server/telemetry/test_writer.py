@@ -48,6 +48,20 @@ async def test_batches_of_any_size(database: Database, monkeypatch: pytest.Monke
     assert sums == {"event:complete": 20, "error:timeout": 5, "prompt": 180, "completion": 60, "latency": 20}
 
 
+@pytest.mark.parametrize("number", [1, writer_module.TOGETHER, 2 * writer_module.TOGETHER + 3])
+async def test_each_row_as_it_was_noted(database: Database, number: int) -> None:
+    """Many rows go in one statement and the rest one by one; each keeps its own values, in its own columns."""
+    writer = Writer(database, wall=lambda: NOON)
+    rows = [row(latency=place, ttft=None if place % 3 else place + 1000, rate=place / 4) for place in range(number)]
+    for one in rows:
+        writer.note(one)
+    await writer.flush()
+    async with database.begin() as connection:
+        names = ", ".join(rows[0]._fields)
+        found = await connection.execute(text(f"SELECT {names}, day FROM telemetry ORDER BY latency"))  # noqa: S608
+        assert [tuple(one) for one in found] == [(*one, writer_module.day_of(NOON)) for one in rows]
+
+
 async def test_full_is_dropped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the store is away so many rows wait, the others are dropped, and nobody hears of it but the counter."""
     from hybr.server.store.database import Database
