@@ -271,3 +271,17 @@ def test_of_one_id_the_servers_model_counts() -> None:
     catalogue.served = [entry("tiny")]
     assert [one.get("source") for one in catalogue.entries] == [None]
     assert "source" not in (catalogue.find("tiny") or {})
+
+
+@virtual
+async def test_whom_an_address_needs_is_told_before_it_is_asked() -> None:
+    """The address's own hosts, and those that the list knows it to send a browser on to; none that is allowed already."""
+    desk = Elsewhere()
+    library = "https://own.example/lib.wasm"
+    needed = ["https://far.example", "https://own.example", "https://*.far.example"]
+    assert await desk.local.unasked("mine", "https://far.example/x", library) == needed
+    await desk.local.allow(needed[:2])
+    assert await desk.local.unasked("mine", "https://far.example/x", library) == needed[2:]
+    with pytest.raises(OptionError):
+        await desk.local.unasked("mine", "nowhere")
+    assert "inspect" not in desk.engine.ops
