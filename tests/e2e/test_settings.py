@@ -269,7 +269,10 @@ def test_the_doctor_names_what_is_in_the_way_and_reports_nothing_private(page: P
     """Without WebGPU it says so with the remedy; the copied report has the figures and no word of a conversation."""
     asks(page, SECRET)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    box = opened(page, "doctor")
+    opened(page, "settings").get_by_test_id("settings-doctor").click()
+    box = page.get_by_test_id("doctor")
+    until(lambda: box.get_attribute("open") is not None, timeout=10, what="the doctor, from the settings")
+    assert page.get_by_test_id("open-doctor").is_visible()
     webgpu = box.locator("[data-check=webgpu]")
     until(lambda: webgpu.get_attribute("data-level") == "bad", timeout=60, what="WebGPU in the way")
     assert "WebGPU" in webgpu.inner_text()

@@ -1,6 +1,6 @@
 /** The doctor: each thing that matters here with how it stands and what would help, and a report that holds nothing private. */
 
-import { component, h, say, set } from './dom.js';
+import { component, h, revealed, say, set } from './dom.js';
 import { bytes, catalogue } from './words.js';
 
 /**
@@ -38,6 +38,7 @@ export const render = component((root, _send, _model, ask) => {
     list, lacks, h('div', { class: 'buttons' }, again, copy), told, report);
   report.hidden = true;
   root.append(box);
+  revealed('doctor', box);
   /** @type {Check|undefined} how the server was when it was asked */
   let server;
 

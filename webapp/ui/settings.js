@@ -3,7 +3,7 @@
  * and nothing of it in the local-only document, which asks the server nothing.
  */
 
-import { component, h, keep, say, set } from './dom.js';
+import { component, h, keep, reveal, say, set } from './dom.js';
 import { keys } from './keys.js';
 import { looks } from './looks.js';
 import { spending } from './spending.js';
@@ -56,7 +56,8 @@ export const render = component((root, send, _, ask) => {
   const box = h('details', { 'data-testid': 'settings', ontoggle: () => void (box.open && open()) }, h('summary', { text: words.title }),
     look.node, h('h3', { text: words.behaviour }), h('div', { class: 'form' }, loading.node, handover.node, runtime.node),
     ...[start, hedge, trim, telemetry].flatMap(({ nodes }) => nodes), money.node,
-    h('h3', { text: words.hosts }), noHosts, hosts, account, server, told);
+    h('h3', { text: words.hosts }), noHosts, hosts, account, server, told,
+    h('button', { type: 'button', class: 'quiet', 'data-testid': 'settings-doctor', text: catalogue.doctor.title, onclick: () => reveal('doctor') }));
   root.append(box);
   really.hidden = leave.hidden = true;
   /** @type {Map<string, HTMLElement>} */

@@ -1,6 +1,6 @@
 /** The local runtime's state: a dot, a word, the model; progress while it loads; the reason and the remedy where it cannot run. */
 
-import { component, h, say, set } from './dom.js';
+import { component, h, reveal, say, set } from './dom.js';
 import { bytes, catalogue, duration, words } from './words.js';
 
 const more = catalogue.models;
@@ -78,7 +78,8 @@ export const render = component((root, /** @type {(message: object) => void} */ 
   const wish = /** @type {HTMLSelectElement} */ (h('select', { 'data-testid': 'runtime' }, ...wishes));
   wish.addEventListener('change', () => send({ action: 'set-runtime', runtime: wish.value }));
   const runs = h('label', { class: 'runtime' }, h('span', { text: words.runsOn }), wish);
-  const card = h('div', { class: 'card', 'data-testid': 'local-status' }, h('div', { role: 'status' }, heading, notes), loading, runs);
+  const doctor = h('button', { type: 'button', class: 'quiet', 'data-testid': 'open-doctor', text: catalogue.doctor.title, onclick: () => reveal('doctor') });
+  const card = h('div', { class: 'card', 'data-testid': 'local-status' }, h('div', { role: 'status' }, heading, notes), loading, runs, doctor);
   root.append(h('h2', { text: words.inThisBrowser }), card);
   let shown = '';
 
@@ -87,6 +88,7 @@ export const render = component((root, /** @type {(message: object) => void} */ 
     say(text, title(state));
     set(wish, { 'data-why': state.why });
     if (wish.value !== state.wish) wish.value = state.wish;
+    doctor.hidden = state.state !== 'unsupported' && state.state !== 'error' && !['no_webgpu', 'failing'].includes(state.why);
     const said = lines(state).filter(Boolean);
     if (said.join('\n') !== shown) notes.replaceChildren(...said.map((line) => h('p', { text: line })));
     shown = said.join('\n');
