@@ -330,3 +330,43 @@ def test_five_megabytes_of_table_do_not_hold_up_the_page(page: Page) -> None:
     assert page.evaluate("huge.querySelectorAll('td').length") == 0
     assert page.evaluate("huge.textContent.length") == len(text)
     page.evaluate("delete window.huge")
+
+
+DIAGRAM = "```mermaid\ngraph LR\n  A[Start] --> B[End]\n```"
+
+
+def test_diagrams_are_drawn_only_for_who_asks(page: Page) -> None:
+    """Off by default; with the preference a diagram is a picture whose source is one press away, and is copied as source."""
+    body(page, DIAGRAM)
+    until(lambda: count(page, "pre") == 1, timeout=5, what="code")
+    assert count(page, "img") == 0
+    page.evaluate("localStorage.setItem('hybr:preferences', JSON.stringify({mermaid: true}))")
+    body(page, DIAGRAM)
+    until(lambda: count(page, "img.diagram") == 1, timeout=30, what="the picture")
+    assert page.locator("[data-id=a] img").get_attribute("src", timeout=1000).startswith("data:image/svg+xml,")
+    assert page.locator("[data-id=a] pre").is_hidden()
+    page.get_by_role("button", name="Source").click()
+    assert "A[Start]" in page.locator("[data-id=a] pre").inner_text()
+    assert page.locator("body > [id^=dhybr], body > svg[id^=hybr]").count() == 0, "the library leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'graph LR\nA-->B\nclick A href "https://evil.example"',
+        '%%{init: {"securityLevel": "loose"}}%%\ngraph LR\nA-->B',
+        "---\nconfig:\n  securityLevel: loose\n---\ngraph LR\nA-->B",
+        'flowchart LR\nA@{ img: "/v1/models" }',
+        'graph LR\nA["<img src=/v1/models>"]-->B',
+        "graph LR\nA-->B\nstyle A fill:url(/v1/models)",
+        "graph LR\nA[&lt;b&gt;]-->B",
+        "no diagram at all",
+    ],
+)
+def test_diagrams_that_could_do_more_stay_code(page: Page, source: str) -> None:
+    """Links, pictures, settings of their own, markup and what does not parse: the person sees the source."""
+    page.evaluate("localStorage.setItem('hybr:preferences', JSON.stringify({mermaid: true}))")
+    body(page, f"```mermaid\n{source}\n```\n\n{DIAGRAM}")
+    until(lambda: count(page, "img.diagram") == 1, timeout=30, what="the harmless one")
+    assert page.locator("[data-id=a] .block").first.locator("pre").is_visible()
+    page.evaluate("localStorage.removeItem('hybr:preferences')")
