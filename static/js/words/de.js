@@ -298,7 +298,7 @@ export const de = {
   },
 
   models: {
-    sources: { server: 'Server', own: 'Deine', web: 'WebLLMs' },
+    sources: { server: 'Dieser Server', own: 'Deine', web: 'WebLLMs' },
     sourcesLabel: 'Woher Modelle kommen',
     sourceMeans: {
       server: '',

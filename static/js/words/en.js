@@ -333,7 +333,7 @@ export const en = {
 
   /** Choosing, downloading and keeping models. */
   models: {
-    sources: { server: 'Server', own: 'Yours', web: 'WebLLM’s' },
+    sources: { server: 'This server', own: 'Yours', web: 'WebLLM’s' },
     sourcesLabel: 'Where models come from',
     sourceMeans: {
       server: '',
