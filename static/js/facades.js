@@ -31,7 +31,10 @@ const LOCAL_METHODS = [
 function split(options) {
   const { signal = null, ...rest } = options ?? {};
   if (signal !== null && !(signal instanceof AbortSignal)) {
-    throw coded('OptionError', '`signal` must be an AbortSignal.', 'invalid_option', { field: 'signal' });
+    throw coded('OptionError', 'options.signal must be an AbortSignal.', 'invalid_option', { field: 'options.signal' });
+  }
+  if (signal?.aborted) {
+    throw coded('OptionError', 'options.signal has expired already: give each request one that has not.', 'invalid_option', { field: 'options.signal' });
   }
   return { options: { requestId: crypto.randomUUID(), ...rest }, signal };
 }

@@ -187,16 +187,21 @@ class TestAbort:
     """AbortSignals, for calls and streams."""
 
     def test_aborted_before_it_began(self, page: Page) -> None:
-        """A signal that is already aborted asks nothing of Python."""
-        error = page.evaluate(f"{HYBRID}.then((H) => H.api.complete([], {{signal: AbortSignal.abort()}})).catch({CATCH})")
+        """A signal that has expired already is the caller's mistake, by its field; nothing is asked of Python."""
+        for asked in ("complete([], {signal: AbortSignal.abort()})", "stream([], {signal: AbortSignal.abort()}).next()"):
+            error = page.evaluate(f"{HYBRID}.then((H) => H.api.{asked}).catch({CATCH})")
+            assert (error["name"], error["code"]) == ("OptionError", "invalid_option")
+            assert "options.signal has expired" in error["message"]
+        assert sent(page, "rpc") == []
+
+    def test_aborted_between_the_call_and_the_first_piece(self, page: Page) -> None:
+        """A stream that nobody has begun to read is stopped before it begins."""
+        asked = (
+            "const stop = new AbortController(), all = H.api.stream([], {signal: stop.signal}); stop.abort(); return all.next();"
+        )
+        error = page.evaluate(f"{HYBRID}.then((H) => {{ {asked} }}).catch({CATCH})")
         assert (error["name"], error["code"]) == ("Aborted", "aborted")
         assert sent(page, "rpc") == []
-        assert (
-            page.evaluate(f"{HYBRID}.then((H) => H.api.stream([], {{signal: AbortSignal.abort()}}).next()).catch({CATCH})")[
-                "name"
-            ]
-            == "Aborted"
-        )
 
     def test_a_call_is_stopped_and_python_has_the_last_word(self, page: Page) -> None:
         """The abort sends one cancel; Python's `Aborted`, with text and usage, is what the caller gets."""
