@@ -126,7 +126,7 @@ def build_module(
     module, parameters = model.export_tvm(spec=model.get_default_spec())[:2]
     module = bounded(module, {LENGTH: config.prefill_chunk_size})
     metadata = describe(config, quantisation, profile, parameters)
-    return add_metadata(add_sampler(module, config), metadata), metadata
+    return add_metadata(add_sampler(module, config.vocab_size, profile), metadata), metadata
 
 
 def describe(config: ModelConfig, quantisation: str, profile: Profile, parameters: list[tuple[str, Any]]) -> dict[str, Any]:

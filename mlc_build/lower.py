@@ -14,12 +14,11 @@ from tvm import relax as rx
 from tvm.s_tir import dlight
 
 from . import memory
-from .kernels import sampler
+from .kernels import draw, sampler
 
 if TYPE_CHECKING:
     from .compile import Profile
     from .memory import Planned
-    from .model.config import ModelConfig
 
 HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "vector-width": 128}  # the width it would warn about
 
@@ -120,9 +119,8 @@ def add_metadata(module: tvm.IRModule, metadata: dict[str, Any]) -> tvm.IRModule
     return builder.finalize()
 
 
-def add_sampler(module: tvm.IRModule, config: ModelConfig) -> tvm.IRModule:
-    """Give the module the functions between logits and token, as WebLLM calls them."""
-    v = config.vocab_size
+def add_sampler(module: tvm.IRModule, v: int, profile: Profile = "software") -> tvm.IRModule:
+    """Give the module the functions between logits and token for a vocabulary of `v`, as WebLLM calls them."""
     builder = rx.BlockBuilder(module)
 
     def tensor(name: str, shape: tuple[Any, ...], dtype: str) -> rx.Var:
@@ -158,7 +156,10 @@ def add_sampler(module: tvm.IRModule, config: ModelConfig) -> tvm.IRModule:
     uniform, rows, top_p = tensor("uniform", (1,), "float32"), tensor("rows", (1,), "int32"), tensor("top_p", (1,), "float32")
     with builder.function("sample_with_top_p", params=[p, ids, uniform, rows, top_p]):
         with builder.dataflow():
-            out = builder.emit_output(_draw(builder, v, p, uniform, top_p))
+            if profile == "gpu":
+                out = builder.emit_output(_call(builder, draw.draw(v), "draw", [p, uniform, top_p], ((1,), "int32")))
+            else:
+                out = builder.emit_output(_draw(builder, v, p, uniform, top_p))
         builder.emit_func_output(out)
 
     b, n, m = var("batch"), var("sequences"), var("masks")

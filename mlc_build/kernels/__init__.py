@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def family_of(profile: Profile, target: Target) -> Family:
     """Return the kernels of a library profile."""
+    from .gpu import Gpu
     from .software import Software
-    from .stock import Stock
 
-    return {"gpu": Stock, "software": Software}[profile](target)
+    return {"gpu": Gpu, "software": Software}[profile](target)

@@ -30,7 +30,7 @@ class Software(Stock):
         if table.encoding == "half":
             return super().embed(tokens, table)
         name, kernel = ("copy", plain.copy()) if table.encoding == "float" else ("lookup", plain.lookup(table.encoding))
-        return _call(name, kernel, [tokens, *table.held], (tokens.shape[0], table.columns))
+        return call(name, kernel, [tokens, *table.held], (tokens.shape[0], table.columns))
 
     def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
         """See Family. Of halves the general one: no software adapter reads them, and the tests' processor is patient."""
@@ -41,27 +41,27 @@ class Software(Stock):
         args = [quads(x), *([quads(matrix.held[0])] if whole else matrix.held), *more]
         kind: Kind = "add" if more else "plain"
         make = product.whole(tile, residual=bool(more)) if whole else product.product(tile, kind, matrix.encoding)
-        return _call(f"product_{kind}_{tile}", make, args, (1, x.shape[1], matrix.rows))
+        return call(f"product_{kind}_{tile}", make, args, (1, x.shape[1], matrix.rows))
 
     def gated(self, x: nn.Tensor, matrix: Matrix, activation: str) -> nn.Tensor:
         """See Family."""
         tile = 1 if x.shape[1] == 1 else TILE
         shape = (1, x.shape[1], matrix.rows // 2)
         if matrix.encoding in {"float", "half"}:
-            return _call("gate", plain.gate(activation), [self.linear(x, matrix)], shape)
+            return call("gate", plain.gate(activation), [self.linear(x, matrix)], shape)
         kind: Kind = "silu" if activation == "silu" else "gelu"
         make = product.product(tile, kind, matrix.encoding)
-        return _call(f"product_{kind}_{tile}", make, [quads(x), *matrix.held], shape)
+        return call(f"product_{kind}_{tile}", make, [quads(x), *matrix.held], shape)
 
     def norm(self, x: nn.Tensor, norm: Norm) -> nn.Tensor:
         """See Family."""
         shape = (1, x.shape[1], x.shape[2] // 4)
-        made = _call("normalise", plain.normalise(norm.eps), [quads(x), quads(norm.weight)], shape, "float32x4")
+        made = call("normalise", plain.normalise(norm.eps), [quads(x), quads(norm.weight)], shape, "float32x4")
         return view(made, x.shape, "float32")
 
     def last(self, x: nn.Tensor) -> nn.Tensor:
         """See Family."""
-        return _call("last", plain.last(), [x], (1, 1, x.shape[2]))
+        return call("last", plain.last(), [x], (1, 1, x.shape[2]))
 
     def attention_kernel(self, config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
         """See Family."""
@@ -78,5 +78,6 @@ def view(x: nn.Tensor, shape: Any, dtype: str) -> nn.Tensor:
     return nn.Tensor(_expr=rx.BlockBuilder.current().emit(rx.op.memory.view(x._expr, shape, dtype)))  # noqa: SLF001
 
 
-def _call(name: str, kernel: Any, args: list[nn.Tensor], shape: Any, dtype: str = "float32") -> nn.Tensor:
+def call(name: str, kernel: Any, args: list[nn.Tensor], shape: Any, dtype: str = "float32") -> nn.Tensor:
+    """Emit a call of a kernel with one result."""
     return nn.op.tensor_ir_op(kernel, name, args, nn.Tensor.placeholder(shape, dtype))

@@ -94,14 +94,14 @@ def make(opened: Checkpoint, quantisation: str, profile: Profile, folder: Path) 
 
 
 @contextlib.contextmanager
-def serve(models: Path) -> Iterator[str]:
-    """Serve the page, WebLLM, and every folder of `models` under its name; yields the origin."""
+def serve(models: Path, html: bytes = HTML) -> Iterator[str]:
+    """Serve a page, WebLLM, and every folder of `models` under its name; yields the origin."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             kind, _, rest = self.path.partition("?")[0].lstrip("/").partition("/")
             file = VENDOR / rest if kind == "vendor" else models / rest.replace("resolve/main/", "")
-            body = HTML if not kind else file.read_bytes() if file.is_file() else None
+            body = html if not kind else file.read_bytes() if file.is_file() else None
             told = mimetypes.guess_type(file)[0] if kind else "text/html"
             self.send_response(404 if body is None else 200)
             self.send_header("Content-Type", told or "application/octet-stream")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from native_model import Native, unbound
-
-from hybr.mlc_build import tiny
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,7 +26,7 @@ class Sampler(Native):
 
         self.tvm, self.device = tvm, tvm.cpu()
         target = native_target()
-        module = add_sampler(tvm.IRModule(), dataclasses.replace(tiny.CONFIG, vocab_size=VOCABULARY))
+        module = add_sampler(tvm.IRModule(), VOCABULARY)
         with target:
             built = relax.build(unbound(module), target=target, relax_pipeline=pipeline("software", target))
         self.machine: Any = relax.VirtualMachine(built, self.device)

@@ -1,0 +1,147 @@
+"""The gpu profile's own kernels, which need barriers, in Chromium under WebLLM's tvmjs: the draw and the product of one token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import library_desk
+import numpy as np
+import pytest
+import sampler_desk
+from families import ENTRY, write_folder
+from hybr_testing import until
+from parity import PROMPT
+
+from hybr.mlc_build import huggingface
+from hybr.mlc_build.blocks import Coded, decode, encode
+from hybr.mlc_build.quantise import layout
+from hybr.mlc_build.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from hybr.mlc_build.blocks import Encoding
+
+pytestmark = pytest.mark.models
+
+VOCABULARY = 1003
+SHAPES = {"ragged": (130, 96), "two tiles": (70, 2080)}
+"""Rows that fill no workgroup, and columns that fill no tile."""
+ENCODINGS: tuple[Encoding, ...] = ("q4", "q4m", "q8")
+KINDS = ("plain", "add", "silu")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Page]:
+    """One page with one library that has all of it."""
+    folder = tmp_path_factory.mktemp("libraries")
+    sampler_desk.make(VOCABULARY, "gpu", folder / "sampler")
+    sampler_desk.make(VOCABULARY, "software", folder / "bisection")
+    _products(folder / "products")
+    with library_desk.serve(folder, sampler_desk.HTML) as origin:
+        page = chromium.new_page()
+        page.goto(origin)
+        until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
+        yield page
+        page.close()
+
+
+def _products(folder: Path) -> None:
+    """Compile a function for each shape, encoding and kind."""
+    from tvm import relax as rx
+
+    from hybr.mlc_build.kernels.vector import vector
+
+    builder = sampler_desk.begun()
+    for name, encoding, kind in ((n, e, k) for n in SHAPES for e in ENCODINGS for k in KINDS):
+        rows, columns = SHAPES[name]
+        results = rows // 2 if kind == "silu" else rows
+        words, shared = layout("", rows, columns, encoding)
+        x = rx.Var("x", rx.TensorType((1, 1, columns), "float32"))
+        held = [
+            rx.Var("codes", rx.TensorType(words.shape, "uint32")),
+            rx.Var("shared", rx.TensorType(shared.shape, shared.dtype)),
+        ]
+        more = [rx.Var("add", rx.TensorType((1, 1, rows), "float32"))] if kind == "add" else []
+        with builder.function(f"{name}_{encoding}_{kind}".replace(" ", "_"), params=[x, *held, *more]):
+            with builder.dataflow():
+                quads = builder.emit(rx.op.memory.view(x, [1, 1, columns // 4], "float32x4"))
+                codes = builder.emit(rx.op.memory.view(held[0], [rows, words.shape[1] // 4], "uint32x4"))
+                kernel = builder.add_func(vector(rows, columns, kind, encoding), "vector")
+                made = rx.call_tir(kernel, [quads, codes, held[1], *more], rx.TensorType((1, 1, results), "float32"))
+                out = builder.emit_output(made)
+            builder.emit_func_output(out)
+    sampler_desk.pack(builder.finalize(), "gpu", folder)
+
+
+def _given(array: Any) -> dict[str, Any]:
+    return {"data": array.reshape(-1).tolist(), "type": str(array.dtype), "shape": list(array.shape)}
+
+
+def test_products_equal_numpy(page: Page) -> None:
+    """Every form and kind, over ragged shapes: the product with the decoded weights, within rounding."""
+    page.evaluate("window.load('products')")
+    source = np.random.Generator(np.random.PCG64(9))
+    for name, (rows, columns) in SHAPES.items():
+        x, add = (source.standard_normal((1, 1, n)).astype(np.float32) for n in (columns, rows))
+        weight = (source.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
+        for encoding in ENCODINGS:
+            coded = encode(weight, encoding)
+            plain = decode(Coded(coded.words, coded.shared), encoding) @ x.reshape(-1)
+            gate, up = np.split(plain, 2)
+            wanted = {"plain": plain, "add": plain + add.reshape(-1), "silu": gate / (1 + np.exp(-gate)) * up}
+            for kind in KINDS:
+                args = [_given(one) for one in (x, coded.words, coded.shared, *([add] if kind == "add" else []))]
+                found = page.evaluate(
+                    "([name, args]) => window.run(name, args)", [f"{name}_{encoding}_{kind}".replace(" ", "_"), args]
+                )
+                assert np.abs(np.array(found) - wanted[kind]).max() < 2e-5, (name, encoding, kind)
+
+
+def test_one_dispatch_draws_what_twelve_rounds_draw(page: Page) -> None:
+    """For the same numbers the gpu profile's draw, the bisection and the full sort name the same tokens; NaN names none."""
+    source = np.random.Generator(np.random.PCG64(2))
+    uniforms = [float(u) for u in source.random(12)]
+    found: dict[str, list[int]] = {}
+    for library, way in (("sampler", "ours"), ("bisection", "ours"), ("bisection", "full")):
+        page.evaluate("name => window.load(name)", library)
+        drawn: list[int] = []
+        for seed, top_p in enumerate((0.2, 0.9, 1.0)):
+            logits = sampler_desk.logits(VOCABULARY, seed)
+            if seed == 1:
+                logits = [round(x) / 2 for x in logits]  # ties
+            args = [way, logits, 0.7, uniforms, top_p]
+            drawn += page.evaluate("([way, logits, t, u, p]) => window.draw(way, logits, t, u, p)", args)["tokens"]
+        found[library + way] = drawn
+        nothing = page.evaluate("([way, n]) => window.draw(way, Array(n).fill(NaN), 1, [0.5], 0.9)", [way, VOCABULARY])["tokens"]
+        assert way == "full" or nothing == [-1]
+    first, *others = found.values()
+    # A number within rounding of a boundary may fall on either side.
+    assert all(sum(a != b for a, b in zip(first, other, strict=True)) <= 1 for other in others), found
+    assert len(set(first)) > 8
+
+
+@pytest.mark.long
+def test_the_whole_gpu_library(chromium: Browser, tmp_path: Path) -> None:
+    """A small Llama's gpu library gives the reference's logits over a prompt and 16 tokens; a software adapter takes minutes."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "models").mkdir()
+    write_folder(tmp_path / "source", "llama")
+    opened = huggingface.open_folder(tmp_path / "source", ENTRY)
+    library_desk.make(opened, "q4e8f32_1", "gpu", tmp_path / "models" / "small")
+    reference = Reference.open(tmp_path / "models" / "small", opened.config)
+    with library_desk.serve(tmp_path / "models") as origin:
+        page = chromium.new_page()
+        page.set_default_timeout(0)
+        page.goto(origin)
+        until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
+        library = library_desk.Library(page, "small", ENTRY.prefill_chunk)
+        tokens = PROMPT[:40]
+        for _ in range(17):
+            wanted = reference.forward(tokens)[-1]
+            assert np.abs(library.forward(tokens) - wanted).max() < 2e-3
+            tokens = [int(wanted.argmax())]
+        page.close()

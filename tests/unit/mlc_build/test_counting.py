@@ -1,0 +1,51 @@
+"""What a token costs the gpu profile, counted from its kernels: bytes read, dispatches, and how attention comes to the pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from counting import cost, kernel_cost, lowered, weights
+
+from hybr.mlc_build.kernels.stock import Stock
+from hybr.mlc_build.kernels.vector import vector
+from hybr.mlc_build.lower import device_target
+from hybr.mlc_build.model.config import ModelConfig
+
+SMOLLM = ModelConfig(
+    hidden_size=576, num_hidden_layers=2, num_attention_heads=9, num_key_value_heads=3, head_dim=64, intermediate_size=1536,
+    vocab_size=2048, rope_theta=1e5, prefill_chunk_size=64,
+)  # fmt: skip
+"""SmolLM2's layers, two of them, and a smaller vocabulary: nothing of the ratio comes from its large head."""
+
+
+def test_the_counter_counts() -> None:
+    """A product's bytes by hand: each word and pair once, the activations once for each 64 rows; what sticks out is not read."""
+    words, pairs = 576 * (1536 // 8) * 4, 576 * (1536 // 32) * 4
+    found = kernel_cost(vector(576, 1536, "plain", "q4m"))
+    assert (found.dispatches, found.read) == (1, words + pairs + 9 * 1536 * 4)
+    ragged = kernel_cost(vector(70, 96, "add", "q8"))
+    assert ragged.read == 70 * 96 + 70 * 3 * 4 + 2 * 96 * 4 + 70 * 4
+
+
+@pytest.mark.parametrize("quantisation", ["q4f32_1", "q4e8f32_1"])
+def test_a_token_reads_little_more_than_the_weights(quantisation: str) -> None:
+    """Decode reads at most 1.15 of the weights' bytes, in fewer dispatches than the graph that TVM's schedules give."""
+    module = lowered(SMOLLM, quantisation, "gpu")
+    ours, stock = cost(module, "decode"), cost(lowered(SMOLLM, quantisation, "gpu", Stock(device_target())), "decode")
+    assert weights(SMOLLM, quantisation) * 0.95 < ours.read < weights(SMOLLM, quantisation) * 1.15
+    assert ours.dispatches == 2 * 9 + 2  # norm, three products and a gated one of a block, its cache's three; last norm, head
+    assert ours.dispatches < stock.dispatches
+    assert cost(module, "softmax_with_temperature").dispatches == 2
+    assert cost(module, "sample_with_top_p").dispatches == 1
+
+
+@pytest.mark.parametrize("heads", [1, 3, 4, 8])
+def test_attention_reads_a_page_once_for_all_queries_of_a_group(heads: int) -> None:
+    """The decode's attention has a workgroup for each key head, whose query heads share what it brings from the pages."""
+    config = dataclasses.replace(SMOLLM, num_attention_heads=heads * 2, num_key_value_heads=2, head_dim=32)
+    kernel = Stock(device_target()).attention_kernel(config, "decode_past", "float32").script()
+    grid = re.findall(r'T\.thread_binding\((?:T\.int64\()?(\w+)\)?, thread="blockIdx\.y"', kernel)
+    assert grid == ["2"], grid
+    assert "shared" in kernel
