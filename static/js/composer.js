@@ -45,6 +45,7 @@ export class Composer {
   #ready = false;
   #busy = false;
   #queued = false;
+  #touched = false;
   #drafts = new Drafts();
   /** @type {Place|null} */
   #place = null;
@@ -62,7 +63,7 @@ export class Composer {
     parts.form.addEventListener('submit', (event) => (event.preventDefault(), this.submit()));
     parts.stop.addEventListener('click', () => parts.onStop());
     parts.input.addEventListener('keydown', (event) => this.#key(event));
-    parts.input.addEventListener('input', () => this.#edited());
+    parts.input.addEventListener('input', () => ((this.#touched = true), this.#edited()));
     parts.input.addEventListener('focus', () => this.#usually());
     this.#takeFiles();
     this.#register();
@@ -87,6 +88,7 @@ export class Composer {
     this.#place = place;
     if (before && before.id === place.id) return place.stored && !before.stored ? this.#drafts.settle(place) : undefined;
     if (before === null && !place.stored && !place.temporary) return undefined; // the new conversation that the page began with
+    if (before === null && this.#touched) return this.#drafts.settle(place); // the writer was quicker than the page
     const { text, files } = this.#drafts.get(place);
     this.#parts.input.value = text;
     this.#tray.set(files);

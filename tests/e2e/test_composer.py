@@ -233,6 +233,18 @@ class TestDrafts:
         self.to(page, "one")
         assert composer.input_value() == "draft of one"
 
+    def test_who_types_before_the_page_is_up_loses_nothing(self, chromium_without_webgpu: Browser, origin: str) -> None:
+        """The last conversation opens under a text that was begun meanwhile; the text stays, as that conversation's draft."""
+        with shell_page(chromium_without_webgpu, origin, core=False) as (page, _):
+            page.get_by_test_id("composer").press_sequentially("early")
+            say(page, {"kind": "ready", "stage": "core"})
+            self.to(page, "one")
+            assert page.get_by_test_id("composer").input_value() == "early"
+            self.to(page, "two")
+            assert page.get_by_test_id("composer").input_value() == ""
+            self.to(page, "one")
+            assert page.get_by_test_id("composer").input_value() == "early"
+
     def test_what_is_sent_is_no_draft(self, page: Page) -> None:
         """After the send there is nothing to come back to."""
         self.to(page, "one")
