@@ -157,7 +157,10 @@ class Opening:
         else:
             parent = next((node.id for node in asked), None)
             node = Node(cut.id, parent, "assistant", cut.text, "stopped", provider=cut.provider, segments=segments)
+            here = tree.leaf
             chat.library.add(node)
+            if here is not None and here != parent:
+                tree.select(here)  # the person has gone on meanwhile: it waits beside that
         node.closed = cut.closed
         chat.library.save(Change(put=(*missing, node)))
 

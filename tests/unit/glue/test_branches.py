@@ -466,7 +466,17 @@ async def test_a_cut_answer_and_its_conversation() -> None:
     fourth.send(kind="restore", id=begun["id"], record=record)
     await settled(fourth)
     assert fourth.view.texts == ["b", "It "], "what the shelf has not, the journal has"
-    for one in (again, third, fourth):
+    quick = Shell(shelf=again.shelf)
+    quick.send(kind="restore", open=fourth.view.conversation["id"])
+    await settled(quick)
+    await do(quick, "delete", begun["id"], what="message")
+    await say(quick, "on")
+    quick.send(kind="restore", id=begun["id"], record=record)
+    await settled(quick)
+    assert (quick.view.texts[-2:], quick.view.asked) == (["on", "re on"], set()), "who has gone on is not taken back"
+    assert quick.app.chat.tree.nodes[begun["id"]].text == "It ", "and it is not lost"
+    alike(quick)
+    for one in (again, third, fourth, quick):
         await one.end()
     shell.send(kind="ui", event="stop")
     await settled(shell)
