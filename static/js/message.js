@@ -107,7 +107,8 @@ export class Message {
 
   /** What there is of a reply from before. */
   #shown() {
-    const { struck = [], segments = [], thought, text, state, provider } = this.#data;
+    const { segments = [], thought, text, state, provider } = this.#data;
+    const struck = struckOf(this.#data);
     for (const before of struck) {
       this.#reply.append(before.text);
       this.#strike();
@@ -171,7 +172,7 @@ export class Message {
     const { state, provider, segment = 0, segments = [] } = this.#data;
     dataset.state = state;
     if (provider) dataset.provider = provider;
-    dataset.segments = String(Math.max(segment, segments.filter(({ atChars }) => atChars > 0).length) + 1);
+    dataset.segments = String(Math.max(segment, struckOf(this.#data).length, segments.filter(({ atChars }) => atChars > 0).length) + 1);
     if (this.#data.role !== 'user') this.#body.setAttribute('aria-busy', String(state === 'streaming'));
   }
 
@@ -225,6 +226,16 @@ function act(name, text, side) {
   button.dataset.testid = name;
   if (side) button.prepend(icon(side));
   return button;
+}
+
+/**
+ * What was shown and begun anew: as it was seen here, or as the account of the answer keeps it (`parts` of its figures).
+ * @param {MessageData} data
+ * @returns {Struck[]}
+ */
+function struckOf({ struck, stats }) {
+  const parts = /** @type {{struck?: boolean, text?: string, provider?: Provider}[]} */ (Reflect.get(stats ?? {}, 'parts') ?? []);
+  return struck ?? parts.flatMap((part, index) => (part.struck && part.text ? [{ text: part.text, provider: parts[index + 1]?.provider ?? null }] : []));
 }
 
 /** @param {string} text */

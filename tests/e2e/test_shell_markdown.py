@@ -305,6 +305,31 @@ def test_a_live_reply_is_that_of_its_reopening(page: Page) -> None:
     assert page.locator("[data-id=a]").inner_html() == live
 
 
+def test_a_reopened_reply_that_was_begun_anew_shows_what_was_struck(page: Page) -> None:
+    """What the first model had written is struck and the second one's text stands below it, live and from the account."""
+    delta = {"type": "delta", "id": "a"}
+    parts = [{"provider": "local", "struck": True, "text": "First *try*"}, {"provider": "cloud", "struck": False}]
+    body(page, "", "streaming")
+    op(page, {**delta, "delta": "First *try*", "provider": "local", "segment": 0})
+    op(page, {**delta, "delta": "Second", "provider": "cloud", "segment": 1, "restart": True})
+    op(page, {"type": "finish", "id": "a", "state": "done", "provider": "cloud", "model": "m", "stats": {"parts": parts}})
+    live = page.locator("[data-id=a]").inner_html()
+    assert page.locator("[data-id=a] .struck").inner_text() == "First try"
+    kept = {
+        "type": "message",
+        "id": "a",
+        "role": "assistant",
+        "text": "Second",
+        "state": "done",
+        "provider": "cloud",
+        "model": "m",
+    }
+    segments = [{"provider": "cloud", "atChars": 0}]
+    op(page, {"type": "clear"}, {**kept, "segments": segments, "segment": 0, "stats": {"parts": parts}})
+    assert page.locator("[data-id=a]").inner_html() == live
+    assert page.locator("[data-id=a]").get_attribute("data-segments") == "2"
+
+
 def test_long_code_is_laid_out_in_pieces(page: Page) -> None:
     """A block of many kilobytes is several pieces, the same however it is cut, and its text is whole."""
     code = "".join(f"line {i} of code\n" for i in range(2000))
