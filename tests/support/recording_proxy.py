@@ -34,8 +34,15 @@ def recording(target: str, before: Callable[[str], object] = lambda _: None) -> 
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
             ours, theirs = self.headers["host"], urlsplit(target).netloc
             upstream = http.client.HTTPConnection(theirs, timeout=60)
-            upstream.request(self.command, self.path, body or None, headers)
-            answer = upstream.getresponse()
+            try:
+                upstream.request(self.command, self.path, body or None, headers)
+                self._pass(upstream.getresponse(), theirs, ours)
+            except ConnectionError:
+                self.close_connection = True  # the browser gave this one up
+            finally:
+                upstream.close()
+
+        def _pass(self, answer: http.client.HTTPResponse, theirs: str, ours: str) -> None:
             content = answer.read()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
@@ -45,7 +52,6 @@ def recording(target: str, before: Callable[[str], object] = lambda _: None) -> 
                 self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-            upstream.close()
 
         do_POST = do_PUT = do_HEAD = do_OPTIONS = do_GET  # noqa: N815 - the base class looks for these
 
