@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from hybr.mlc_build.compile import Profile
 
 F32 = npt.NDArray[np.float32]
-VENDOR = Path(__file__).parents[2] / "static/node_modules/@mlc-ai/web-llm/lib"
+HERE = Path(__file__).parent
+VENDOR = HERE.parents[1] / "static/node_modules/@mlc-ai/web-llm/lib"
 HTML = b"""<!doctype html><title>library</title><link rel="icon" href="data:,"><script type="module">
 import {MLCEngine} from '/vendor/index.js';
 let engine, pipe;
@@ -37,7 +38,7 @@ window.load = async (name) => {
   pipe = engine.loadedModelIdToPipeline.get(name);
   pipe.resetKVCache();
 };
-window.forward = async (tokens, chunk) => {
+const logitsOf = async (tokens, chunk) => {
   const tvm = pipe.tvm;
   let made;
   for (let at = 0; at < tokens.length; at += chunk) {
@@ -46,11 +47,23 @@ window.forward = async (tokens, chunk) => {
     const logits = await pipe.embedAndForward([part], part.length);
     const copy = tvm.empty(logits.shape, logits.dtype, tvm.cpu()).copyFrom(logits);
     await pipe.device.sync();
-    made = Array.from(copy.toArray());
+    made = Float32Array.from(copy.toArray());
     tvm.endScope();
   }
   return made;
 };
+window.forward = async (tokens, chunk) => Array.from(await logitsOf(tokens, chunk));
+window.greedy = async (tokens, count, chunk) => {
+  pipe.resetKVCache();
+  const found = [];
+  for (let logits = await logitsOf(tokens, chunk); ; logits = await logitsOf(found.slice(-1), 1)) {
+    let best = 0;
+    for (let i = 1; i < logits.length; ++i) if (logits[i] > logits[best]) best = i;
+    found.push(best);
+    if (found.length === count) return found;
+  }
+};
+window.reset = () => pipe.resetKVCache();
 window.pop = (count) => {
   const tvm = pipe.tvm;
   tvm.beginScope();
@@ -72,6 +85,16 @@ class Library:
         """Append tokens, in chunks, and return the last logits."""
         made = self.page.evaluate("([tokens, chunk]) => window.forward(tokens, chunk)", [list(tokens), chunk or self.chunk])
         return np.array(made, np.float32)
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.page.evaluate("window.reset()")
+
+    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
+        """Start anew, read a prompt, and return the tokens of the largest logits, whatever they mean."""
+        told = [list(prompt), count, self.chunk]
+        made: list[int] = self.page.evaluate("([tokens, count, chunk]) => window.greedy(tokens, count, chunk)", told)
+        return made
 
     def pop(self, count: int) -> None:
         """Forget the last tokens."""
