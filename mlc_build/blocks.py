@@ -88,7 +88,7 @@ def encode(weight: F32, encoding: Encoding) -> Coded:
         part = weight[start : start + step]
         codes, found = one(part.reshape(-1, GROUP))
         if SHARED[encoding] == "float16":
-            codes, found = _halved(part.reshape(-1, GROUP), found, encoding)
+            codes, found = _halved(part.reshape(-1, GROUP), found.astype(np.float32, copy=False), encoding)
         words[start : start + step] = pack(codes.reshape(part.shape), encoding)
         shared[start : start + step] = found.reshape(len(part), -1)
     return Coded(words, shared)

@@ -105,7 +105,7 @@ def _close(folder: Path, number: int, pending: list[tuple[dict[str, Any], Raw]],
 def _to_bytes(parameter: Parameter) -> Raw:
     array = np.ascontiguousarray(parameter.array)
     if parameter.encoding == "raw":  # no copy: the largest matrix is a good part of what a build may hold
-        return memoryview(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8))
+        return array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data
     if parameter.encoding == "f32-to-bf16" and array.dtype == np.float32:
         whole = array.view(np.uint32)
         # Round to nearest, ties to even, on the sixteen bits that are dropped.
