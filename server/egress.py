@@ -97,12 +97,20 @@ class Connector(aiohttp.TCPConnector):
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def connect(self, *arguments: Any, **named: Any) -> Connection:
-        """Return a connection, kept or new."""
-        connection = await super().connect(*arguments, **named)
-        self.reused = connection.protocol in self._seen
-        if not self.reused:
-            self._seen.add(connection.protocol)
-        return connection
+        """Return a connection, kept or new; no kept one on which something came that nobody had asked for.
+
+        aiohttp would take that for the answer to the next request, which is another caller's.
+        """
+        while True:
+            connection = await super().connect(*arguments, **named)
+            protocol = connection.protocol
+            self.reused = protocol in self._seen
+            if not self.reused:
+                self._seen.add(protocol)
+            elif protocol is not None and protocol.should_close:
+                connection.close()
+                continue
+            return connection
 
 
 def names_itself(base_url: str) -> bool:
