@@ -108,6 +108,11 @@ def press(page: Page, at: int, act: str, key: str = "Enter") -> None:
     raise AssertionError(f"no {act} in the toolbar of message {at}")
 
 
+def undo(page: Page) -> Locator:
+    """The button of the newest toast that tells of a deletion."""
+    return page.get_by_test_id("toast").filter(has_text="deleted").last.get_by_test_id("toast-act")
+
+
 def address(page: Page) -> str:
     """The conversation that the address names."""
     found = re.search(r"#c=([\w-]+)$", page.url)
@@ -159,7 +164,7 @@ def test_versions_by_keyboard(page: Page) -> None:
     page.get_by_test_id("delete-branch").press("Enter")
     until(lambda: texts(page) == ["What is the capital of France?", first], timeout=30, what="the branch gone")
     assert where(page, 0) == ""
-    page.get_by_test_id("toast-act").last.press("Enter")
+    undo(page).press("Enter")
     until(lambda: texts(page) == whole, timeout=30, what="the branch back")
     name = address(page)
     page.reload()
@@ -190,7 +195,7 @@ def test_an_edited_answer_and_one_message_out(page: Page) -> None:
     page.get_by_test_id("delete-message").last.press("Enter")
     until(lambda: page.get_by_test_id("message").count() == 3, timeout=30, what="one message less")
     assert texts(page) == [before[0], *before[2:]]
-    page.get_by_test_id("toast-act").last.click()
+    undo(page).press("Enter")
     until(lambda: texts(page) == before, timeout=30, what="the undo")
 
 
