@@ -95,7 +95,7 @@ OPERATIONS = (
     page("/favicon.ico", "Nothing: the page names its own", "", 204, open=True),
     page("/assets/{path}", "The page's files, which never change under their URL", "*/*", open=True, also=(304,)),
     page("/local/assets/{path}", "The same under the policy of `/local`", "*/*", open=True, also=(304, 307)),
-    page("/remote/assets/{path}", "The engine's worker under a policy with the hosts that its person allowed", "*/*", also=(308,)),
+    page("/remote/assets/{path}", "The engine under a policy with the hosts that its person allowed", "*/*", also=(308,)),
     Operation("GET", "/models/index.json", "The models for the browser", "Catalogue", tag="Page", open=True, also=(304,)),
     page("/models/{id}/{rev}/{path}", "One file of a model", "*/*", open=True, also=(206, 304)),
 )

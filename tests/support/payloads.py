@@ -1,7 +1,7 @@
 """Texts that would run or fetch something in a page that trusted them. All written for these tests; `P` is what they try.
 
-They go through model output, titles, imports and file names (tests/e2e/test_xss.py). Every address is of a host that no test may ask,
-or of a path on our own that no page asks by itself.
+They go through model output, titles, imports and file names (tests/e2e/test_xss.py). Every address is of a host that no test may
+ask, or of a path on our own that no page asks by itself.
 """
 
 from __future__ import annotations
