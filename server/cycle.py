@@ -48,6 +48,8 @@ class Cycle(RequestResponseCycle):
         )
         self.head = b""  # what waits for the first bytes of the body
         self.bare = wire.scope["method"] == "HEAD"
+        self.old = wire.scope["http_version"] == "1.0"  # it knows no chunks: a body without a length ends with the connection
+        self.endless = False
 
     async def send(self, message: Any) -> None:
         """Take one message of the answer. Raises RuntimeError for one that is out of its turn or holds what no header may."""
@@ -76,6 +78,8 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length, self.chunked_encoding = int(length), False
         elif found.get(b"transfer-encoding", b"").lower() == b"chunked":
             self.chunked_encoding = True
+        elif self.old and not self.bare and status not in BODILESS:
+            self.chunked_encoding, self.endless = False, True
         elif not self.bare and status not in BODILESS:
             self.chunked_encoding = True
             headers.append((b"transfer-encoding", b"chunked"))
@@ -95,7 +99,7 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length, body = 0, b""
         elif self.chunked_encoding:
             body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else END)
-        else:
+        elif not self.endless:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0 or (self.expected_content_length and not more):
                 raise RuntimeError("the body is not as long as its content-length says")

@@ -32,8 +32,10 @@ class Wire(HttpToolsProtocol):
     """One connection."""
 
     head = 0  # bytes of the headers so far, of what is read now
+    size = 0  # bytes of the headers that were taken
     reading = True  # whether headers are awaited or under way
     whole = True  # whether the last request's body has come to its end
+    spare = 0  # bytes within a request's body since the last that belonged to it: a chunk's extension, a trailer
     refused = False
     refusal: RequestError | None = None
     presence: Presence
@@ -61,7 +63,11 @@ class Wire(HttpToolsProtocol):
             return
         if self.reading:
             self.head += len(data)
+        elif not self.whole:
+            self.spare += len(data)
         super().data_received(data)
+        if self.spare > HEADER_BYTES and not self.refused and not self.whole:
+            self.refuse(too_large())
         if self.reading and not self.refused:
             if self.head > HEADER_BYTES:
                 self.refuse(too_large())
@@ -72,7 +78,7 @@ class Wire(HttpToolsProtocol):
         """Begin a request."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self.reading, self.whole = True, False
-        self.head = self.head or 1
+        self.head, self.size = self.head or 1, 0
         if self.timer:
             self.wait(None)
 
@@ -80,7 +86,8 @@ class Wire(HttpToolsProtocol):
         """Take one header. What comes behind a body (a trailer) is nobody's."""
         if not self.reading:
             return
-        if len(self.headers) >= HEADERS:
+        self.size += len(name) + len(value)
+        if len(self.headers) >= HEADERS or self.size > HEADER_BYTES:
             self.fail(too_large())
         name = name.lower()
         if name == b"expect":
@@ -91,7 +98,9 @@ class Wire(HttpToolsProtocol):
         """Take the headers as a whole. What asks for another host or another protocol is nothing that we do."""
         if self.timer:
             self.wait(None)
-        self.reading, self.head = False, 0
+        if self.size + len(self.url) > HEADER_BYTES:  # a target, too, can come whole in one piece
+            self.fail(too_large())
+        self.reading, self.head, self.spare = False, 0, 0
         if not self.url.startswith(b"/") and self.url != b"*":
             self.fail(RequestError("the request's target must be a path", code="bad_request"))
         if self.parser.should_upgrade():
@@ -130,6 +139,7 @@ class Wire(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of a request's body."""
         cycle = self.cycle
+        self.spare = 0
         if not cycle.response_complete:
             cycle.body += body
             if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -203,6 +213,9 @@ class Wire(HttpToolsProtocol):
         """Send the error and close, reading on for a moment: a reset would take the answer from a client that still sends."""
         self.refused = True
         self.wait(None)
+        if self.speaking():
+            self.transport.close()
+            return
         body = json.dumps(error.envelope()).encode()
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"), *FIXED]
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in [*head, (b"cache-control", b"no-store")])
@@ -210,6 +223,14 @@ class Wire(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.close)
+
+    def speaking(self) -> bool:
+        """Say whether a refusal would come within an earlier request's answer, before it, or behind its own request's."""
+        cycle = self.cycle
+        if cycle is None:
+            return False
+        own = not self.reading and not self.whole  # the fault is in the body of the request that `cycle` answers
+        return bool(self.pipeline) or (cycle.response_started if own else not cycle.response_complete)
 
 
 def too_large() -> HeadersTooLargeError:
