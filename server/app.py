@@ -23,6 +23,7 @@ from hybr.server.openapi.page import described, docs
 from hybr.server.quick import Quick
 from hybr.server.security import Guard
 from hybr.server.surfaces.chat import Chat
+from hybr.server.surfaces.counting import Counting
 from hybr.server.surfaces.embeddings import Embeddings
 from hybr.server.surfaces.messages import Messages
 
@@ -61,7 +62,12 @@ def create(parts: Parts, address: str = "") -> ASGIApp:
     parts.doors.port = urlsplit(address).port or 0
     sessions = Sessions(parts.doors)
     keys = Keys(parts.keyring, {remote.name: remote.upstream for remote in parts.remotes})
-    spoken: dict[str, Surface] = {"/v1/chat/completions": Chat(), "/v1/messages": Messages(), "/v1/embeddings": Embeddings()}
+    spoken: dict[str, Surface] = {
+        "/v1/chat/completions": Chat(),
+        "/v1/messages": Messages(),
+        "/v1/messages/count_tokens": Counting(),
+        "/v1/embeddings": Embeddings(),
+    }
     surfaces = {path: Raw(partial(parts.relay.answer, surface)) for path, surface in spoken.items()}
     routes = [
         *(Route(path, surface, methods=["POST"]) for path, surface in surfaces.items()),

@@ -14,6 +14,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from hybr.server.config.settings import doors_notice
 from hybr.server.config.sources import add_flags, load
 from hybr.server.errors import HybrError
 
@@ -49,7 +50,13 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check everything and print it."""
     settings = load(args).settings
-    found = [*disk(settings), *asyncio.run(asked(settings, online=args.online)), *built(settings), port(settings)]
+    found = [
+        *disk(settings),
+        *asyncio.run(asked(settings, online=args.online)),
+        *built(settings),
+        *doors(settings),
+        port(settings),
+    ]
     if args.json:
         print(json.dumps([asdict(one) for one in found], indent=2))
     else:
@@ -137,6 +144,12 @@ def built(settings: Settings) -> Iterator[Finding]:
     done = [entry["id"] for entry in entries if entry["state"] == "built"]
     text = f"{len(done)} of {len(entries)} built"
     yield Finding("models", "ok" if done else "warn", text, "" if done else "hybr models build, or leave it to the server")
+
+
+def doors(settings: Settings) -> Iterator[Finding]:
+    """Say what a server with accounts wants before it."""
+    if notice := doors_notice(settings):
+        yield Finding("doors", "warn", notice, "Such as nginx or Caddy with a certificate; nothing to do if one stands there")
 
 
 def port(settings: Settings) -> Finding:

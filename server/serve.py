@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hybr.server import logs
-from hybr.server.config import Settings, load
+from hybr.server.config import Settings, doors_notice, load
 from hybr.server.config.sources import add_flags
 from hybr.server.errors import PortTakenError
 
@@ -69,6 +69,8 @@ def listen(settings: Settings) -> int:
     host = f"[{plain}]" if ":" in plain else plain
     address = f"http://{host}:{listener.getsockname()[1]}"
     logs.configure(settings)
+    if notice := doors_notice(settings):
+        say(f"Note: {notice}")
     parts = assemble(settings)
     config = uvicorn.Config(
         app.create(parts, address),

@@ -18,7 +18,7 @@ Its flag (--streams), its variable (HYBR_STREAMS), its key in the file (streams)
 `Settings.__post_init__`.
 """
 
-from hybr.server.config.settings import Settings, is_loopback
+from hybr.server.config.settings import Settings, doors_notice, is_loopback
 from hybr.server.config.sources import Told, load
 
-__all__ = ["Settings", "Told", "is_loopback", "load"]
+__all__ = ["Settings", "Told", "doors_notice", "is_loopback", "load"]

@@ -130,6 +130,17 @@ def check_doors(told: Settings) -> None:
             raise ConfigError(f"HYBR_HOSTS: {name[:100]!r} is no host", field="HYBR_HOSTS", remedy=remedy)
 
 
+def doors_notice(told: Settings) -> str:
+    """Return what the operator of a server with accounts must see to, empty where only this machine reaches it.
+
+    This server speaks plain HTTP, on which browsers drop the log-in's `__Host-` cookie under any name but this machine's.
+    """
+    if told.auth != "accounts" or (is_loopback(told.host) and not told.hosts):
+        return ""
+    names = ", ".join(told.hosts) or told.host
+    return f"people log in over https only; put a proxy that speaks TLS before this server for {names}, and keep the Host header"
+
+
 def is_loopback(host: str) -> bool:
     """Say whether only this machine can reach `host`."""
     if host == "localhost":

@@ -15,10 +15,12 @@ from hybr.server.body import check_type, decode, read_body
 from hybr.server.doors.credential import extract
 from hybr.server.doors.local import LIFE
 from hybr.server.doors.store import LIFE as SESSION_LIFE
-from hybr.server.errors import RequestError, UnauthorizedError
+from hybr.server.errors import RefusedError, RequestError, UnauthorizedError
+from hybr.server.security import LOOPBACK
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import Scope
 
     from hybr.server.doors.doors import Doors
 
@@ -41,6 +43,7 @@ class Sessions:
         if self.doors.mode == "token":
             cookie, seconds = self.doors.local.redeem(fields["token"]), LIFE
         else:
+            check_secure(request.scope)
             address = request.client.host if request.client else ""
             before = extract(request.scope["headers"], self.doors.cookie_name(request.scope))
             cookie, seconds = await self.doors.login(fields["name"], fields["password"], address), SESSION_LIFE
@@ -61,6 +64,14 @@ class Sessions:
         held = extract(request.scope["headers"], self.doors.cookie_name(request.scope))
         await self.doors.logout(held, request.scope["state"].get("visit"))
         return response
+
+
+def check_secure(scope: Scope) -> None:
+    """Raise for a log-in from a page that came over plain HTTP under a name: its browser would drop the cookie unseen."""
+    origin = dict(scope["headers"]).get(b"origin", b"")
+    if origin.startswith(b"http://") and not LOOPBACK.fullmatch(origin.removeprefix(b"http://")):
+        text = "this page came over plain HTTP, where browsers do not keep a log-in; open it with https:// before its name"
+        raise RefusedError(text, code="plain_http", field="Origin")
 
 
 def checked(body: Any, fields: tuple[str, ...]) -> dict[str, str]:

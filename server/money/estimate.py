@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hybr.server.providers.base import COUNTING
 from hybr.server.providers.content import BUDGETS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def length(text: str) -> int:
 def output(call: Call, models: Sequence[str] = ()) -> int:
     """Return the most tokens the answer may have, whichever of `models` gives it: as the request says, else a usual bound."""
     bounds = bounded(call)
-    most = max(bounds) if bounds else 0 if "input" in call.body else OUTPUT
+    most = max(bounds) if bounds else 0 if "input" in call.body or COUNTING in call.body else OUTPUT
     if (effort := call.body.get("reasoning_effort")) is None:
         return most
     beside = any(model.startswith("anthropic/") for model in (call.model, *models))  # others' bounds have the thinking in them

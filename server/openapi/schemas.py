@@ -135,6 +135,11 @@ SCHEMAS: dict[str, Schema] = {
             "usage": shape({"input_tokens": COUNT, "output_tokens": COUNT}, {"cost": NUMBER}),
         }
     ),
+    "Count": shape(
+        {"messages": array(shape({"role": {"enum": ["user", "assistant"]}, "content": {}}), minItems=1)},
+        {"model": TEXT, "system": {}, "tools": array(ANYTHING), "tool_choice": ANYTHING, "thinking": ANYTHING},
+    ),
+    "Counted": shape({"input_tokens": COUNT}),
     "Embed": shape(
         {
             "model": {**TEXT, "minLength": 1, "maxLength": 200},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 VERSION = "2023-06-01"
 VERSION_OF = re.compile(r"(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 MOST = 8192  # tokens of an answer whose caller set no bound: every model since Claude 3.5 gives so many
+COUNTED = {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"}
 ENDS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -75,6 +76,15 @@ class Anthropic:
     def embedded(self, body: Any) -> tuple[list[list[float]], int]:
         """Return nothing: nothing was asked for."""
         raise TypeError(body)
+
+    def counting(self, call: Call, model: str) -> Question:
+        """Return the path and what of the body is counted."""
+        body = self.question(call, model).body
+        return Question("/messages/count_tokens", {name: value for name, value in body.items() if name in COUNTED})
+
+    def counted(self, body: Any) -> int:
+        """Return the tokens."""
+        return content.tokens(body["input_tokens"])
 
     def listed(self, body: Any) -> list[Model]:
         """Return the models; all of them chat."""

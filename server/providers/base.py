@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from hybr.server.secret import Secret
 
 
+COUNTING = "counting"
+"""In a call's body, that its tokens are to be counted and nothing is to be answered."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A model that can be asked for by `id`.

@@ -150,3 +150,10 @@ def vector(given: Any) -> list[float]:
     if not isinstance(given, list) or not all(isinstance(number, int | float) for number in given):
         raise TypeError
     return given
+
+
+def tokens(value: Any) -> int:
+    """Return a provider's count of tokens. Raises ValueError for what is none: a guess of ours would look like its word."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(value)
+    return value

@@ -76,6 +76,12 @@ class Dialect(Protocol):
     def embedded(self, body: Any) -> tuple[list[list[float]], int]:
         """Return the vectors in order and the tokens they took, 0 where nobody says. Raises as `listed` does."""
 
+    def counting(self, call: Call, model: str) -> Question:
+        """Return the question how many tokens `call` is. Raises RequestError where nobody can be asked that."""
+
+    def counted(self, body: Any) -> int:
+        """Return the tokens. Raises as `listed` does."""
+
     def model(self, name: str) -> Model:
         """Return a model of which nothing but the name is known."""
 

@@ -75,6 +75,15 @@ class Gemini:
         spent = count((body.get("usageMetadata") or {}).get("promptTokenCount"))
         return [content.vector(entry["values"]) for entry in body["embeddings"]], spent
 
+    def counting(self, call: Call, model: str) -> Question:
+        """Return the path and the whole request, whose system turns and tools count too."""
+        asked = {"model": f"models/{model}", **self.question(call, model).body}
+        return Question(f"/models/{quote(model, safe='')}:countTokens", {"generateContentRequest": asked})
+
+    def counted(self, body: Any) -> int:
+        """Return the tokens."""
+        return content.tokens(body["totalTokens"])
+
     def listed(self, body: Any) -> list[Model]:
         """Return the models that generate content."""
         entries = [entry for entry in body["models"] if "generateContent" in entry.get("supportedGenerationMethods", ())]

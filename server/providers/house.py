@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from hybr.server.errors import HybrError, RequestError, SlowUpstreamError, UnavailableError, UpstreamError
-from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.providers.base import COUNTING, Answer, Call, Model
 from hybr.server.providers.breaker import Breaker
 from hybr.server.providers.dialect import Stream
 from hybr.server.providers.llama import Endpoint, Llama
@@ -108,6 +108,8 @@ class House:
         """Send `call`; see `Provider.open`."""
         if "input" in call.body:
             raise RequestError("the house model makes answers, not embeddings", code="unsupported", field="model")
+        if COUNTING in call.body:
+            raise RequestError("the house model counts tokens in an answer's usage only", code="unsupported", field="model")
         body = json.dumps(self.sampling | translate(call)).encode()
         self._active += 1
         reading = Reading()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from hybr.server.errors import RequestError
 from hybr.server.providers import content
 from hybr.server.providers.base import Model
 from hybr.server.providers.dialect import WORD, BrokenError, Question, Reader, count
@@ -84,6 +85,15 @@ class OpenAI:
         """Return the vectors."""
         entries = sorted(body["data"], key=lambda entry: entry["index"])
         return [content.vector(entry["embedding"]) for entry in entries], count((body.get("usage") or {}).get("prompt_tokens"))
+
+    def counting(self, call: Call, model: str) -> Question:  # noqa: ARG002
+        """Refuse: this API counts only what it answers."""
+        text = f"{self.upstream.name} cannot count tokens before an answer; ask with max_tokens 1 and read the usage"
+        raise RequestError(text, code="unsupported", field="model")
+
+    def counted(self, body: Any) -> int:
+        """Return nothing: nothing was asked for."""
+        raise TypeError(body)
 
     def listed(self, body: Any) -> list[Model]:
         """Return the models, with what OpenRouter and others add."""

@@ -12,7 +12,7 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -20,7 +20,7 @@ from yarl import URL
 from hybr.server import egress
 from hybr.server.errors import HybrError, NotFoundError, UpstreamError
 from hybr.server.money import estimate
-from hybr.server.providers.base import Answer, Call, Model
+from hybr.server.providers.base import COUNTING, Answer, Call, Model
 from hybr.server.providers.breaker import Breaker
 from hybr.server.providers.dialect import Stream, spent
 from hybr.server.providers.known import filled
@@ -30,7 +30,7 @@ from hybr.server.providers.refusals import refusal
 from hybr.server.spell import spell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from hybr.server.providers.dialect import Dialect, Question
     from hybr.server.providers.line import Reply
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from hybr.server.upstreams import Upstream
 
 log = logging.getLogger("hybr.upstream")
+
+Read = TypeVar("Read")
 
 REFUSAL = 64 * 1024  # bytes of an error's body that are looked at
 LISTING = 8 * 1024 * 1024
@@ -163,7 +165,8 @@ class Remote:
 
     async def begin(self, call: Call, reading: Reading) -> Answer:
         """Send `call`, to be read by `reading`, and return the answer once its first bytes are there."""
-        return await (self._embed if "input" in call.body else self._chat)(call, self._inner(call), reading)
+        ask = self._embed if "input" in call.body else self._count if COUNTING in call.body else self._chat
+        return await ask(call, self._inner(call), reading)
 
     def reading(self, call: Call) -> Reading:
         """Return who reads the answer to `call`. Raises NotFoundError for a model that is none of ours."""
@@ -187,20 +190,31 @@ class Remote:
 
     async def _embed(self, call: Call, model: str, reading: Reading) -> Answer:
         reader = reading.stream.reader
-        reply = await self._send(self.dialect.embedding(call, model), reading, call.key)
-        try:
-            check_encoding(self.name, reply)
-            with reading:
-                raw = await bounded(content(reply), ANSWER)
-            vectors, tokens = self.dialect.embedded(json.loads(raw))
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-            raise UpstreamError(f"{self.name}'s vectors cannot be read", code="bad_answer", attempts=1) from None
+        vectors, tokens = await self._plain(self.dialect.embedding(call, model), call, reading, self.dialect.embedded)
         if len(vectors) != len(call.body["input"]):
             raise UpstreamError(f"{self.name} sent another number of vectors", code="bad_answer", attempts=1)
         self.well(call)
         reader.finish = "stop"
         reader.usage = spent(tokens or sum(estimate.length(str(text)) for text in call.body["input"]), 0)
         return Answer(one({"vectors": vectors}), reader, reading.attempts)
+
+    async def _count(self, call: Call, model: str, reading: Reading) -> Answer:
+        tokens = await self._plain(self.dialect.counting(call, model), call, reading, self.dialect.counted)
+        self.well(call)
+        reader = reading.stream.reader
+        reader.finish, reader.usage = "stop", spent(0, 0)  # counting costs nothing
+        return Answer(one({"input_tokens": tokens}), reader, reading.attempts)
+
+    async def _plain(self, question: Question, call: Call, reading: Reading, read: Callable[[Any], Read]) -> Read:
+        """Return what `read` finds in the JSON that answers `question`."""
+        reply = await self._send(question, reading, call.key)
+        try:
+            check_encoding(self.name, reply)
+            with reading:
+                raw = await bounded(content(reply), ANSWER)
+            return read(json.loads(raw))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            raise UpstreamError(f"{self.name}'s answer cannot be read", code="bad_answer", attempts=1) from None
 
     def well(self, call: Call) -> None:
         """Note that it answered; of the operator's key a person's own says nothing."""

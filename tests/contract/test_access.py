@@ -73,6 +73,9 @@ ROWS: dict[str, Row] = {
     "GET /v1/models/x": Row("own", "/v1/models/openai/gpt-5-mini"),
     "POST /v1/chat/completions": Row("own", "/v1/chat/completions", ASK, JSON),
     "POST /v1/messages": Row("own", "/v1/messages", ASK | {"temperature": 1}, JSON),
+    "POST /v1/messages/count_tokens": Row(
+        "own", "/v1/messages/count_tokens", {"model": ASK["model"], "messages": ASK["messages"]}, JSON
+    ),
     "POST /v1/embeddings": Row("own", "/v1/embeddings", {"model": "openai/gpt-5-mini", "input": "x"}, JSON),
     "GET /api/keys": Row("own", "/api/keys"),
     "GET /api/keys/openai": Row("own", "/api/keys/openai"),

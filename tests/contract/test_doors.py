@@ -332,6 +332,22 @@ async def test_the_cookie_of_a_hosted_server(tmp_path: Path) -> None:
             assert (await client.get("/v1/models", headers={**headers, "host": host})).status_code == 400
 
 
+@pytest.mark.parametrize(("origin", "status"), [("http://chat.example.org", 403), ("https://chat.example.org", 200), (None, 200)])
+async def test_a_log_in_over_plain_http(tmp_path: Path, origin: str | None, status: int) -> None:
+    """A page that came over plain HTTP under a name is told why nobody can log in there; its browser would drop the cookie."""
+    parts = parts_in(tmp_path, "accounts")
+    parts.hosts = ("chat.example.org",)
+    async with listening(parts) as address, browser(address) as client:
+        await person(parts, "ada")
+        headers = {"host": "chat.example.org"} | ({"origin": origin} if origin else {})
+        answer = await client.post("/api/session", json={"name": "ada", "password": PASSWORD}, headers=headers)
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.json()["error"]["code"] == "plain_http"
+            assert "https://" in answer.json()["error"]["message"]
+            assert "set-cookie" not in answer.headers
+
+
 @pytest.mark.parametrize("change", [{"role": "user"}, {"disabled": 1}, {"password": "quite another password"}])
 async def test_33_a_change_ends_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
     """When a person's role, password or standing changes, their sessions and the streams on them end."""

@@ -243,6 +243,45 @@ async def test_the_house(tmp_path: Path, gguf: Path) -> None:
     assert (final.usage.output_tokens, final.stop_reason, short.stop_reason) == (8, "end_turn", "max_tokens")
 
 
+@pytest.mark.parametrize(("name", "tokens"), [("anthropic", 2095), ("gemini", 31)])
+async def test_counting(tmp_path: Path, name: str, tokens: int) -> None:
+    """Anthropic's client learns a request's tokens, tools and system text in them, from whoever can count; that costs nothing."""
+    tool: Any = {"name": "weather", "description": "w", "input_schema": SCHEMA}
+    async with (
+        wired(FAKES[name].answer) as wire,
+        anthropic_of(parts_of(tmp_path, name, wire.address, FAKES[name].KEY)) as client,
+    ):
+        asked: Any = {"model": MODELS[name], "system": "Be brief.", "messages": QUESTION, "tools": [tool]}
+        assert (await client.messages.count_tokens(**asked)).input_tokens == tokens
+        assert (await client.messages.count_tokens(model=MODELS[name], messages=QUESTION)).input_tokens == tokens
+        spent: Any = await client.get("/api/usage", cast_to=object)
+    sent = json.dumps(next(one.body for one in wire.asked if one.method == "POST"))
+    assert "Be brief." in sent
+    assert "weather" in sent
+    assert spent["total"]["cost"] == 0
+
+
+async def test_counting_where_nobody_can(tmp_path: Path) -> None:
+    """Who cannot count says so and asks nobody; a count that is none is the provider's failure."""
+    async with (
+        wired(openai.answer) as wire,
+        anthropic_of(parts_of(tmp_path, "openai", wire.address, openai.KEY)) as client,
+    ):
+        for model in (MODELS["openai"], "smollm2-135m"):
+            with pytest.raises(anthropic_sdk.BadRequestError, match="count"):
+                await client.messages.count_tokens(model=model, messages=QUESTION)
+        with pytest.raises(anthropic_sdk.BadRequestError, match="max_tokens: Extra"):
+            await client.messages.count_tokens(model=MODELS["openai"], messages=QUESTION, extra_body={"max_tokens": 5})
+    assert [one for one in wire.asked if one.method == "POST"] == []
+    for body in ({"input_tokens": -1}, {"input_tokens": "9"}, {}, []):
+        async with (
+            wired(lambda _, body=body: answered(200, body)) as wire,
+            anthropic_of(parts_of(tmp_path, "anthropic", wire.address, FAKES["anthropic"].KEY)) as client,
+        ):
+            with pytest.raises(anthropic_sdk.InternalServerError, match="cannot be read"):
+                await client.messages.count_tokens(model=MODELS["anthropic"], messages=QUESTION)
+
+
 async def test_embeddings(tmp_path: Path) -> None:
     """Vectors come from OpenAI-compatible providers and Gemini, as numbers and packed, in the order of the texts."""
 

@@ -11,6 +11,7 @@ FIELDS = {
     "model", "messages", "max_tokens", "system", "stream", "temperature", "top_p", "stop_sequences", "tools", "tool_choice",
     "output_config", "top_k", "thinking",
 }  # fmt: skip
+COUNTED = {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"}
 BLOCKS = {
     "user": {"text", "image", "tool_result"},
     "assistant": {"text", "tool_use", "thinking"},
@@ -53,6 +54,10 @@ def answer(asked: Asked) -> Script:
         shape = {"type": "model", "display_name": "Claude Haiku 4.5", "created_at": "2025-10-01T00:00:00Z"}
         names = ("claude-opus-5", "claude-haiku-4-5")
         return answered(200, {"data": [{"id": name, **shape} for name in names], "has_more": False})
+    if (asked.method, asked.target) == ("POST", "/v1/messages/count_tokens"):
+        if extra := set(asked.body) - COUNTED:
+            return error(400, "invalid_request_error", f"{min(extra)}: Extra inputs are not permitted")
+        return answered(200, {"input_tokens": 2095})
     if (asked.method, asked.target) != ("POST", "/v1/messages"):
         return error(404, "not_found_error", "Not found")
     if message := wrong(asked.body):

@@ -44,6 +44,11 @@ def answer(asked: Asked) -> Script:
         names = ("models/gemini-9-pro", "models/gemini-flash-latest")
         other = {"name": "models/embedding-1", "supportedGenerationMethods": ["embedContent"]}
         return answered(200, {"models": [other, *({"name": name, **entry} for name in names)]})
+    if path == "/v1beta/models/gemini-flash-latest:countTokens":
+        counted = asked.body["generateContentRequest"]
+        if set(asked.body) != {"generateContentRequest"} or counted.pop("model", "") != "models/gemini-flash-latest":
+            return error(400, "INVALID_ARGUMENT", "generateContentRequest.model is wrong")
+        return error(400, "INVALID_ARGUMENT", message) if (message := wrong(counted)) else answered(200, {"totalTokens": 31})
     if path != "/v1beta/models/gemini-flash-latest:streamGenerateContent" or not asked.target.endswith("?alt=sse"):
         return error(404, "NOT_FOUND", "models/x is not found for API version v1beta")
     if message := wrong(asked.body):

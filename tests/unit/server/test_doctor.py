@@ -48,3 +48,14 @@ def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str) 
     assert code == 1
     assert found[fault]["state"] == "fail"
     assert found[fault]["remedy"]
+
+
+@pytest.mark.parametrize(("words", "said"), [(["--auth", "accounts"], True), ([], False)])
+def test_a_server_with_a_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], *, said: bool
+) -> None:
+    """A server with accounts under a name is told that it wants TLS before it, for which names."""
+    monkeypatch.setenv("HYBR_HOSTS", "chat.example.org")
+    _, found = examined(capsys, tmp_path / "data", *words)
+    assert ("doors" in found) == said
+    assert not said or ("https" in found["doors"]["text"] and "chat.example.org" in found["doors"]["text"])
