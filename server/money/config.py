@@ -19,6 +19,10 @@ HYBR_LIMITS                                  path of a TOML:
     input = 0.1
     output = 0.2
 
+Limits hold for all that a person asks through this server, also what their own key pays for: a budget is a bound on what is spent
+here, whoever sends the bill, and a fallback of the same request may be on the operator's. Who may spend more of their own money
+gets a larger budget under [limits.users].
+
 Where spending is limited, an answer whose request names no bound is held to the tokens that were reserved for it
 (`hybr.server.money.estimate.OUTPUT`), and a fallback is asked only where the budget holds its price too.
 """

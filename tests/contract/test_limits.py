@@ -12,7 +12,7 @@ from accounts import budget, figures, policy
 from fakes import openai
 from fakes.gateway import parts_of
 from fakes.wire import Asked, Script, events, streamed, wired
-from people import person, token
+from people import browser, person, token
 from serving import asking, listening, question, soon
 
 from hybr.server.money.limits import Limits, Policy
@@ -208,6 +208,24 @@ async def test_an_answer_without_a_bound_gets_one_where_money_is_limited(tmp_pat
                 assert (await client.post(CHAT, json=boundless | bound)).status_code == 200
     bodies = [asked.body for asked in wire.asked if asked.method == "POST"]
     assert [body.get("max_completion_tokens") for body in bodies] == [4096, None, 7]
+
+
+async def test_a_persons_own_key_is_within_the_budget(tmp_path: Path) -> None:
+    """What a person's own key pays for is booked and bounded as all else is, and the operator can give them a larger budget."""
+    small, large = Limits(spend_day=100), Limits(spend_day=10**9)
+    async with wired(openai.answer) as wire:
+        parts = limited(tmp_path, wire.address, Policy(small), auth="accounts")
+        async with listening(parts) as address:
+            ada = await person(parts, "ada")
+            async with browser(address, "ada") as client:
+                assert (await client.put("/api/keys/openai", json={"key": openai.KEY})).json()["source"] == "person"
+                refused = await client.post(CHAT, json=question(model=MODEL))
+                assert (refused.status_code, refused.json()["error"]["code"]) == (429, "spend_day")
+                assert [one for one in wire.asked if one.method == "POST"] == []
+                parts.office.meter.policy = Policy(small, users={ada: large})
+                parts.office.meter._accounts.clear()
+                assert (await client.post(CHAT, json=question(model=MODEL))).status_code == 200
+                assert (await client.get("/api/usage")).json()["total"]["cost"] > 0
 
 
 async def test_a_fallback_that_the_budget_does_not_hold_is_not_asked(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ async def answered(provider: Timed, client: Client, revoked: float) -> Meter:
     relay.meter, relay.sessions = meter, Valid(revoked)
     loop.call_at(client.moment, client.presence.end)
     await relay.answer(Chat(), client.scope, client.receive, client.send)  # type: ignore[arg-type]
+    assert provider.opened == provider.released  # now, and not when the loop ends
     assert not relay.pulse.running
     return meter
 
@@ -175,7 +176,6 @@ def test_39_at_one_instant(
     provider, client = Timed(plays), Client(leaves, ours=ours, stream=stream)
     with asyncio.Runner(loop_factory=Timeless) as runner:
         meter = runner.run(answered(provider, client, revoked))
-    assert provider.opened == provider.released
     assert meter.running == 0
     assert all(account.running == 0 for accounts in meter._accounts.values() for account in accounts)
     check(client, gone=leaves)

@@ -28,6 +28,35 @@ def test_the_default_models_have_prices() -> None:
     assert found.find("openai/gpt-5-mini-2025-08-07", TODAY) == Price(250_000_000, 2_000_000_000, 25_000_000, "2025-08-07")
 
 
+UNPRICED = {
+    "gemini/gemini-flash-latest",  # a name that moves from model to model
+}
+
+
+def test_every_model_offered_by_itself_has_a_price_or_is_known_to_have_none() -> None:
+    """A preset's default, and what it lists, costs something known; who has no price is named here, on purpose."""
+    named = {
+        f"{name}/{model}"
+        for name, preset in upstreams.PRESETS.items()
+        for model in (*preset.get("models", ()), *filter(None, [preset.get("default")]))
+    }
+    assert {model for model in named if prices.shipped().find(model, TODAY) is None} == UNPRICED & named == UNPRICED
+
+
+def test_the_list_is_sane() -> None:
+    """Of each price: a day that has been, one price a day, a cached token no dearer than another, an answer's not cheaper."""
+    for pattern, entries in prices.shipped()._table.items():
+        provider = pattern.partition("/")[0]
+        assert provider in upstreams.PRESETS or provider == "vllm", pattern
+        days = [one.begins for one in entries]
+        assert len(set(days)) == len(days), pattern
+        for one in entries:
+            assert one.begins <= prices.shipped().version, pattern
+            assert 0 <= one.cached_input <= one.input <= 100 * prices.NANO, pattern
+            assert one.output >= one.input or "embedding" in pattern, pattern
+            assert (one.begins == "1970-01-01") == (one.input == one.output == 0), f"{pattern}: a price has a day"
+
+
 def test_a_pattern_takes_no_neighbour() -> None:
     """A family's price is not its dearer member's."""
     assert prices.shipped().find("openai/gpt-5.5-pro", TODAY) is None
