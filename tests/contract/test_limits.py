@@ -61,7 +61,7 @@ async def test_the_cost_comes_with_the_answer(tmp_path: Path) -> None:
     assert plain.json()["usage"]["cost"] == last["usage"]["cost"] == ONE / 1e9
 
 
-async def test_five_hundred_against_a_budget_for_ten(tmp_path: Path) -> None:
+async def test_36_five_hundred_against_a_budget_for_ten(tmp_path: Path) -> None:
     """Through the relay: ten answers are paid for, the provider is asked ten times, and after a restart it is the same (36)."""
     reserved = 12_000  # nano-dollars kept for one: 32 tokens of prompt at 0.25 and 2 of answer at 2 dollars a million
     body = question("x" * 69, model=MODEL, max_tokens=2)

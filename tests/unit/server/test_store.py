@@ -118,7 +118,7 @@ def test_ours_have_numbers() -> None:
         assert all("{" not in spelt(step.text, kind) for kind in ("sqlite", "postgresql"))
 
 
-async def test_each_once_42(database: Database) -> None:
+async def test_42_each_once(database: Database) -> None:
     """A second run, and one with more steps, applies only what is new, a lower number included."""
     nine = Step(9, "nine", "CREATE TABLE n (x {int});")
     for steps in ((ONE,), (ONE,), (ONE, nine), (ONE, TWO, nine), (ONE, TWO, nine)):
@@ -129,7 +129,7 @@ async def test_each_once_42(database: Database) -> None:
         await store.close()
 
 
-async def test_whole_or_not_42(database: Database) -> None:
+async def test_42_whole_or_not(database: Database) -> None:
     """A step that fails leaves the database as it was before the run, and the mended program goes on from there."""
     broken = with_steps(database, ONE, TWO, BAD)
     for _ in range(2):
@@ -141,7 +141,7 @@ async def test_whole_or_not_42(database: Database) -> None:
     await whole.close()
 
 
-async def test_newer_is_refused_42(database: Database) -> None:
+async def test_42_newer_is_refused(database: Database) -> None:
     """A database of a newer program is not touched, and the message names the remedy."""
     newer = with_steps(database, ONE, TWO)
     assert await count(newer, "SELECT 1") == 1
@@ -175,7 +175,7 @@ async def test_patience_ends_with_the_migration(tmp_path: Path, monkeypatch: pyt
     await database.close()
 
 
-async def test_processes_at_once_42(tmp_path: Path, database_url: Secret | None) -> None:
+async def test_42_processes_at_once(tmp_path: Path, database_url: Secret | None) -> None:
     """Servers that start together on one empty database all end with the whole schema, each step applied once."""
     words = [sys.executable, "-c", PROGRAM, str(tmp_path / "data"), database_url.reveal() if database_url else ""]
     runs = [await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=PIPE) for _ in range(4)]
