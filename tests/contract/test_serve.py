@@ -207,3 +207,16 @@ def failed(running: Served) -> dict[str, Any]:
     """Return tiny's entry once its build has failed."""
     entry = running.model("tiny")
     return entry if entry["state"] == "failed" else {}
+
+
+def test_accounts_want_https(tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server for people under a name says at its start that they log in over https only, one at home does not."""
+    with serve(tmp_path / "home", "--no-build", log=tmp_path / "first"):
+        pass
+    monkeypatch.setenv("HYBR_HOSTS", "chat.example.org")
+    with serve(tmp_path / "data", "--no-build", "--auth", "accounts", log=tmp_path / "second"):
+        pass
+    assert "https only" not in (tmp_path / "first").read_text()
+    said = (tmp_path / "second").read_text()
+    assert "https only" in said
+    assert "chat.example.org" in said
