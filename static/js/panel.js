@@ -9,7 +9,7 @@
  */
 
 import { element } from './dom.js';
-import { strings } from './strings.js';
+import { sayError, sayRemedy, strings } from './strings.js';
 
 /** @import {PanelHost, PanelMessage, PanelSide, WireError} from './protocol.js' */
 
@@ -121,8 +121,7 @@ class Panel {
     const button = element('button', 'primary', strings.reload);
     button.type = 'button';
     button.addEventListener('click', () => location.reload());
-    const remedy = 'remedy' in error && error.remedy ? String(error.remedy) : '';
-    notice.append(element('p', '', error.message), element('p', '', remedy), button);
+    notice.append(element('p', '', sayError(error)), element('p', '', sayRemedy(error)), button);
     this.#root.replaceChildren(notice);
   }
 }

@@ -26,7 +26,7 @@ const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|basic render|\bwarp\b/i
 /** An adapter that has not come after this many ms will not come; a cold GPU process takes a few seconds. */
 const PATIENCE_MS = 20_000;
 
-/** @typedef {{reason: string, remedy: string}} Blocker */
+/** @typedef {{reason: string, remedy: string, code: string, args?: Record<string, string|number>}} Blocker `code`: a key of words.reasons */
 
 /**
  * The world that is asked; an argument so that tests can play any browser.
@@ -51,17 +51,20 @@ const here = () => ({
 function blockedBrowser({secure, gpu, caches: hasCaches}) {
   if (!secure)
     return {
+      code: 'insecure',
       reason: 'This page was opened over plain http from another machine, where browsers switch WebGPU off.',
       remedy: 'Open it over https, or on the same machine as http://127.0.0.1 or http://localhost.',
     };
   if (!gpu)
     return {
+      code: 'no_webgpu',
       reason: 'This browser has no WebGPU.',
       remedy:
         'Use Chrome or Edge 113, Safari 26, Firefox 141 or newer; on Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu.',
     };
   if (!hasCaches)
     return {
+      code: 'no_files',
       reason: 'This browser keeps no files for this page, so a model has nowhere to go.',
       remedy: 'Allow site data (cookies) for this address, or leave the private window.',
     };
@@ -70,6 +73,7 @@ function blockedBrowser({secure, gpu, caches: hasCaches}) {
 
 /** @returns {Blocker} */
 const noAdapter = () => ({
+  code: 'no_adapter',
   reason: 'The browser has WebGPU, but offers no graphics adapter: there is none, its driver is blocked, or hardware acceleration is off.',
   remedy: 'Switch hardware acceleration on in the browser\'s settings and update the graphics driver; chrome://gpu says what blocks it.',
 });
@@ -80,6 +84,8 @@ export function lowLimit(limits) {
     const value = limits[name] ?? 0;
     if (value < floor)
       return {
+        code: 'low_limit',
+        args: {name, value, floor},
         reason: `The graphics adapter is too small: ${name} is ${value}, and models need at least ${floor}.`,
         remedy: 'A newer browser or graphics driver may raise the limit; otherwise another graphics adapter is needed.',
       };
@@ -143,14 +149,15 @@ const MEMORY64 = [0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 4, 1];
 /**
  * Whether llama.cpp in WebAssembly can run: SIMD and a place for files. `memory64` says which of its two builds (engine/wasm.js).
  * @param {Pick<World, 'caches'> & {validate?: (module: Uint8Array<ArrayBuffer>) => boolean}} [world]
- * @returns {{wasm: 'yes'|'no', wasmReason: string|null, memory64: boolean}}
+ * @returns {{wasm: 'yes'|'no', wasmReason: string|null, wasmCode: string|null, memory64: boolean}}
  */
 export function processor({caches: hasCaches, validate = (module) => WebAssembly.validate(module)} = here()) {
   const can = (/** @type {number[]} */ module) => typeof WebAssembly !== 'undefined' && validate(new Uint8Array(module));
   const [simd, memory64] = [can(SIMD), can(MEMORY64)];
-  if (simd && hasCaches) return {wasm: 'yes', wasmReason: null, memory64};
+  if (simd && hasCaches) return {wasm: 'yes', wasmReason: null, wasmCode: null, memory64};
   const lacks = simd ? 'keeps no files for this page' : 'has no WebAssembly with SIMD (Chrome or Edge 91, Firefox 89, Safari 16.4)';
-  return {wasm: 'no', wasmReason: `This browser ${lacks}, so a model cannot run on the processor either.`, memory64};
+  const wasmCode = simd ? 'no_files_processor' : 'no_simd';
+  return {wasm: 'no', wasmCode, wasmReason: `This browser ${lacks}, so a model cannot run on the processor either.`, memory64};
 }
 
 /**
@@ -169,5 +176,5 @@ export async function preflight(world = here()) {
   const found = {adapter: gpu, features: [...adapter.features].sort(), limits, ...common};
   const low = lowLimit(limits);
   if (low) return {webgpu: 'no', ...low, profile: null, ...found};
-  return {webgpu: 'yes', reason: null, remedy: null, profile: profileOf(gpu), ...found};
+  return {webgpu: 'yes', code: null, reason: null, remedy: null, profile: profileOf(gpu), ...found};
 }

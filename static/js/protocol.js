@@ -23,11 +23,14 @@
  */
 
 /**
- * What the preflight found (preflight.js). `reason` and `remedy` are sentences for the person, set when `webgpu` is 'no'.
+ * What the preflight found (preflight.js). `reason` and `remedy` are English sentences, set when `webgpu` is 'no'.
  * @typedef {object} Preflight
  * @property {'yes'|'no'} webgpu whether WebLLM can run here
  * @property {string|null} reason
  * @property {string|null} remedy
+ * @property {string|null} [code] what both are called in words.reasons
+ * @property {Record<string, string|number>} [args] what they are about
+ * @property {string|null} [wasmCode] the same for `wasmReason`
  * @property {'yes'|'no'} [wasm] whether llama.cpp can run here in WebAssembly
  * @property {string|null} [wasmReason] a sentence, set when `wasm` is 'no'
  * @property {boolean} [memory64] WebAssembly has 64-bit memory; without it llama.cpp's older, slower build is used
@@ -212,7 +215,7 @@
  * added to them, as they are by then: other tabs write too.
  * `alive` says that it holds its `life` lock: from then on the shell notices its death. `fraction` is 0..1 or null when it is not known.
  * @typedef {{kind: 'alive'}
- *   | {kind: 'status', phase: string, text: string, fraction?: number|null}
+ *   | {kind: 'status', phase: string, step: string, fraction?: number|null}
  *   | {kind: 'ready', stage: 'core'|'ui'}
  *   | {kind: 'event', name: string, detail: Record<string, unknown>}
  *   | {kind: 'view', op: ViewOp}

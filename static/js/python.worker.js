@@ -21,8 +21,8 @@ const APP = '/app';
 /** @param {FromPython} message */
 const post = (message) => self.postMessage(message);
 
-/** @param {string} text @param {number|null} fraction */
-const status = (text, fraction) => post({ kind: 'status', phase: 'python', text, fraction });
+/** @param {string} step a key of words.steps @param {number|null} fraction */
+const status = (step, fraction) => post({ kind: 'status', phase: 'python', step, fraction });
 
 /** What failed, in words for a person, and what they can do. */
 class BootError extends Error {
@@ -129,10 +129,10 @@ class Side {
     const core = fetched('py/core.zip');
     const panel = fetched('py/panel.zip');
     try {
-      status('Starting Python', null); // how far its download is nobody tells
+      status('python', null); // how far its download is nobody tells
       const python = await startPython();
       this.#heap = () => Reflect.get(python, '_module')?.HEAPU8?.byteLength ?? 0;
-      status('Starting the orchestrator', 0.7);
+      status('orchestrator', 0.7);
       this.#mount(python, await core());
       if (config.query.faults) await this.#lab(python, config.origin);
       const host = this.#host(config);

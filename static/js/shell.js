@@ -28,7 +28,7 @@ import { Shelving } from './shelving.js';
 import { sight } from './sight.js';
 import { BootStatus, Notice, showFatal, showLocal, showPreflight } from './status.js';
 import { addStored, assignStored, changesOf, readStored, writeStored } from './stored.js';
-import { sayError, strings, translate } from './strings.js';
+import { catalogue, sayError, strings, translate } from './strings.js';
 import { Toasts } from './toast.js';
 import { registerVerbs } from './verbs.js';
 import { MessageView, announcer } from './view.js';
@@ -137,7 +137,7 @@ const composer = new Composer({
 
 /** What each kind of message from Python does. */
 const handlers = /** @type {Record<string, (message: any) => void>} */ ({
-  status: ({ text, fraction }) => boot.say(text, fraction),
+  status: ({ step, fraction }) => boot.say(catalogue.steps[step] ?? strings.starting, fraction),
   ready: ({ stage }) => (stage === 'core' ? coreReady() : uiReady()),
   event: ({ name, detail }) => (events.emit(name, detail), toQuestions(name, detail), toChats(name, detail)),
   view: ({ op }) => draw(op),

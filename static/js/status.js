@@ -2,7 +2,7 @@
 
 import { element, icon } from './dom.js';
 import { place } from './place.js';
-import { sayError, strings } from './strings.js';
+import { sayError, sayReason, sayRemedy, strings } from './strings.js';
 
 /** @import {Preflight, WireError} from './protocol.js' */
 
@@ -69,13 +69,13 @@ export class Notice {
  * @param {HTMLElement} root what takes its place
  * @param {Preflight} preflight
  */
-export function showPreflight(promise, root, { webgpu, wasm, reason, remedy }) {
+export function showPreflight(promise, root, { webgpu, wasm, code, args, reason, remedy }) {
   promise.hidden = webgpu === 'no' && wasm !== 'yes';
   root.hidden = webgpu === 'yes';
   const news = element('p');
   if (wasm === 'yes') news.append(strings.processor);
   else news.append(element('strong', '', strings.noWebGpu), ` ${place() === 'local' ? strings.nobodyAnswers : strings.serverAnswers}`);
-  root.replaceChildren(news, element('p', '', [reason, remedy].filter(Boolean).join(' ')));
+  root.replaceChildren(news, element('p', '', sayReason(code, args, reason, remedy)));
 }
 
 /**
@@ -109,7 +109,8 @@ export function showFatal(dialog, error) {
   const title = element('h2', '', strings.fatalTitle);
   title.id = 'fatal-title';
   dialog.replaceChildren(title, element('p', '', sayError(error)));
-  if (error.remedy) dialog.append(element('p', '', String(error.remedy)));
+  const remedy = sayRemedy(error);
+  if (remedy) dialog.append(element('p', '', remedy));
   if (error.code) dialog.append(element('p', 'code', error.code));
   dialog.append(button);
   dialog.addEventListener('cancel', (event) => event.preventDefault());

@@ -35,6 +35,26 @@ export function sayError({ code, message = '' }) {
 }
 
 /**
+ * Why something cannot run here, with what would change it: what it is called in words.reasons, else the English text.
+ * @param {string|null|undefined} code
+ * @param {Record<string, any>|null|undefined} args
+ * @param {...(string|null|undefined)} plain
+ * @returns {string}
+ */
+export const sayReason = (code, args, ...plain) => catalogue.reasons[String(code)]?.(args ?? {}) ?? plain.filter(Boolean).join(' ');
+
+/**
+ * What would help after an error that ended something: by its code, else as it came.
+ * @param {Error|{code?: unknown, remedy?: unknown}} error
+ * @returns {string}
+ */
+export function sayRemedy(error) {
+  const { code, remedy } = /** @type {{code?: unknown, remedy?: unknown}} */ (error);
+  const known = /** @type {Record<string, string>} */ (catalogue.remedies)[String(code)];
+  return (catalogue === en ? remedy || known : known || remedy)?.toString() ?? '';
+}
+
+/**
  * Put the catalogue's words into the static page: `data-say` is a text, `data-say-label`, `data-say-placeholder` and `data-say-prompt` are
  * attributes.
  * @param {ParentNode} root

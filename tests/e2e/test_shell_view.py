@@ -36,7 +36,7 @@ class TestFirstFrame:
     def test_boot_is_told_with_progress(self, chromium_without_webgpu: Browser, origin: str) -> None:
         """`status` messages show text and fraction until the core is ready."""
         with shell_page(chromium_without_webgpu, origin, core=False) as (page, _):
-            say(page, {"kind": "status", "phase": "python", "text": "Starting Python", "fraction": 0.4})
+            say(page, {"kind": "status", "phase": "python", "step": "python", "fraction": 0.4})
             assert page.locator("#boot .boot-text").inner_text() == "Starting Python"
             assert page.locator("#boot progress").get_attribute("value") == "0.4"
             say(page, {"kind": "status", "phase": "panel", "text": "Views", "fraction": None})

@@ -164,6 +164,8 @@ class Model(ABC):
             "webgpu": probe.get("webgpu", "unknown"),
             "reason": probe.get("reason"),
             "remedy": probe.get("remedy"),
+            "code": probe.get("code"),
+            "args": probe.get("args"),
             "gpu": self._state.gpu or probe.get("adapter"),
             "limits": probe.get("limits") or {},
             "features": probe.get("features") or [],
@@ -174,7 +176,7 @@ class Model(ABC):
         }
 
     def get_available_models(self) -> list[dict[str, Any]]:
-        """The index's entries, each with `fits` (`{fits, reason}`), `cached`, `loaded` and `begun`.
+        """The index's entries, each with `fits` (`{fits, reason, code, args}`), `cached`, `loaded` and `begun`.
 
         Behind them those of other hosts that were added or taken. `begun` is `{have, bytes}` of a download that is not whole.
         """
@@ -260,6 +262,8 @@ class Model(ABC):
         if entry.get("remote") and not cached and others and others.closed:
             return {
                 "fits": False,
+                "code": "elsewhere",
+                "args": {},
                 "reason": "It lies on another host, which this page cannot reach: leave it to download the model.",
             }
         return device.fits(entry, self._preflight, cached=cached, runtime=self._runtime.name)

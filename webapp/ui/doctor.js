@@ -1,21 +1,25 @@
 /** The doctor: each thing that matters here with how it stands and what would help, and a report that holds nothing private. */
 
 import { component, h, revealed, say, set } from './dom.js';
-import { bytes, catalogue } from './words.js';
+import { bytes, catalogue, sayError, sayReason } from './words.js';
 
 /**
  * @typedef {{name: string, level: 'good'|'note'|'bad', args: Record<string, any>}} Check
- * @typedef {{id: string, name: string, fits: boolean, reason: string}} Fit
+ * @typedef {{id: string, name: string, fits: boolean, reason: string, code: string, args: Record<string, any>}} Fit
  * @typedef {{checks: Check[], models: Fit[], known: boolean}} State see doctor.doctor
  */
 
 const words = catalogue.doctor;
 
+/** @param {Record<string, any>} args @returns {object} what came as a code, in this page's language */
+const told = ({ code, lacks, reason, remedy, message }) =>
+  message === undefined ? { reason: sayReason(code, lacks, sayError({ code, message: [reason, remedy].filter(Boolean).join(' ') })), remedy: '' } : { message: message && sayError({ code, message }) };
+
 /** @param {Check} check @returns {HTMLElement} */
 function line({ name, level, args }) {
   const said = words.checks[name];
   const free = args.quota === undefined ? '' : bytes(Math.max(0, args.quota - args.usage));
-  const what = said?.[level]({ ...args, free }) ?? '';
+  const what = said?.[level]({ ...args, ...told(args), free }) ?? '';
   return h('li', { 'data-check': name, 'data-level': level },
     h('span', { class: 'dot', role: 'img', 'aria-label': words.levels[level] }), h('b', { text: said?.name ?? name }),
     h('p', { text: what }), ...(level === 'good' || !said?.remedy ? [] : [h('p', { text: said.remedy })]));
@@ -47,7 +51,7 @@ export const render = component((root, _send, _model, ask) => {
     list.replaceChildren(...checks.map((check) => line(check.name === 'server' && server ? server : check)));
     const unfit = models.filter(({ fits }) => !fits);
     lacks.hidden = !unfit.length;
-    lacks.lastElementChild?.replaceChildren(...unfit.map(({ name, reason }) => h('li', {}, h('b', { text: name }), ` ${reason}`)));
+    lacks.lastElementChild?.replaceChildren(...unfit.map(({ name, reason, code, args }) => h('li', {}, h('b', { text: name }), ` ${sayReason(code, args, reason)}`)));
     set(box, { 'data-bad': checks.filter(({ level }) => level === 'bad').length });
   }
 

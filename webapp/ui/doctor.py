@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Check = dict[str, Any]
 LEVELS = ("good", "note", "bad")
+VERDICT = ("fits", "reason", "code", "args")
 LOW = 1_000_000_000  # bytes of room below which models become a question
 CHECKS = ("webgpu", "half", "processor", "isolated", "storage", "persisted", "engine", "server", "models")
 
@@ -30,7 +31,7 @@ def checks(context: Context, server: Check | None = None) -> list[Check]:
     made = {
         "webgpu": _webgpu(probe),
         "half": _half(probe),
-        "processor": _level(probe.get("wasm") == "yes", "bad", reason=probe.get("wasmReason")),
+        "processor": _level(probe.get("wasm") == "yes", "bad", reason=probe.get("wasmReason"), code=probe.get("wasmCode")),
         "isolated": _level(bool(probe.get("isolated")) and bool(probe.get("sharedMemory")), "note"),
         "storage": _storage(probe.get("storage") or {}),
         "persisted": _level(bool((probe.get("storage") or {}).get("persisted")), "note"),
@@ -51,7 +52,8 @@ def _webgpu(probe: dict[str, Any]) -> Check:
     if probe.get("webgpu") == "yes":
         software = probe.get("profile") == "software"
         return {"level": "note" if software else "good", "args": {"adapter": name, "software": software}}
-    return {"level": "bad", "args": {"reason": probe.get("reason") or "", "remedy": probe.get("remedy") or ""}}
+    told = {name: probe.get(name) or "" for name in ("reason", "remedy", "code")}
+    return {"level": "bad", "args": {**told, "lacks": probe.get("args") or {}}}
 
 
 def _half(probe: dict[str, Any]) -> Check:
@@ -69,7 +71,12 @@ def _engine(context: Context) -> Check:
     level = {"ready": "good", "error": "bad", "unsupported": "bad"}.get(now["state"], "note")
     return {
         "level": level,
-        "args": {"state": now["state"], "model": now.get("model") or "", "message": error.get("message") or ""},
+        "args": {
+            "state": now["state"],
+            "model": now.get("model") or "",
+            "message": error.get("message") or "",
+            "code": error.get("code"),
+        },
     }
 
 
@@ -87,9 +94,9 @@ def _models(context: Context) -> Check:
 def fit(context: Context) -> list[dict[str, Any]]:
     """Which models fit, and of the others why not."""
     return [
-        {"id": entry["id"], "name": entry.get("name") or entry["id"], "fits": verdict["fits"], "reason": verdict["reason"]}
+        {"id": entry["id"], "name": entry.get("name") or entry["id"], **{name: verdict[name] for name in VERDICT}}
         for entry in context.local.get_available_models()
-        if (verdict := {"fits": True, "reason": "", **(entry.get("fits") or {})})
+        if (verdict := {"fits": True, "reason": "", "code": "", "args": {}, **(entry.get("fits") or {})})
     ]
 
 
@@ -102,7 +109,7 @@ async def examine(context: Context, _: dict[str, Any]) -> dict[str, Any]:
             parts = await context.person.health()
             found = {"level": "good" if parts.get("status") == "ok" else "bad", "args": {}}
         except ServerError as error:
-            found = {"level": "bad", "args": {"reason": error.message}}
+            found = {"level": "bad", "args": {"reason": error.message, "code": error.code}}
     told = checks(context, found)
     return {"checks": told, "models": fit(context), "report": report(context, told, parts)}
 

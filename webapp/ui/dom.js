@@ -1,5 +1,7 @@
 /** What the views share: making elements, our icons, keyed lists, the style sheet, and the frame of a view. */
 
+import { sayError } from './words.js';
+
 const SHEET = await loadSheet();
 
 /** @returns {Promise<CSSStyleSheet>} one for all views, loaded before the first of them is drawn */
@@ -147,7 +149,7 @@ function asking(model) {
     const { ask, value, error } = JSON.parse(model.answer);
     const who = waiting.get(ask);
     waiting.delete(ask);
-    if (error) who?.reject(Object.assign(new Error(error.message), error));
+    if (error) who?.reject(Object.assign(new Error(sayError(error)), { field: error.field, code: error.code }));
     else who?.resolve(value);
   });
   return (message) =>

@@ -42,6 +42,7 @@ def status(context: Context) -> dict[str, Any]:
         "name": _name(context, now.get("model")),
         "reason": info.get("reason"),
         "remedy": info.get("remedy"),
+        "lacks": {"code": info.get("code") or "", "args": info.get("args") or {}},
         "error": now.get("error"),
         "adapter": _adapter(info),
         "threads": info.get("threads") or 1,
@@ -108,7 +109,12 @@ def _spent(totals: dict[str, Any]) -> dict[str, Any]:
 
 
 def _change(change: dict[str, Any]) -> dict[str, Any]:
-    return {"from": change.get("from"), "to": change.get("to"), "reason": (change.get("error") or {}).get("message") or ""}
+    error = change.get("error") or {}
+    return {
+        "from": change.get("from"),
+        "to": change.get("to"),
+        "error": {"code": error.get("code"), "message": error.get("message") or ""},
+    }
 
 
 def _switch(switch: dict[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ export const render = component((root, /** @type {(message: object) => void} */ 
       const { label, input } = choices.get(mode) ?? choice(mode);
       input.disabled = unsupported && side(mode) === 'local';
       input.checked = mode === shown;
-      set(label, { title: input.disabled ? state.local.reason : null, 'data-pending': mode === shown && mode !== state.mode });
+      set(label, { title: input.disabled && state.local.reason ? words.noLocal : null, 'data-pending': mode === shown && mode !== state.mode });
     }
     set(control, { 'data-mode': state.mode, 'data-preferred': state.preferred });
     say(line, leaves(state));

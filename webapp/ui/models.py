@@ -56,6 +56,7 @@ def model(entry: dict[str, Any]) -> dict[str, Any]:
         "error": (entry.get("error") or {}).get("message"),
         "fits": bool(fits.get("fits", True)),
         "reason": fits.get("reason") or "",
+        "lacks": {"code": fits.get("code") or "", "args": fits.get("args") or {}},
         "cached": bool(entry.get("cached")),
         "begun": entry.get("begun"),
     }

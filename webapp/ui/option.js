@@ -1,7 +1,7 @@
 /** One model in the picker: its name, what it is, whether it fits and is here, how far its build or its download is. */
 
 import { h, icon, say, set } from './dom.js';
-import { bytes, catalogue, duration, words as views } from './words.js';
+import { bytes, catalogue, duration, sayReason, words as views } from './words.js';
 
 /** @import {Entry} from './sieve.js' */
 /** @typedef {HTMLLabelElement & {parts: {input: HTMLInputElement, name: HTMLElement, badge: HTMLElement, facts: HTMLElement, note: HTMLElement, bar: HTMLElement}}} Option */
@@ -20,7 +20,7 @@ export function describe({ bytes: size, estimated, quantisation, context, vramBy
 }
 
 /** @param {Entry} entry @param {boolean} possible whether any model can run here; where none can, the status says why @returns {string} */
-function note({ id, state, build, error, fits, reason, begun }, possible) {
+function note({ id, state, build, error, fits, reason, lacks, begun }, possible) {
   if (state === 'building') {
     const share = build.fraction === null ? '' : `${Math.floor(build.fraction * 100)}\u202f%`;
     const eta = build.etaS ? views.left(duration(build.etaS)) : '';
@@ -29,7 +29,7 @@ function note({ id, state, build, error, fits, reason, begun }, possible) {
   if (state === 'failed') return views.failed(error ?? '');
   if (state === 'missing') return views.missing(id);
   if (fits || !possible) return begun ? words.begun(bytes(begun.have), bytes(begun.bytes)) : '';
-  return reason;
+  return sayReason(lacks.code, lacks.args, reason);
 }
 
 /** @param {Entry} entry @param {(id: string) => void} choose @returns {Option} */

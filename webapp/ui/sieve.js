@@ -7,7 +7,7 @@
  * @property {number} context @property {string} licence @property {string} origin @property {string[]} hosts @property {boolean} testOnly
  * @property {string} state 'built', 'building', 'missing' or 'failed'
  * @property {{fraction: number|null, text: string, etaS: number|null}} build
- * @property {string|null} error @property {boolean} fits @property {string} reason @property {boolean} cached
+ * @property {string|null} error @property {boolean} fits @property {string} reason @property {{code: string, args: Record<string, any>}} lacks @property {boolean} cached
  * @property {{have: number, bytes: number}|null} begun a download that is not whole
  */
 

@@ -1,7 +1,7 @@
 /** The local runtime's state: a dot, a word, the model; progress while it loads; the reason and the remedy where it cannot run. */
 
 import { component, h, reveal, say, set } from './dom.js';
-import { bytes, catalogue, duration, words } from './words.js';
+import { bytes, catalogue, duration, sayError, sayReason, words } from './words.js';
 
 const more = catalogue.models;
 
@@ -10,7 +10,8 @@ const more = catalogue.models;
  * @property {string} state @property {string|null} runtime @property {string} webgpu 'yes', 'no' or 'unknown'
  * @property {string|null} model @property {string} name
  * @property {string|null} reason @property {string|null} remedy
- * @property {{message: string}|null} error
+ * @property {{code: string, args: Record<string, any>}} lacks what reason and remedy are called in words.reasons
+ * @property {{code?: string, message: string}|null} error
  * @property {{vendor: string, architecture: string, description: string, software: boolean}} adapter
  * @property {number} threads with runtime wasm
  * @property {string} wish 'auto', 'webgpu' or 'wasm' @property {string} why what decided on the runtime: a key of words.why, or 'webgpu'
@@ -27,15 +28,15 @@ function title({ state, webgpu, name }) {
 }
 
 /** @param {State} state @returns {string[]} why this runtime, where that is not what everybody expects */
-function because({ why, webgpu, reason, remedy }) {
-  return [words.why[why] ?? '', why === 'no_webgpu' && webgpu === 'no' ? `${reason ?? ''} ${remedy ?? ''}`.trim() : ''];
+function because({ why, webgpu, lacks, reason, remedy }) {
+  return [words.why[why] ?? '', why === 'no_webgpu' && webgpu === 'no' ? sayReason(lacks.code, lacks.args, reason, remedy) : ''];
 }
 
 /** @param {State} state @returns {string[]} what there is to say beside the title */
 function lines(state) {
-  const { reason, remedy, error, adapter, webgpu, runtime, threads } = state;
-  if (state.state === 'unsupported') return [reason ?? '', remedy ?? ''];
-  if (state.state === 'error') return [error?.message ?? '', ...because(state)];
+  const { lacks, reason, remedy, error, adapter, webgpu, runtime, threads } = state;
+  if (state.state === 'unsupported') return [sayReason(lacks.code, lacks.args, reason, remedy)];
+  if (state.state === 'error') return [error ? sayError(error) : '', ...because(state)];
   if (state.state === 'unloaded') return webgpu === 'unknown' ? [] : [words.unloadedHint, ...because(state)];
   if (state.state === 'loading') return state.shared ? [more.shared] : [];
   if (state.state !== 'ready') return [];

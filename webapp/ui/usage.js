@@ -4,7 +4,7 @@
  */
 
 import { component, h, say, set } from './dom.js';
-import { average, number, words } from './words.js';
+import { average, number, sayError, words } from './words.js';
 
 /** @typedef {{requests: number, tokens: number, averageMs: number|null, errors: number}} Spent */
 /** @typedef {'local'|'cloud'} Provider */
@@ -13,7 +13,7 @@ import { average, number, words } from './words.js';
  * @property {Record<Provider, Spent>} providers
  * @property {Record<Provider, boolean>} available @property {string} mode
  * @property {number} fallbacks @property {number} handovers
- * @property {{from: Provider, to: Provider, reason: string}[]} recent
+ * @property {{from: Provider, to: Provider, error: {code?: string, message: string}}[]} recent
  * @property {{from: string, to: string, manual: boolean}[]} switches
  */
 
@@ -52,8 +52,8 @@ export const render = component((root, send) => {
     buttons.forEach((button, at) => set(button, { 'aria-pressed': String(state.mode === SIDES[at]) }));
     changes.hidden = state.recent.length === 0;
     recent.replaceChildren(
-      ...state.recent.map(({ from, to, reason }) =>
-        h('li', {}, h('b', { text: words.fellBack(words.providers[from] ?? from, words.providers[to] ?? to) }), reason ? ` ${reason}` : ''),
+      ...state.recent.map(({ from, to, error }) =>
+        h('li', {}, h('b', { text: words.fellBack(words.providers[from] ?? from, words.providers[to] ?? to) }), error.message ? ` ${sayError(error)}` : ''),
       ),
     );
     switches.hidden = state.switches.length === 0;

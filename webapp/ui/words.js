@@ -1,8 +1,8 @@
 /** The views' words, out of the page's one catalogue (static/js/words), and figures for people in the page's language. */
 
-import { catalogue } from '../strings.js';
+import { catalogue, sayError, sayReason } from '../strings.js';
 
 export { average, bytes, duration, number } from '../figures.js';
 
-export { catalogue };
+export { catalogue, sayError, sayReason };
 export const words = catalogue.views;

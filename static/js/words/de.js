@@ -740,6 +740,45 @@ export const de = {
     },
   },
 
+  steps: {
+    python: 'Python startet',
+    orchestrator: 'Das Programm der Seite startet',
+  },
+
+  reasons: {
+    insecure: () =>
+      'Diese Seite wurde über einfaches http von einem anderen Rechner geöffnet; dort schalten Browser WebGPU ab. Öffne sie über https, oder auf demselben Rechner als http://127.0.0.1 oder http://localhost.',
+    no_webgpu: () =>
+      'Dieser Browser hat kein WebGPU. Nimm Chrome oder Edge 113, Safari 26, Firefox 141 oder neuer; unter Linux braucht Chrome vielleicht chrome://flags/#enable-unsafe-webgpu.',
+    no_files: () =>
+      'Dieser Browser bewahrt für diese Seite keine Dateien auf, also hat ein Modell keinen Platz. Erlaube Websitedaten (Cookies) für diese Adresse, oder verlass das private Fenster.',
+    no_adapter: () =>
+      'Der Browser hat WebGPU, bietet aber keine Grafik an: Es gibt keine, ihr Treiber ist gesperrt, oder die Hardwarebeschleunigung ist aus. Schalte sie in den Einstellungen des Browsers ein und aktualisiere den Grafiktreiber; chrome://gpu sagt, was sie sperrt.',
+    low_limit: ({ name, value, floor }) =>
+      `Die Grafik ist zu klein: ${name} ist ${value}, und Modelle brauchen mindestens ${floor}. Ein neuerer Browser oder Grafiktreiber hebt die Grenze vielleicht an; sonst braucht es eine andere Grafik.`,
+    no_simd: () =>
+      'Dieser Browser hat kein WebAssembly mit SIMD (Chrome oder Edge 91, Firefox 89, Safari 16.4), also kann ein Modell auch nicht auf dem Prozessor laufen.',
+    no_files_processor: () =>
+      'Dieser Browser bewahrt für diese Seite keine Dateien auf, also kann ein Modell auch nicht auf dem Prozessor laufen.',
+    too_long: ({ size }) => `Seine Datei von ${size} ist für den Prozessor in einem Browser zu lang (2 GB).`,
+    webgpu_only: () => 'Es läuft nur mit WebGPU: Für den Prozessor gibt es keine Datei davon (GGUF).',
+    features: ({ missing }) => `Dieser Grafik fehlt ${missing}: Nimm eine Variante mit q4f32 oder q0f32.`,
+    limit: ({ name, need, have }) => `Es braucht ${name} ${need}; diese Grafik hat ${have}.`,
+    room: ({ need, free }) => `Es braucht ${need}; der Browser hat noch Platz für ${free}. Lösch ein anderes Modell oder schaff Platz auf der Festplatte.`,
+    elsewhere: () => 'Es liegt auf einem anderen Host, den diese Seite nicht erreichen kann: Verlass sie, um das Modell herunterzuladen.',
+  },
+
+  remedies: {
+    boot_failed: 'Lade die Seite neu; bleibt es dabei, halte HYBR an, führe `hybr page build` aus und starte es wieder.',
+    bundle_unreachable: 'Sieh nach, ob der HYBR-Server läuft, und lade die Seite dann neu.',
+    orchestrator_failed: 'Lade die Seite neu; bleibt es dabei, halte HYBR an, führe `hybr page build` aus und starte es wieder.',
+    panel_failed: 'Lade die Seite neu; bleibt es dabei, halte HYBR an, führe `hybr page build` aus und starte es wieder.',
+    python_died: 'Lade die Seite neu; deine Einstellungen bleiben.',
+    python_failed: 'Sieh nach, ob der HYBR-Server läuft und ob dieser Browser neu genug ist (er braucht WebAssembly), und lade die Seite dann neu.',
+    python_import_failed: 'Lade die Seite neu; bleibt es dabei, halte HYBR an, führe `hybr page build` aus und starte es wieder.',
+    python_worker: 'Sieh nach, ob der HYBR-Server noch läuft, und lade die Seite dann neu.',
+  },
+
   errors: {
     adapter_limits: 'Die Grafik dieses Browsers erlaubt zu wenig für dieses Modell.',
     bad_answer: 'Die Antwort des Cloud-Clients ist nicht lesbar.',
@@ -750,6 +789,12 @@ export const de = {
     bad_tool_call: 'Das Modell hat einen unbrauchbaren Werkzeugaufruf geschrieben.',
     bad_worker: 'Das Skript, in dem das Modell läuft, konnte nicht geladen werden.',
     boot_failed: 'Die Seite konnte nicht starten.',
+    bundle_unreachable: 'Ein Teil der Seite konnte nicht geladen werden.',
+    orchestrator_failed: 'Das eigene Programm der Seite startet nicht.',
+    panel_failed: 'Modelle und Einstellungen können nicht gezeigt werden.',
+    python_failed: 'Python konnte in dieser Seite nicht starten.',
+    python_import_failed: 'Ein Teil des Pythons der Seite startet nicht.',
+    python_worker: 'Das Skript eines Arbeiters konnte nicht geladen werden.',
     breaker_open: 'Das ist mehrmals nacheinander gescheitert und ruht deshalb einen Moment.',
     budget_exceeded: 'Das Budget ist verbraucht, deshalb werden kostenpflichtige Modelle nicht gefragt.',
     build_failed: 'Der Server konnte dieses Modell nicht bauen.',

@@ -783,6 +783,47 @@ export const en = {
     },
   },
 
+  /** What Python and this page's start are doing, by their steps. */
+  steps: /** @type {Record<string, string>} */ ({
+    python: 'Starting Python',
+    orchestrator: 'Starting the page’s own program',
+  }),
+
+  /** Why no model, or not this one, runs here; with what would change it. From preflight.js and device.py, by code. */
+  reasons: /** @type {Record<string, (args: Record<string, any>) => string>} */ ({
+    insecure: () =>
+      'This page was opened over plain http from another machine, where browsers switch WebGPU off. Open it over https, or on the same machine as http://127.0.0.1 or http://localhost.',
+    no_webgpu: () =>
+      'This browser has no WebGPU. Use Chrome or Edge 113, Safari 26, Firefox 141 or newer; on Linux, Chrome may want chrome://flags/#enable-unsafe-webgpu.',
+    no_files: () =>
+      'This browser keeps no files for this page, so a model has nowhere to go. Allow site data (cookies) for this address, or leave the private window.',
+    no_adapter: () =>
+      'The browser has WebGPU, but offers no graphics adapter: there is none, its driver is blocked, or hardware acceleration is off. Switch hardware acceleration on in the browser’s settings and update the graphics driver; chrome://gpu says what blocks it.',
+    low_limit: ({ name, value, floor }) =>
+      `The graphics adapter is too small: ${name} is ${value}, and models need at least ${floor}. A newer browser or graphics driver may raise the limit; otherwise another graphics adapter is needed.`,
+    no_simd: () =>
+      'This browser has no WebAssembly with SIMD (Chrome or Edge 91, Firefox 89, Safari 16.4), so a model cannot run on the processor either.',
+    no_files_processor: () => 'This browser keeps no files for this page, so a model cannot run on the processor either.',
+    too_long: ({ size }) => `Its file of ${size} is too long for the processor’s runtime in a browser (2 GB).`,
+    webgpu_only: () => 'It runs on WebGPU only: there is no file of it for the processor (GGUF).',
+    features: ({ missing }) => `This graphics adapter lacks ${missing}: choose a q4f32 or q0f32 variant.`,
+    limit: ({ name, need, have }) => `It needs ${name} ${need}; this graphics adapter has ${have}.`,
+    room: ({ need, free }) => `It needs ${need}; the browser has room for ${free}. Delete another model or free disk space.`,
+    elsewhere: () => 'It lies on another host, which this page cannot reach: leave it to download the model.',
+  }),
+
+  /** What helps where the page cannot go on, by the error's code. English errors bring their own. */
+  remedies: {
+    boot_failed: 'Reload the page; if this stays, stop HYBR, run `hybr page build` and start it again.',
+    bundle_unreachable: 'Check that the HYBR server is running, then reload.',
+    orchestrator_failed: 'Reload the page; if this stays, stop HYBR, run `hybr page build` and start it again.',
+    panel_failed: 'Reload the page; if this stays, stop HYBR, run `hybr page build` and start it again.',
+    python_died: 'Reload the page; your settings are kept.',
+    python_failed: 'Check that the HYBR server is running and that this browser is up to date (it needs WebAssembly), then reload.',
+    python_import_failed: 'Reload the page; if this stays, stop HYBR, run `hybr page build` and start it again.',
+    python_worker: 'Check that the HYBR server still runs, then reload the page.',
+  },
+
   /**
    * Errors by their code. English errors speak for themselves (their messages name the thing and the remedy); these stand where one has
    * no message, and they are what the other languages say instead.
@@ -797,6 +838,12 @@ export const en = {
     bad_tool_call: 'The model wrote a tool call that is none.',
     bad_worker: 'The model’s worker script could not be loaded.',
     boot_failed: 'The page could not start.',
+    bundle_unreachable: 'A part of the page could not be loaded.',
+    orchestrator_failed: 'The page’s own program does not start.',
+    panel_failed: 'The models and settings cannot be shown.',
+    python_failed: 'Python could not be started in this page.',
+    python_import_failed: 'A part of the page’s Python does not start.',
+    python_worker: 'A worker script could not be loaded.',
     breaker_open: 'It failed several times in a row, so it rests for a moment.',
     budget_exceeded: 'The budget is spent, so models that cost money are not asked.',
     build_failed: 'The server could not build this model.',

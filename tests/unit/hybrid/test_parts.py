@@ -121,6 +121,15 @@ def test_fits(entry: dict[str, object], cached: bool, said: str) -> None:
     assert said in verdict["reason"]
 
 
+def test_what_does_not_fit_has_a_code_and_its_figures() -> None:
+    """The page says it in its own language: by a code, with what the sentence is about."""
+    small = device.fits({"id": "m", "bytes": 90 << 20}, {"storage": {"quota": 50 << 20, "usage": 10 << 20}})
+    assert (small["code"], small["args"]) == ("room", {"need": "90 MB", "free": "40 MB"})
+    low = {"webgpu": "no", "code": "low_limit", "args": {"name": "maxBufferSize", "value": 1, "floor": 2}, "reason": "Too small."}
+    assert device.fits({"id": "m"}, low)["args"]["floor"] == 2
+    assert device.fits({"id": "m"}, PROBE) == {"fits": True, "reason": "", "code": "", "args": {}}
+
+
 def test_fits_where_nothing_is_known() -> None:
     """Without a preflight nothing speaks against a model; without WebGPU everything does."""
     assert device.fits({"id": "m-q4f16_1", "bytes": 1}, {})["fits"] is True

@@ -70,6 +70,24 @@ def test_every_static_sentence_is_in_the_catalogue(english: dict[str, str]) -> N
         assert text == english[f".page.{name}"], name
 
 
+def test_what_is_told_by_a_code_is_in_the_catalogue(english: dict[str, str]) -> None:
+    """Why no model runs here, what the start is doing and why it ended: each code has its sentence, and its remedy."""
+    read = {
+        name: (ROOT / name).read_text()
+        for name in ("static/js/preflight.js", "webapp/hybrid/device.py", "static/js/python.worker.js")
+    }
+    preflight, device, worker = read.values()
+    reasons = {*re.findall(r"code: '(\w+)'", preflight), *re.findall(r"wasmCode = simd \? '(\w+)' : '(\w+)'", preflight)[0]}
+    reasons |= {"elsewhere", *re.findall(r"return \(?\"(\w+)\", (?:\{|args)", device)}
+    assert {f".reasons.{code}" for code in reasons} == {name for name in english if name.startswith(".reasons.")}
+    assert {f".steps.{step}" for step in re.findall(r"status\('(\w+)'", worker)} == {
+        name for name in english if name.startswith(".steps.")
+    }
+    ends = {*re.findall(r"'(\w+_(?:failed|unreachable))'", worker), *re.findall(r"code: '(\w+)'", worker), "python_worker"}
+    assert {f".remedies.{code}" for code in ends} == {name for name in english if name.startswith(".remedies.")}
+    assert {code for code in ends if f".errors.{code}" not in english} == set()
+
+
 def test_what_python_says_is_in_the_catalogue(english: dict[str, str]) -> None:
     """Each sentence that the page's Python asks for by name exists."""
     asked = {

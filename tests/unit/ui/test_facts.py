@@ -119,12 +119,15 @@ def test_what_does_not_fit_says_why() -> None:
 def test_usage_has_both_providers_and_the_last_fallbacks() -> None:
     """Requests, tokens, average and errors of each; no average where there was no request; five fallbacks at most."""
     spent = {"requests": 2, "tokens": 30, "average_time": 150.0, "errors": 1}
-    fallback = {"from": "local", "to": "cloud", "error": {"message": "The engine died."}}
+    fallback = {"from": "local", "to": "cloud", "error": {"code": "engine_died", "message": "The engine died."}}
     told = facts.usage(context(usage={"local": spent, "fallback_count": 9, "fallbacks": [fallback] * 9}))
     assert told["providers"]["local"] == {"requests": 2, "tokens": 30, "averageMs": 150.0, "errors": 1}
     assert told["providers"]["cloud"] == {"requests": 0, "tokens": 0, "averageMs": None, "errors": 0}
     assert told["fallbacks"] == 9
-    assert told["recent"] == [{"from": "local", "to": "cloud", "reason": "The engine died."}] * facts.RECENT
+    assert (
+        told["recent"]
+        == [{"from": "local", "to": "cloud", "error": {"code": "engine_died", "message": "The engine died."}}] * facts.RECENT
+    )
 
 
 def test_receipts_say_how_much_left_and_why() -> None:
