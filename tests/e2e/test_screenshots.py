@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from exchange_desk import conversation
 from hybr_testing import attribute, until, wait_local
 
 from hybr.server.paths import home
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 README_PICTURE = Path(__file__).parent / "screenshots" / "chat.png"
 SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
+LONG = (
+    "Euler's $e^{i\\pi} + 1 = 0$:\n\n$$\\int_0^1 x^2\\,dx = \\tfrac13$$\n\n"
+    "```python\ndef area(x: float) -> float:\n    return x ** 3 / 3\n```\n\n"
+    "| x | area |\n|---|---|\n| 1 | 0.33 |\n"
+)
+SHELF = "(await import(document.querySelector('meta[name=assets]').content + '/js/shelf.js')).shelf"
 
 
 def _answered(page: Page, question: str) -> Locator:
@@ -74,3 +81,95 @@ def test_screenshots_without_webgpu(scheme: str, visit_without_webgpu: Callable[
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"no-webgpu-{scheme}.png")
     assert "WebGPU" in page.locator("body").inner_text()
+
+
+def _shots(page: Page, name: str) -> None:
+    """One screen in both sizes and themes; nothing of it is wider than the window."""
+    folder = home() / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        for size, (width, height) in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(300)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name}: sideways scroll at {width} px"
+            page.screenshot(path=folder / f"{name}-{size}-{scheme}.png")
+    page.set_viewport_size({"width": 1280, "height": 800})
+
+
+ALL = pytest.mark.skipif(not os.environ.get("HYBR_SCREENSHOTS"), reason="every screen is for `make screenshots`")
+
+
+@pytest.fixture
+def talked(visit: Callable[..., tuple[Page, Watch]]) -> Page:
+    """A page with a conversation of two branches, code, a table and formulas on its shelf, and others beside it."""
+    page, _ = visit("/", viewport={"width": 1280, "height": 800})
+    until(page.get_by_test_id("mode").is_visible, timeout=120, what="the panel")
+    _shots(page, "welcome")
+    texts = [("q", None, "user", "What is the area?"), ("a", "q", "assistant", "A third."), ("b", "q", "assistant", LONG)]
+    rows = [conversation("area", texts), *(conversation(f"other-{n}", [(f"m{n}", None, "user", "Hello")]) for n in range(8))]
+    page.evaluate(f"async (rows) => {{ for (const row of rows) await {SHELF}.write(row); }}", rows)
+    return page
+
+
+@ALL
+def test_screenshots_of_chat_and_history(talked: Page) -> None:
+    """The welcome, search, a chat with branches, code and a formula, the list of chats, palette and keys."""
+    talked.get_by_test_id("search-history").fill("Euler")
+    until(lambda: talked.get_by_test_id("search-hit").count() == 1, timeout=60, what="the hit")
+    talked.set_viewport_size({"width": 390, "height": 844})
+    talked.locator("#history-toggle").click()
+    _shots(talked, "search")
+    talked.keyboard.press("Escape")
+    talked.set_viewport_size({"width": 1280, "height": 800})
+    talked.get_by_test_id("search-hit").click()
+    until(lambda: talked.locator(".katex").count() > 0, timeout=60, what="the formula")
+    talked.get_by_test_id("search-history").fill("")
+    _shots(talked, "branches")
+    for keys, name in (("Control+k", "palette"), ("?", "shortcuts")):
+        talked.evaluate("document.activeElement?.blur()")
+        talked.keyboard.press(keys)
+        until(talked.get_by_test_id(name).is_visible, timeout=30, what=name)
+        _shots(talked, name)
+        talked.keyboard.press("Escape")
+    talked.set_viewport_size({"width": 390, "height": 844})
+    talked.locator("#history-toggle").click()
+    _shots(talked, "history")
+
+
+@ALL
+def test_screenshots_of_the_panel(talked: Page) -> None:
+    """Each section open: telemetry, what left the browser, settings with keys, doctor; telemetry wide; the egress question."""
+    for name in ("telemetry", "egress-log", "settings", "doctor"):
+        section = talked.get_by_test_id(name)
+        until(section.is_visible, timeout=60, what=name)
+        section.locator("summary").first.click()
+        talked.set_viewport_size({"width": 390, "height": 844})
+        talked.locator("#panel-toggle").click()
+        section.scroll_into_view_if_needed()
+        _shots(talked, name)
+        section.scroll_into_view_if_needed()
+        section.locator("summary").first.click()
+    talked.get_by_test_id("telemetry").locator("summary").first.click()
+    talked.get_by_role("button", name="Wide", exact=True).click()
+    _shots(talked, "telemetry-wide")
+    talked.get_by_test_id("telemetry").locator("summary").first.click()
+    talked.get_by_test_id("egress-policy").select_option("ask")
+    talked.get_by_test_id("composer").fill("Write to ada@example.org")
+    talked.get_by_test_id("send").click()
+    until(talked.get_by_test_id("egress-ask").is_visible, timeout=30, what="the question")
+    _shots(talked, "egress-question")
+    talked.get_by_test_id("egress-keep").click()
+
+
+@ALL
+def test_screenshots_of_local_and_no_webgpu(
+    visit: Callable[..., tuple[Page, Watch]], visit_without_webgpu: Callable[..., tuple[Page, Watch]]
+) -> None:
+    """The document that nothing leaves, and the page where no WebGPU is."""
+    page, _ = visit("/local")
+    until(page.get_by_test_id("mode").is_visible, timeout=120, what="the panel")
+    _shots(page, "local")
+    page, _ = visit_without_webgpu("/")
+    until(lambda: attribute(page, "local-status", "data-webgpu") == "no", timeout=120, what="data-webgpu=no")
+    _shots(page, "no-webgpu")

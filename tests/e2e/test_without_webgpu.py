@@ -33,6 +33,22 @@ def test_the_page_says_why_and_the_cloud_answers(visit_without_webgpu: Callable[
     assert reply.get_attribute("data-provider") == "cloud"
 
 
+def test_in_german_the_reason_is_german(visit_without_webgpu: Callable[..., tuple[Page, Watch]]) -> None:
+    """Welcome, status and doctor say why no WebGPU runs here and what would change it in the page's language."""
+    page, _ = visit_without_webgpu("/", locale="de-DE")
+    until(lambda: attribute(page, "local-status", "data-webgpu") == "no", timeout=120, what="data-webgpu=no")
+    page.get_by_test_id("open-doctor").click()
+    check = page.locator("[data-check=webgpu]")
+    until(check.is_visible, timeout=30, what="the doctor")
+    for told in (
+        page.get_by_test_id("local-status").first.inner_text(),
+        page.locator("#hello").inner_text(),
+        check.inner_text(),
+    ):
+        assert "Grafiktreiber" in told or "Dieser Browser hat kein WebGPU" in told
+        assert "browser has" not in told
+
+
 def test_local_comes_with_the_model(visit_without_webgpu: Callable[..., tuple[Page, Watch]], served: Served) -> None:
     """With no model loaded `setMode('local')` is False; a model loads on the processor, and then the mode is in force."""
     served.wait_built("tiny")
