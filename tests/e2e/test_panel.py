@@ -77,7 +77,7 @@ def test_figures_of_the_session(panel: Page) -> None:
     panel.get_by_test_id("composer").fill("What is the capital of France?")
     panel.get_by_test_id("composer").press("Enter")
     row = panel.get_by_test_id("usage").locator("tr[data-provider=cloud]")
-    until(lambda: row.count() == 1, timeout=120, what="a row for the server")
+    until(lambda: row.count() == 1 and row.locator("td").first.inner_text() == "1", timeout=120, what="the request")
     cells = [cell.inner_text() for cell in row.locator("td").all()]
     assert cells[0] == "1"
     assert int(cells[1].replace(",", "")) > 0

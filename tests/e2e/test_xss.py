@@ -128,7 +128,7 @@ def test_the_audit_finds_what_it_is_for(shell: tuple[Page, Watch]) -> None:
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
-def test_model_output_is_harmless_whole_and_byte_by_byte(shell: tuple[Page, Watch], text: str) -> None:
+def test_47_model_output_is_harmless_whole_and_byte_by_byte(shell: tuple[Page, Watch], text: str) -> None:
     """Drawn at once and after every single code unit, with folds open: known elements only, and the same ones in the end."""
     page, _ = shell
     op(page, {"type": "clear"}, message(0, text))
@@ -175,7 +175,7 @@ def test_streams_that_begin_anew_and_toasts(shell: tuple[Page, Watch]) -> None:
     assert page.locator("#toasts :is(img, script, iframe, a)").count() == 0
 
 
-def test_titles_and_imports(shell: tuple[Page, Watch]) -> None:
+def test_47_titles_and_imports(shell: tuple[Page, Watch]) -> None:
     """Files of three makers whose titles, texts, names and ids are payloads: read, put on the shelf, listed and opened."""
     page, _ = shell
     own = {
@@ -288,7 +288,7 @@ def test_attachments_that_python_hands_over(shell: tuple[Page, Watch]) -> None:
     assert page.locator(".message img").count() == 0
 
 
-def test_file_names(shell: tuple[Page, Watch]) -> None:
+def test_47_file_names(shell: tuple[Page, Watch]) -> None:
     """A file may be called what it likes: the chip, the notices and the message show its name as text."""
     page, _ = shell
     op(page, {"type": "clear"})
