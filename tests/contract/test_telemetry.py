@@ -182,7 +182,9 @@ def holding(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
 
 
-async def test_44_the_canary_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_44_the_canary_is_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A marked prompt, answer, tool, title and file name, in good answers, failures and refusals, are in no file, log or metric.
 
     The adverse list's 44. The provider repeats the mark in its texts, errors and model name.

@@ -83,8 +83,8 @@ def test_screenshots_without_webgpu(scheme: str, visit_without_webgpu: Callable[
     assert "WebGPU" in page.locator("body").inner_text()
 
 
-def _shots(page: Page, name: str) -> None:
-    """One screen in both sizes and themes; nothing of it is wider than the window."""
+def _shots(page: Page, name: str, *, opens: str = "", at: Locator | None = None) -> None:
+    """One screen in both sizes and themes, nothing wider than the window; `opens` shows it when narrow, `at` is in sight."""
     folder = home() / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     for scheme in ("dark", "light"):
@@ -92,6 +92,11 @@ def _shots(page: Page, name: str) -> None:
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(300)
+            if opens and size == "narrow":
+                page.locator(opens).click()
+                page.wait_for_timeout(500)
+            if at:
+                at.scroll_into_view_if_needed()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name}: sideways scroll at {width} px"
             page.screenshot(path=folder / f"{name}-{size}-{scheme}.png")
     page.set_viewport_size({"width": 1280, "height": 800})
@@ -117,11 +122,7 @@ def test_screenshots_of_chat_and_history(talked: Page) -> None:
     """The welcome, search, a chat with branches, code and a formula, the list of chats, palette and keys."""
     talked.get_by_test_id("search-history").fill("Euler")
     until(lambda: talked.get_by_test_id("search-hit").count() == 1, timeout=60, what="the hit")
-    talked.set_viewport_size({"width": 390, "height": 844})
-    talked.locator("#history-toggle").click()
-    _shots(talked, "search")
-    talked.keyboard.press("Escape")
-    talked.set_viewport_size({"width": 1280, "height": 800})
+    _shots(talked, "search", opens="#history-toggle")
     talked.get_by_test_id("search-hit").click()
     until(lambda: talked.locator(".katex").count() > 0, timeout=60, what="the formula")
     talked.get_by_test_id("search-history").fill("")
@@ -132,9 +133,7 @@ def test_screenshots_of_chat_and_history(talked: Page) -> None:
         until(talked.get_by_test_id(name).is_visible, timeout=30, what=name)
         _shots(talked, name)
         talked.keyboard.press("Escape")
-    talked.set_viewport_size({"width": 390, "height": 844})
-    talked.locator("#history-toggle").click()
-    _shots(talked, "history")
+    _shots(talked, "history", opens="#history-toggle")
 
 
 @ALL
@@ -144,15 +143,11 @@ def test_screenshots_of_the_panel(talked: Page) -> None:
         section = talked.get_by_test_id(name)
         until(section.is_visible, timeout=60, what=name)
         section.locator("summary").first.click()
-        talked.set_viewport_size({"width": 390, "height": 844})
-        talked.locator("#panel-toggle").click()
-        section.scroll_into_view_if_needed()
-        _shots(talked, name)
-        section.scroll_into_view_if_needed()
+        _shots(talked, name, opens="#panel-toggle", at=section)
         section.locator("summary").first.click()
     talked.get_by_test_id("telemetry").locator("summary").first.click()
     talked.get_by_role("button", name="Wide", exact=True).click()
-    _shots(talked, "telemetry-wide")
+    _shots(talked, "telemetry-wide", opens="#panel-toggle", at=talked.get_by_test_id("telemetry"))
     talked.get_by_test_id("telemetry").locator("summary").first.click()
     talked.get_by_test_id("egress-policy").select_option("ask")
     talked.get_by_test_id("composer").fill("Write to ada@example.org")
