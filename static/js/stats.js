@@ -72,6 +72,6 @@ export function statsLine(reply) {
 function reason(decision) {
   const box = element('details', 'why');
   box.dataset.testid = 'why';
-  box.append(element('summary', '', strings.why), element('span', '', decision));
+  box.append(element('summary', '', strings.why), element('span', '', strings.decision(decision)));
   return box;
 }

@@ -2,6 +2,25 @@
 
 /** @import {en} from './en.js' */
 
+const SIDE = /** @type {Record<string, string>} */ ({ local: 'in diesem Browser', cloud: 'des Servers' });
+const WHAT = /** @type {Record<string, string>} */ ({ images: 'Bilder', tools: 'Werkzeuge', 'a JSON schema': 'ein JSON-Schema' });
+const NAME = /** @type {Record<string, string>} */ ({ local: 'Browser', cloud: 'Server' });
+
+/** The sentences of webapp/hybrid/auto.py. @type {[RegExp, (...found: string[]) => string][]} */
+const DECISIONS = [
+  [/no local model is ready/, () => 'kein lokales Modell ist bereit'],
+  [/the browser is offline/, () => 'der Browser ist offline'],
+  [/the cloud cannot be asked now/, () => 'der Server kann gerade nicht gefragt werden'],
+  [/only the (local|cloud) model takes (images|tools|a JSON schema)/, (_, side = '', what = '') => `nur das Modell ${SIDE[side]} nimmt ${WHAT[what]} an`],
+  [/about (\d+) tokens are more than the (local|cloud) model's window of (\d+)/, (_, n, side = '', window) => `etwa ${n} Token sind mehr als das Fenster des Modells ${SIDE[side]} von ${window}`],
+  [/the budget of \$([\d.]+) is spent/, (_, limit) => `das Budget von ${limit} $ ist verbraucht`],
+  [/the budget is spent/, () => 'das Budget ist verbraucht'],
+  [/here it would take about (\d+) s, longer than ([\d.]+) s/, (_, takes, most) => `hier würde es etwa ${takes} s dauern, länger als ${most} s`],
+  [/both score ([\d.]+); (local|cloud) is preferred/, (_, score, side = '') => `beide erreichen ${score}; bevorzugt wird: ${NAME[side]}`],
+  [/(local|cloud) scores ([\d.]+) against ([\d.]+) for (local|cloud)/, (_, first = '', score, less, other = '') => `${NAME[first]} erreicht ${score}, ${NAME[other]} ${less}`],
+  [/^(local|cloud): /, (_, side = '') => `${NAME[side]}: `],
+];
+
 /** @type {typeof en} */
 export const de = {
   page: {
@@ -56,6 +75,7 @@ export const de = {
     copy: 'Kopieren',
     copied: 'Kopiert',
     close: 'Schließen',
+    decision: (reason) => DECISIONS.reduce((text, [found, said]) => text.replace(found, said), String(reason)),
     tokens: (n) => `${n} Token`,
     ttft: (time) => `erstes nach ${time}`,
     rate: (n) => `${n} Token/s`,

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from hybr.webapp.hybrid.auto import AutoConfig, Side, Wants, decide
+
 ROOT = Path(__file__).parents[3]
 WORDS = ROOT / "static/js/words"
 READ = """
@@ -97,3 +99,33 @@ def test_what_python_says_is_in_the_catalogue(english: dict[str, str]) -> None:
     }
     assert asked
     assert {name for name in asked if f".shell.toasts.{name}" not in english} == set()
+
+
+def test_every_decision_is_said_in_german() -> None:
+    """Each reason that auto mode can give has its German sentence, and nothing English is left in it."""
+    slow, able, small = Side(seconds=90.0), Side(images=True, tools=True), Side(context=10)
+    config, long = AutoConfig(budget=1.0), Wants(tokens=99)
+    paid = Side(cost=1.0, images=True)
+    made = [
+        decide(Side(ready=False), Side(), Wants(), config),
+        decide(Side(), Side(), Wants(), config, offline=True),
+        decide(Side(), Side(ready=False), Wants(), config),
+        *(decide(one, other, Wants(images=True), config) for one, other in ((able, Side()), (Side(), able))),
+        decide(Side(), able, Wants(tools=True), config),
+        decide(Side(schema=False), Side(), Wants(schema=True), config),
+        decide(small, Side(), long, config),
+        decide(Side(), small, long, config),
+        decide(Side(), Side(), Wants(), config, broke=True),
+        decide(Side(), paid, Wants(), config, spent=2.0),
+        decide(slow, Side(), Wants(), config),
+        decide(Side(), Side(), Wants(), AutoConfig(weights={"cost": 1.0})),
+        decide(Side(), paid, Wants(), AutoConfig()),
+    ]
+    reasons = [f"{decision.first}: {decision.reason}" for decision in made]
+    said = "const { de } = await import(process.argv[1]);"
+    said += "console.log(JSON.stringify(JSON.parse(process.argv[2]).map((reason) => de.shell.decision(reason))));"
+    command = ["node", "--input-type=module", "-e", said, (WORDS / "de.js").as_uri(), json.dumps(reasons)]
+    german = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout)
+    assert len(set(reasons)) == len(reasons), "each sentence once"
+    for reason, text in zip(reasons, german, strict=True):
+        assert not re.search(r"\b(the|is|are|takes|take|score|scores|longer|local|cloud|budget of)\b", text), (reason, text)
