@@ -167,8 +167,8 @@ class Watch:
 
     def check(self) -> None:
         """Assert that the page kept to its own host and complained of nothing unannounced."""
-        assert self.foreign() == []
-        assert self.unexpected() == []
+        assert not self.foreign(), self.foreign()
+        assert not self.unexpected(), self.unexpected()
 
 
 # Every CustomEvent of the contract, kept in order for tests to read; installed before any page script runs. Workers are kept too,
