@@ -121,6 +121,8 @@
  * @property {string} webgpu
  * @property {string|null} reason
  * @property {string|null} remedy
+ * @property {string|null} code of the reason
+ * @property {Record<string, unknown>} args of its sentence
  * @property {object|null} gpu
  * @property {Record<string, number>} limits
  * @property {string[]} features

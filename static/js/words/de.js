@@ -559,7 +559,7 @@ export const de = {
         name: 'Server',
         good: () => 'Er antwortet.',
         note: () => '',
-        bad: () => 'Er ist nicht erreichbar oder hat eine Störung; sein Protokoll sagt, welche.',
+        bad: (_) => 'Er ist nicht erreichbar oder hat eine Störung; sein Protokoll sagt, welche.',
         remedy: 'Sieh nach, ob der HYBR-Server läuft und ob du online bist.',
       },
       models: {
