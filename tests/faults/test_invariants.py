@@ -21,6 +21,7 @@ from lab.engine import Die, Fail, Lost, Silent, Sleep, Stall
 from lab.upstream import Cut, Refuse, Unreachable
 
 from hybr.webapp.hybrid.errors import Aborted, CallerError, HybridError
+from hybr.webapp.hybrid.patience import PING_AFTER_S, PING_S, TICK_S
 from hybr.webapp.hybrid.types import Usage
 
 if TYPE_CHECKING:
@@ -378,7 +379,8 @@ class Orchestrator(RuleBasedStateMachine):
             if not one.ends and not one.walked and self.desk.hybrid.abort(one.request_id):
                 one.stopped_at = len(self.desk.seen)
         silent = self.desk.engine.silent
-        self.do(asyncio.sleep(40 if silent else 1))  # enough for every stop to be through, too short for an answer
+        # Enough for every stop to be through and a trial of a model that had failed to be given up; too short for an answer.
+        self.do(asyncio.sleep(PING_AFTER_S + PING_S + 2 * TICK_S if silent else 1))
         assert self.desk.free, "9: every lock, worker request and HTTP stream is released"
         self.do(asyncio.sleep(60))
 
@@ -437,3 +439,21 @@ class TestOrchestratorLong(Orchestrator.TestCase):  # type: ignore[misc,name-def
     """Thousands of schedules."""
 
     settings = settings(max_examples=3000, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_a_trial_of_a_worker_that_dies_without_a_word_ends() -> None:
+    """Found by the long run: a model's trial waited for ever for a silent worker; it is given up, and the worker replaced."""
+    state = Orchestrator()
+    state.begin(loaded=True, mode="local", cut=0)
+    for fault, then, after in (
+        ("none", "another", 0.0),
+        ("bad format", "die", 0.0),
+        ("bad format", "", 1.5),
+        ("silent", "", 0.0),
+    ):
+        state.ask_and(fault=fault, at=0, streaming=False, private=False, then=then, after=after, more={})
+    state.look_away(hidden=False, frozen=0, jump=20.0)
+    assert state.desk.engine.silent, "the trial met a worker that is gone"
+    restarts = state.desk.engine.restarts
+    state.teardown()
+    assert state.desk.engine.restarts == restarts + 1

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.breaker import Breaker
 from hybr.webapp.hybrid.errors import HybridError, LocalError, LocalUnavailableError, ProviderError
+from hybr.webapp.hybrid.leg import Attempt, Leg
+from hybr.webapp.hybrid.patience import Watchdog
+from hybr.webapp.hybrid.profile import estimate_tokens
 from hybr.webapp.hybrid.types import Call, Options
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.account import Account
     from hybr.webapp.hybrid.events import EventBus
     from hybr.webapp.hybrid.local import LocalLLM
+    from hybr.webapp.hybrid.patience import Attention
     from hybr.webapp.hybrid.run import Run
     from hybr.webapp.hybrid.types import Provider
 
@@ -33,8 +37,11 @@ PROBE = ({"role": "user", "content": "Say yes."},)
 class Health:
     """See the module. `runs` are the requests under way, oldest first."""
 
-    def __init__(self, local: LocalLLM, events: EventBus, account: Account, runs: Mapping[str, Run]) -> None:
+    def __init__(
+        self, local: LocalLLM, events: EventBus, account: Account, runs: Mapping[str, Run], attention: Attention
+    ) -> None:
         self._local = local
+        self._attention = attention
         self._runs = runs
         self._account = account
         self._breakers: dict[tuple[Provider, str], Breaker] = {}
@@ -106,9 +113,12 @@ class Health:
 
     def _repair(self, error: ProviderError) -> None:
         """What a failure of health asks for: a new worker at once, or a trial when the breaker allows one."""
+        self._renew(error)
+        self._try_out()
+
+    def _renew(self, error: HybridError) -> None:
         if isinstance(error, LocalError) and "worker" in error.reactions:
             self._local.lost(error)
-        self._try_out()
 
     def _try_out(self) -> None:
         """Where the breaker of the model that is ready is open, have a trial decide and not a person's request."""
@@ -125,14 +135,28 @@ class Health:
             await asyncio.sleep(breaker.retry_in_s())
             if self._local.model != model:
                 return
-            call = Call("probe", PROBE, Options(max_output_tokens=1), model)
             try:
-                await self._local.chat(call, lambda _: None)
+                await self._trial(model)
             except HybridError as error:
                 log.info("%s is not well yet: %s", model, error)
                 breaker.failed()
+                self._renew(error)
             else:
                 breaker.succeeded()
+
+    async def _trial(self, model: str) -> None:
+        """One tiny generation, watched like a request's: a worker that has died without a word would never answer it."""
+        first_s, next_s = self._local.patience(estimate_tokens(PROBE))
+        chat, ping = self._local.chat, self._local.ping
+        leg = Leg("local", chat, model, first_s=first_s, next_s=next_s, pulse=self._local.pulse, ping=ping)
+        work = asyncio.ensure_future(chat(Call("probe", PROBE, Options(max_output_tokens=1), model), lambda _: None))
+        try:
+            await Watchdog(Attempt(leg, clock()), self._attention).watch(work)
+        except BaseException:
+            work.cancel()
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen: it may end as it likes
+            raise
+        work.result()
 
     # -- what is owed
 

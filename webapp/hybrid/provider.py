@@ -68,7 +68,7 @@ class HybridLLMProvider:
         self._desk = Desk(events, self._account, now, quote=self._quote, asked=self._money.window.asked)
         self._modes = Modes(events, preferences, local, self._desk.now)
         self._runs: dict[str, Run] = {}
-        self._health = Health(local, events, self._account, self._runs)
+        self._health = Health(local, events, self._account, self._runs, self._desk.attention)
         self._gate = Gate(events, preferences, self._desk.now)
         self._planner = Planner(local, self._modes, self._health, self._gate, preferences)
         self._planner.cloud = gateway
