@@ -38,6 +38,8 @@ FACTS = {
 DELAY_S = 0.04  # several events in a row are one change of what is shown
 # After these a caller's own answer follows ("loaded", "switched"): who hears it must find the page saying the same.
 AT_ONCE = {"local-llm:ready", "local-llm:error", "local-llm:unloaded", "hybrid-llm:mode-changed"}
+# Once per token, and nothing that a view shows is another after it.
+PER_TOKEN = {"hybrid-llm:stream-chunk", "hybrid-llm:thought"}
 BUILDING_S, WAITING_S = 2.0, 10.0  # how often the index is read while a model is built, or still to be built
 
 
@@ -84,7 +86,7 @@ class App:
     def _heard(self, name: str, _: dict[str, Any]) -> None:
         if name in AT_ONCE:
             self.show()
-        elif name != "hybrid-llm:stream-chunk":
+        elif name not in PER_TOKEN:
             self._soon()
 
     def _soon(self) -> None:

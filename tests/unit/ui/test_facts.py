@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hybr.webapp.ui import facts, models
+from hybr.webapp.ui.app import DELAY_S, App
 
 SMOL = {"id": "smol", "name": "SmolLM2", "bytes": 91, "quantisation": "q4f32_1", "state": "built", "files": [{"path": "a"}]}
 TINY = {
@@ -36,6 +38,7 @@ def context(**given: Any) -> Any:
             get_status=lambda: local,
             get_runtime_info=lambda: given.get("info", {}),
             get_available_models=lambda: entries,
+            entry=lambda model: next((one for one in entries if one["id"] == model), None),
             others=None,
             checking=None,
         ),
@@ -136,3 +139,27 @@ def test_receipts_say_how_much_left_and_why() -> None:
     told = facts.egress(context(receipts=[sent, {"at": 4.0, "bytes": 9, "model": None, "cause": "mode"}]))
     assert told["receipts"][0] == {"at": 5.0, "bytes": 120, "model": "m", "cause": "handover", "redacted": 3}
     assert (told["receipts"][1]["model"], told["receipts"][1]["redacted"]) == ("", 0)
+
+
+async def test_no_token_draws_the_views() -> None:
+    """What comes with every token (text, thoughts) leaves them alone; a change of what is so draws them, once for several."""
+    drawn = 0
+
+    class Counted(App):
+        def __init__(self) -> None:  # no Panel here
+            self._due = False
+
+        def show(self) -> None:
+            nonlocal drawn
+            self._due = False
+            drawn += 1
+
+    app = Counted()
+    app._heard("hybrid-llm:stream-chunk", {})
+    app._heard("hybrid-llm:thought", {})
+    await asyncio.sleep(DELAY_S * 2)
+    assert drawn == 0
+    app._heard("cost:updated", {})
+    app._heard("chat:changed", {})
+    await asyncio.sleep(DELAY_S * 2)
+    assert drawn == 1
