@@ -22,11 +22,15 @@ CHECKS = ("webgpu", "half", "processor", "isolated", "storage", "persisted", "en
 
 def doctor(context: Context) -> dict[str, Any]:
     """The checks that need nobody to be asked, and how the models fit."""
-    return {"checks": checks(context), "models": fit(context), "known": bool(context.preflight)}
+    models = fit(context)
+    return {"checks": checks(context, models), "models": models, "known": bool(context.preflight)}
 
 
-def checks(context: Context, server: Check | None = None) -> list[Check]:
-    """Each `{name, level, args}`: the page has a sentence for every name and level, and a remedy for what is not good."""
+def checks(context: Context, models: list[dict[str, Any]], server: Check | None = None) -> list[Check]:
+    """Each `{name, level, args}`: the page has a sentence for every name and level, and a remedy for what is not good.
+
+    `models` as `fit` tells them; `server` where it was asked.
+    """
     probe = context.preflight
     made = {
         "webgpu": _webgpu(probe),
@@ -37,7 +41,7 @@ def checks(context: Context, server: Check | None = None) -> list[Check]:
         "persisted": _level(bool((probe.get("storage") or {}).get("persisted")), "note"),
         "engine": _engine(context),
         "server": server or _server(context),
-        "models": _models(context),
+        "models": _models(models),
     }
     return [{"name": name, **made[name]} for name in CHECKS]
 
@@ -85,10 +89,9 @@ def _server(context: Context) -> Check:
     return _level(status.get("cloud_available", True), "bad", reason=status.get("cloud_reason"))
 
 
-def _models(context: Context) -> Check:
-    all_ = fit(context)
-    good = [one for one in all_ if one["fits"]]
-    return {"level": "good" if good else "bad", "args": {"fitting": len(good), "all": len(all_)}}
+def _models(models: list[dict[str, Any]]) -> Check:
+    good = [one for one in models if one["fits"]]
+    return {"level": "good" if good else "bad", "args": {"fitting": len(good), "all": len(models)}}
 
 
 def fit(context: Context) -> list[dict[str, Any]]:
@@ -110,11 +113,12 @@ async def examine(context: Context, _: dict[str, Any]) -> dict[str, Any]:
             found = {"level": "good" if parts.get("status") == "ok" else "bad", "args": {}}
         except ServerError as error:
             found = {"level": "bad", "args": {"reason": error.message, "code": error.code}}
-    told = checks(context, found)
-    return {"checks": told, "models": fit(context), "report": report(context, told, parts)}
+    models = fit(context)
+    told = checks(context, models, found)
+    return {"checks": told, "models": models, "report": report(context, told, models, parts)}
 
 
-def report(context: Context, told: list[Check], server: dict[str, Any]) -> dict[str, Any]:
+def report(context: Context, told: list[Check], models: list[dict[str, Any]], server: dict[str, Any]) -> dict[str, Any]:
     """What may be shown to anybody: see the module."""
     probe, now, status = context.preflight, context.local.get_status(), context.hybrid.get_status()
     info = context.local.get_runtime_info()
@@ -130,7 +134,7 @@ def report(context: Context, told: list[Check], server: dict[str, Any]) -> dict[
             **{name: info.get(name) for name in ("wish", "why", "threads")},
         },
         "mode": {name: status.get(name) for name in ("mode", "preferred_mode", "cloud_available")},
-        "models": {one["id"]: one["fits"] for one in fit(context) if not _private(context, one["id"])},
+        "models": {one["id"]: one["fits"] for one in models if not _private(context, one["id"])},
         "server": {name: value for name, value in server.items() if isinstance(value, str | int | float | bool)},
     }
 

@@ -123,5 +123,4 @@ def _switch(switch: dict[str, Any]) -> dict[str, Any]:
 
 def _name(context: Context, model_id: Any) -> str:
     """A model's name for people; its id where the index does not know it."""
-    entries = context.local.get_available_models()
-    return next((str(entry.get("name") or model_id) for entry in entries if entry["id"] == model_id), str(model_id or ""))
+    return str((context.local.entry(model_id) or {}).get("name") or model_id or "")

@@ -19,6 +19,7 @@ local = SimpleNamespace(
     get_status=lambda: {"state": "unloaded", "runtime": "webgpu", "webgpu": "yes", "model": None},
     get_runtime_info=dict,
     get_available_models=lambda: MODELS,
+    entry=lambda model: None,
     refresh=index,
 )
 hybrid = SimpleNamespace(

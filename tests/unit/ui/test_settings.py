@@ -189,7 +189,7 @@ def levels(checks: list[dict[str, Any]]) -> dict[str, str]:
 def test_each_check_of_the_doctors(context: Any, change: dict[str, Any], name: str, level: str) -> None:
     """Good, worth knowing, in the way: by what the preflight found, and with the reason."""
     context.preflight = {**PROBE, **change}
-    told = doctor.checks(context)
+    told = doctor.checks(context, doctor.fit(context))
     assert [one["name"] for one in told] == list(doctor.CHECKS)
     assert levels(told)[name] == level
     assert all(one["level"] in doctor.LEVELS for one in told)
