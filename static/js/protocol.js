@@ -70,7 +70,6 @@
  *   | {kind: 'ui', event: 'delete', id: string, what: 'message'|'branch'}
  *   | {kind: 'ui', event: 'undo', token: string}
  *   | {kind: 'ui', event: 'set-mode', mode: string}
- *   | {kind: 'ui', event: 'retry', id: string}
  *   | {kind: 'ui', event: 'resume', id: string, on: Provider}
  *   | {kind: 'ui', event: 'keep', id: string}
  *   | {kind: 'ui', event: 'leave-local'}} UiMessage

@@ -65,7 +65,6 @@ class Chat:
             "send": lambda event: self._send(str(event.get("text") or ""), attachments(event)),
             "edit": lambda event: self._edit(event, str(event.get("text") or "")),
             "regenerate": self._regenerate,
-            "retry": lambda _: self._regenerate({"id": self.tree.leaf}),
             "continue": self._continue,
             "branch": self._branch,
             "delete": self._delete,

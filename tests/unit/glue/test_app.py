@@ -248,14 +248,14 @@ async def test_a_stop_before_the_first_token() -> None:
 
 @virtual
 async def test_an_error_in_the_page() -> None:
-    """A failed answer is an error in its place, the text so far kept; retry asks the question again."""
+    """A failed answer is an error in its place, the text so far kept; regenerate asks the question again."""
     shell = Shell()
-    shell.send(kind="ui", event="retry", id="x")
+    shell.send(kind="ui", event="regenerate", id="x")
     shell.upstream.scripts.append(["It ", Cut()])
     finish = await chat(shell, "x")
     assert (finish["state"], finish["error"]["code"]) == ("error", "stream_broken")
     assert len(shell.app.chat.messages) == 2
-    shell.send(kind="ui", event="retry", id=finish["id"])
+    shell.send(kind="ui", event="regenerate", id=finish["id"])
     await asyncio.sleep(1)
     assert shell.ops("finish")[-1]["state"] == "done"
     assert [message["content"] for message in shell.app.chat.messages] == ["x", "It is Paris."]

@@ -90,7 +90,7 @@ async def test_another_answer() -> None:
     await do(shell, "regenerate", 1)
     assert (shell.view.shown[list(shell.view.shown)[1]]["state"], shell.view.places[1]) == ("error", "3/3")
     shell.upstream.default = ["three"]
-    await do(shell, "retry", 1)
+    await do(shell, "regenerate", 1)
     assert (shell.view.texts, shell.view.places) == (["a", "three"], ["1/1", "3/3"])
     await do(shell, "delete", 1, what="message")
     assert shell.view.texts == ["a", "two"], "the neighbour is shown"
