@@ -30,14 +30,12 @@ class Journal:
 
     def __init__(self, post: Callable[[dict[str, Any]], None]) -> None:
         self._post = post
-        self._open: set[str] = set()
 
     def begin(self, answer_id: str, conversation: dict[str, Any], cut: Cut) -> None:
         """Record a request before it is made, with the text there already is; a record of the same id is replaced.
 
         `conversation` is as the shelf writes it: what is asked, and where. The rest is on the shelf.
         """
-        self._open.add(answer_id)
         record = {
             "conversation": conversation,
             "options": cut.options,
@@ -50,7 +48,6 @@ class Journal:
 
     def end(self, answer_id: str) -> None:
         """The answer has ended, or the person has decided what becomes of it: nothing is left to recover."""
-        self._open.discard(answer_id)
         self._post({"kind": "journal", "op": "end", "id": answer_id})
 
 
