@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hybr.webapp.runtimes.base import CloudRuntime, Emit
 
 Policy = Literal["allow", "redact", "ask", "never"]
-POLICIES: tuple[Policy, ...] = ("allow", "redact", "ask", "never")
+POLICIES: tuple[Policy, ...] = ("allow", "redact", "ask", "never")  # from the least strict
 ASK_S = 30.0
 KEPT = 200
 

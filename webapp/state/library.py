@@ -13,6 +13,7 @@ import uuid
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hybr.webapp.hybrid.gate import POLICIES
 from hybr.webapp.state import schema
 from hybr.webapp.state.schema import Conversation
 from hybr.webapp.state.tree import Change, Node, Tree
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNDOABLE = 8  # removals that can still be undone; each holds the text of what was removed
-SEVERITY = ("allow", "redact", "ask", "never")
 
 
 class ShelfError(Exception):
@@ -174,7 +174,7 @@ class Library:
         theirs, mine = schema.conversation_from(row), self.conversation
         for name in ("title", "titled", "pinned", "folder", "persona", "settings", "deleted_at"):
             setattr(mine, name, getattr(theirs, name))
-        if theirs.egress in SEVERITY and SEVERITY.index(theirs.egress) > SEVERITY.index(mine.egress or "allow"):
+        if theirs.egress in POLICIES and POLICIES.index(theirs.egress) > POLICIES.index(mine.egress or "allow"):
             mine.egress = theirs.egress
         self.tree.take(_nodes(nodes), drop)
 

@@ -15,6 +15,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from hybr.webapp.hybrid.gate import POLICIES
 from hybr.webapp.runtimes.base import UnreachableError
 from hybr.webapp.runtimes.http import read_json
 
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 PATH = "/api/preferences"
 KEYS = ("mode", "model", "cloud_model", "while_loading", "load_at_start", "runtime", "theme", "telemetry", "model_hosts")
-EGRESS = ("allow", "redact", "ask", "never")  # from the least strict
 ATTEMPTS = 3
 
 
@@ -87,7 +87,7 @@ class Preferences:
     def _heard(self, changed: dict[str, Any]) -> None:
         """What another tab has stored."""
         mine, theirs = self._values.get("egress"), changed.get("egress")
-        if mine in EGRESS and (theirs not in EGRESS or EGRESS.index(theirs) < EGRESS.index(mine)):
+        if mine in POLICIES and (theirs not in POLICIES or POLICIES.index(theirs) < POLICIES.index(mine)):
             changed = {name: value for name, value in changed.items() if name != "egress"}
         self._values |= changed
         self.followed(changed)
