@@ -44,9 +44,9 @@ class Drawing:
     def sync(self) -> None:
         """Take away what left the branch, add what came, and tell what has other siblings now."""
         tree = self._library.tree
-        ids = {node.id for node in tree.path}
-        kept = [one for one in self._shown if one in ids]
         path = tree.path
+        ids = {node.id for node in path}
+        kept = [one for one in self._shown if one in ids]
         if [node.id for node in path[: len(kept)]] != kept or (self._shown and not kept and len(path) > 1):
             self.open()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid import validate
@@ -54,7 +55,7 @@ def joined(contents: list[str | list[dict[str, Any]]]) -> str | list[dict[str, A
 
 def fenced(text: str) -> str:
     """A text between fences that are longer than any in it."""
-    longest = max((len(run) for run in "".join(char if char == "`" else " " for char in text).split()), default=0)
+    longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
 
