@@ -2,6 +2,7 @@
  * The shelf: the one module that touches the database of conversations, `hybr-history`. Browser only; nothing of it reaches a server.
  *
  *     shelf.list()         every conversation's row, the deleted ones and those of a later version (`row.v > VERSION`) included
+ *     shelf.row(id)        one of them, or null
  *     shelf.read(id)       {conversation, nodes}; rejects with not_found, or newer_schema for what this page cannot understand
  *     shelf.write(change)  {conversation?: {id, ...fields}, nodes?: [...], drop?: [ids]}, all of it or nothing
  *     shelf.remove(id)     for ever; what can be undone is a write of `deletedAt`
@@ -76,6 +77,14 @@ export class Shelf {
       if (row) rows.set(id, row);
     }
     return [...rows.values()];
+  }
+
+  /** @param {string} id @returns {Promise<Row|null>} as `list` has it */
+  async row(id) {
+    await this.#last;
+    const row = await this.#try(() => this.#disk.row(id), null);
+    const waiting = this.#unsaved.get(id);
+    return waiting ? applied({ row, nodes: new Map() }, waiting).row : row;
   }
 
   /** @param {string} id @returns {Promise<{conversation: Row, nodes: NodeRow[]}>} */

@@ -198,21 +198,25 @@ async def test_37_a_storm_of_leavers(tmp_path: Path) -> None:
 
     async with wired(script) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY, Patience())
-        async with listening(parts) as address:
-            before = (descriptors(), len(asyncio.all_tasks()))
+        async with listening(parts) as address, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
-            async def come_and_go(session: aiohttp.ClientSession, stay: float) -> None:
+            async def come_and_go(stay: float) -> None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(stay):
                         answer = await session.post(f"{address}/v1/chat/completions", json=question(model=MODEL, stream=True))
                         await answer.read()
 
-            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-                for _ in range(20):
-                    await asyncio.gather(*(come_and_go(session, 0.01 * (1 + place % 25)) for place in range(50)))
-            await soon(lambda: not any(held(parts).values()), 30)
-            await soon(lambda: descriptors() <= before[0] + 2, 30)
-            await soon(lambda: len(asyncio.all_tasks()) <= before[1] + 2, 30)
+            async def storm() -> None:
+                await asyncio.gather(*(come_and_go(0.01 * (1 + place % 25)) for place in range(50)))
+                await soon(lambda: not any(held(parts).values()), 30)
+
+            await storm()  # the first opens what stays: the database, its log, the lock of the journal
+            before = (descriptors(), len(asyncio.all_tasks()))
+            for _ in range(20):
+                await storm()
+            # one kept of each hundred would be ten: what the server opens once for itself is fewer
+            await soon(lambda: descriptors() < before[0] + 8, 30)
+            await soon(lambda: len(asyncio.all_tasks()) < before[1] + 8, 30)
 
 
 async def test_38_a_long_request_delays_nobody(tmp_path: Path) -> None:

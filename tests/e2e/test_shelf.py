@@ -146,6 +146,7 @@ def test_rows_of_a_later_version(tab: Callable[..., Tab]) -> None:
         assert "newer version" in written["message"]
     assert one.run("tried(() => shelf.remove('c'))")["code"] == "newer_schema"
     assert future in one.run("shelf.list()")
+    assert one.run("shelf.row(argument)", future["id"]) == future
     assert [row["v"] for row in one.page.evaluate(RAW) if row["id"] == "z"] == [9]
 
 
@@ -172,6 +173,7 @@ def test_denied(tab: Callable[..., Tab]) -> None:
     one.write(conversation={"id": "c", "pinned": True}, drop=["b"])
     assert set(one.read()) == {"a"}
     assert [(row["title"], row["pinned"]) for row in one.run("shelf.list()")] == [("One", True)]
+    assert (one.run("shelf.row('c')")["title"], one.run("shelf.row('d')")) == ("One", None)
     assert one.run("troubles") == ["storage_denied"]
     one.run("shelf.remove('c')")
     assert one.run("shelf.list()") == []
@@ -192,6 +194,7 @@ def test_full(tab: Callable[..., Tab]) -> None:
     assert (told["code"], "no room" in told["message"]) == ("storage_full", True)
     assert set(one.read()) == {"a", "b"}
     assert (one.row()["title"], one.run("shelf.list()")[0]["title"]) == ("Two", "Two")
+    assert (one.run("shelf.row('c')"), one.run("shelf.row('d')")) == (one.run("shelf.list()")[0], None)
     assert (set(two.read()), two.row()["title"]) == ({"a"}, "One"), "nothing of it is half stored"
     one.page.evaluate("full = false")
     one.write(conversation={"id": "c", "pinned": True})

@@ -78,7 +78,7 @@ export class Deeds {
   /** @param {string} id */
   async #purge(id) {
     this.#held.delete(id);
-    const row = (await this.#shelf.list()).find((one) => one.id === id);
+    const row = await this.#shelf.row(id);
     if (row?.deletedAt) await this.#shelf.remove(id).catch((error) => this.fail(error)); // else it was undone in another tab
   }
 

@@ -28,6 +28,11 @@ export class Disk {
     return this.#run('readonly', ({ rows }) => done(rows.getAll()));
   }
 
+  /** @param {string} id @returns {Promise<Row|null>} */
+  row(id) {
+    return this.#run('readonly', async ({ rows }) => (await done(rows.get(id))) ?? null);
+  }
+
   /** @param {string} id @returns {Promise<State>} */
   read(id) {
     return this.#run('readonly', async ({ rows, nodes }) => {

@@ -87,7 +87,7 @@ export class Round {
     const { one: theirs, version, parts } = await receive(this.#remote, this.#keys, name);
     const before = this.#known.get(name);
     const { id } = theirs.conversation;
-    const row = (await this.#shelf.list()).find((each) => each.id === id);
+    const row = await this.#shelf.row(id);
     if (row && row.v > VERSION) return 'done'; // a later page's, here: it is that page's to merge
     if (row && row.deletedAt !== null) return 'waiting'; // until it is clear whether the deletion is undone
     if (!row && before && unchanged(before, theirs)) return 'done'; // deleted here: push takes it away there
