@@ -24,6 +24,7 @@ HOUR, DAY = 3_600, 86_400  # seconds
 KEPT_DAYS = 92
 STEP = 1.1  # a bin reaches from value / sqrt(STEP) to value * sqrt(STEP)
 MEASURES = ("ttft", "total", "rate")  # ms, ms, tokens per second
+SPANS = {"day": (DAY, HOUR), "week": (7 * DAY, 6 * HOUR), "month": (30 * DAY, DAY)}  # how far back, a stretch's width (s)
 
 Bucket = dict[str, dict[str, Any]]
 
@@ -81,15 +82,19 @@ class Series:
         events.on("hybrid-llm:stream-error", lambda detail: self._add({"errors": {_code(detail): 1}}))
 
     def clear(self) -> None:
-        """Forget all of it, here and in the browser."""
+        """Forget all of it, here, in the browser and in its other tabs, which hear of hours that are empty."""
+        self._storage.assign(KEY, {hour: {} for hour in self.hours})
         self.hours = {}
         self._storage.set(KEY, "{}")
 
-    def stretches(self, since: float, width: int) -> list[tuple[int, list[Figures]]]:
-        """What each model did from `since` on, by stretches of `width` seconds: `(start, figures)`, oldest first."""
+    def stretches(self, since: float, width: int, ahead: int = 0) -> list[tuple[int, list[Figures]]]:
+        """What each model did from `since` on, by stretches of `width` seconds: `(start, figures)`, oldest first.
+
+        `ahead`: by how many seconds the person's clock is ahead of UTC, so that a stretch of a day is a day of theirs.
+        """
         sums: dict[int, Bucket] = {}
         for start, bucket in self._since(since):
-            merged(sums.setdefault(start - start % width, {}), bucket)
+            merged(sums.setdefault(start - (start + ahead) % width, {}), bucket)
         return [(start, _figures(sums[start])) for start in sorted(sums)]
 
     def totals(self, since: float) -> list[Figures]:
@@ -144,7 +149,9 @@ class Series:
     def _heard(self, changed: dict[str, Any]) -> None:
         """Another tab has added to these hours, or the browser tells what our own additions came to."""
         for start, bucket in changed.items():
-            if isinstance(bucket, dict) and _requests(bucket) >= _requests(self.hours.get(start) or {}):
+            if bucket == {}:
+                self.hours.pop(start, None)  # it was cleared there
+            elif isinstance(bucket, dict) and _requests(bucket) >= _requests(self.hours.get(start) or {}):
                 self.hours[start] = bucket
 
     def _complete(self, detail: dict[str, Any]) -> None:

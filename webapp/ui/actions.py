@@ -14,7 +14,7 @@ from hybr.webapp.runtimes.person import ServerError
 from hybr.webapp.ui import doctor, models, personas, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from hybr.webapp.page import Context
 
@@ -47,12 +47,14 @@ ACTIONS: dict[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]] = {
 }
 
 
-async def act(context: Context, message: Any) -> dict[str, Any]:
-    """Do what `message` asks and return `{value}`, or `{error: {message, field, code}}`.
+async def act(
+    context: Context, message: Any, actions: Mapping[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]] = ACTIONS
+) -> dict[str, Any]:
+    """Do what `message` asks, of `actions`, and return `{value}`, or `{error: {message, field, code}}`.
 
     An unknown action is logged and ignored, so that either side can grow first.
     """
-    work = ACTIONS.get(str(message.get("action"))) if isinstance(message, dict) else None
+    work = actions.get(str(message.get("action"))) if isinstance(message, dict) else None
     if work is None:
         log.warning("the views asked for something unknown: %r", message)
         return {"error": {"message": "", "field": "", "code": "unknown_action"}}

@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.ui import doctor, facts, models, personas, settings
-from hybr.webapp.ui.actions import act
+from hybr.webapp.ui.actions import ACTIONS, act
 from hybr.webapp.ui.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class App:
 
         self.context = context
         self.views = views.make(f"{host.origin}{host.assets}/js/ui", self.asked)
-        self.telemetry = Telemetry(context, self.views["telemetry"])
+        telemetry = Telemetry(context, self.views["telemetry"])
+        self.facts = {**FACTS, "telemetry": telemetry.facts}
+        self.actions = {**ACTIONS, "telemetry": telemetry.act}
         self.link = link.Link(host)
         self._tasks: set[asyncio.Task[None]] = set()
         self._due = False
@@ -71,14 +73,11 @@ class App:
 
     def asked(self, message: Any, view: View) -> None:
         """Do what a person asked for in a view, then show what came of it; a view that waits for an answer gets it."""
-        if isinstance(message, dict) and message.get("action") == "telemetry":
-            self.telemetry.take(message)
-        else:
-            self._run(self._act(message, view))
+        self._run(self._act(message, view))
         self._soon()
 
     async def _act(self, message: Any, view: View) -> None:
-        came = await act(self.context, message)
+        came = await act(self.context, message, self.actions)
         if isinstance(message, dict) and "ask" in message:
             view.answer = json.dumps({"ask": message["ask"], **came})
         self._soon()
@@ -99,10 +98,7 @@ class App:
         self._due = False
         for name, view in self.views.items():
             try:
-                if name == "telemetry":
-                    self.telemetry.show()
-                else:
-                    view.show(FACTS[name](self.context))
+                view.show(self.facts[name](self.context))
             except Exception:
                 log.exception("the %s view cannot be shown", name)
 

@@ -2,7 +2,9 @@
 
 Figures are made when the panel is opened first: a page whose panel stays closed does not pay for them. Each reads one
 ColumnDataSource, so that showing newer figures is a change of data. Colours are those of the page's tokens, which the view reads
-off the document and sends (`look`), again when the theme changes.
+off the document and sends (`look`), again when the theme changes. A figure with nothing to draw is not shown: the view says so.
+
+Bokeh draws every time as UTC: what it is given is ahead of that by as much as the person's clock is (`_ahead`).
 """
 
 from __future__ import annotations
@@ -10,23 +12,28 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from bokeh.models import ColumnDataSource, DatetimeTickFormatter, Legend, LinearAxis, NumeralTickFormatter, Range1d
+from bokeh.models import ColumnDataSource, DataRange1d, DatetimeTickFormatter, Legend, LinearAxis, NumeralTickFormatter, Range1d
 from bokeh.plotting import figure
 
-from hybr.webapp.state.series import DAY, HOUR
+from hybr.webapp.state.series import DAY, SPANS
 
 if TYPE_CHECKING:
     from hybr.webapp.state.series import Figures, Series
 
 Measure = Literal["ttft", "total", "rate"]
-RANGES = {
-    "day": (DAY, HOUR),
-    "week": (7 * DAY, 6 * HOUR),
-    "month": (30 * DAY, DAY),
-}  # how far back, a stretch's width (s)
 SHARES = ((0.5, "solid"), (0.95, "dashed"))
 HEIGHT = 210  # px
 LOOK = {"text": "#1f1d1a", "muted": "#625e57", "line": "#e3e0da", "local": "#0f6b63", "cloud": "#4640c4", "warn": "#8a4b08"}
+TICKS = {
+    "milliseconds": "%H:%M:%S",
+    "seconds": "%H:%M:%S",
+    "minsec": "%H:%M:%S",
+    "minutes": "%H:%M",
+    "hourmin": "%H:%M",
+    "hours": "%H:%M",
+    "days": "%d.%m.",
+}
+LEAST_MS = 60_000  # of memory over time: a moment is no course
 DASHES = ("circle", "square", "triangle", "diamond", "inverted_triangle")  # models of one provider differ in their marks
 
 
@@ -42,7 +49,7 @@ class Plots:
         self.time = self._figure(words["time"], x_axis_type="datetime", x_range=Range1d(0, 1))
         self.causes = self._figure(words["causes"], y_range=[""], toolbar=False)
         self.spent = self._figure(words["spent"], x_axis_type="datetime", x_range=Range1d(0, 1))
-        self.held = self._figure(words["memory"], x_axis_type="datetime")
+        self.held = self._figure(words["memory"], x_axis_type="datetime", x_range=DataRange1d(min_interval=LEAST_MS))
         self._sources = {name: ColumnDataSource() for name in ("causes", "spent", "memory")}
         self._draw_causes()
         self._draw_spent()
@@ -55,20 +62,24 @@ class Plots:
 
     def show(self, measure: Measure, span: str) -> None:
         """Bring all figures up to date: `measure` over time, from `span` (day, week, month) ago."""
-        back, width = RANGES.get(span, RANGES["day"])
+        back, width = SPANS.get(span, SPANS["day"])
         now = time.time()
-        since = now - back
-        self.time.x_range.start, self.time.x_range.end = since * 1000, (now + width / 2) * 1000
-        first = since - since % DAY  # whole days stand as bars
-        self.spent.x_range.start, self.spent.x_range.end = first * 1000, (now - now % DAY + DAY) * 1000
-        self._show_time(measure, since, width)
+        since, ahead = now - back, _ahead(now)
+        self.time.x_range.start, self.time.x_range.end = _ms(since + ahead), _ms(now + width / 2 + ahead)
+        first, today = (at + ahead - (at + ahead) % DAY for at in (since, now))  # whole days stand as bars
+        self.spent.x_range.start, self.spent.x_range.end = _ms(first), _ms(today + DAY)
+        self._show_time(measure, since, width, ahead)
         self._show_causes(since)
-        self._show_spent(since)
+        self._show_spent(since, ahead)
+        self._show_memory(ahead)
+
+    def _show_memory(self, ahead: int) -> None:
         self._sources["memory"].data = {
-            "at": [at * 1000 for at, _, _ in self._memory],
+            "at": [_ms(at + ahead) for at, _, _ in self._memory],
             "page": [page / 1e6 for _, page, _ in self._memory],
             "python": [python / 1e6 for _, _, python in self._memory],
         }
+        self.held.visible = len(self._memory) > 1
 
     def look(self, colours: dict[str, str]) -> None:
         """Take the page's colours, by the names of `LOOK`."""
@@ -85,14 +96,15 @@ class Plots:
 
     # -- over time
 
-    def _show_time(self, measure: Measure, since: float, width: int) -> None:
+    def _show_time(self, measure: Measure, since: float, width: int, ahead: int) -> None:
         self.time.yaxis.axis_label = self._words[measure]
         wanted: dict[tuple[str, str, float], dict[str, list[Any]]] = {}
-        for start, models in self._series.stretches(since, width):
+        for start, models in self._series.stretches(since, width, ahead):
             for one in models:
-                self._point(wanted, one, measure, start)
+                self._point(wanted, one, measure, start + ahead)
         for key in {*wanted, *self._lines}:
             self._line(key).data = wanted.get(key) or {"at": [], "value": []}
+        self.time.visible = bool(wanted)
 
     @staticmethod
     def _point(wanted: dict[tuple[str, str, float], dict[str, list[Any]]], one: Figures, measure: Measure, start: int) -> None:
@@ -100,7 +112,7 @@ class Plots:
             value = one.of(measure, share)
             if value is not None:
                 line = wanted.setdefault((one.provider, one.model, share), {"at": [], "value": []})
-                line["at"].append(start * 1000)
+                line["at"].append(_ms(start))
                 line["value"].append(value)
 
     def _line(self, key: tuple[str, str, float]) -> ColumnDataSource:
@@ -164,15 +176,16 @@ class Plots:
         self.spent.line("at", "cost", source=self._sources["spent"], y_range_name="cost", color=self._look["warn"], line_width=2)
         self.spent.yaxis[0].axis_label = self._words["tokens"]
 
-    def _show_spent(self, since: float) -> None:
-        days = self._series.stretches(since, DAY)
+    def _show_spent(self, since: float, ahead: int) -> None:
+        days = [(start + ahead, models) for start, models in self._series.stretches(since, DAY, ahead) if models]
         tokens = {
             side: [sum(one.tokens for one in models if one.provider == side) for _, models in days] for side in ("local", "cloud")
         }
         cost = [sum(one.cost for one in models) for _, models in days]
         self.spent.extra_y_ranges["cost"].end = max([*cost, 0.0001]) * 1.1
         self.spent.right[0].visible = any(cost)
-        self._sources["spent"].data = {"at": [(start + DAY / 2) * 1000 for start, _ in days], **tokens, "cost": cost}
+        self.spent.visible = bool(days)
+        self._sources["spent"].data = {"at": [_ms(start + DAY / 2) for start, _ in days], **tokens, "cost": cost}
 
     def _draw_memory(self) -> None:
         self._sources["memory"].data = {"at": [], "page": [], "python": []}
@@ -186,6 +199,7 @@ class Plots:
 
     def _figure(self, title: str, *, toolbar: bool = True, **options: Any) -> Any:
         made = figure(
+            **{"y_range": DataRange1d(start=0), **options},
             title=title,
             height=HEIGHT,
             sizing_mode="stretch_width",
@@ -194,13 +208,12 @@ class Plots:
             background_fill_alpha=0,
             border_fill_alpha=0,
             outline_line_color=None,
-            **options,
         )
         made.toolbar.logo = None
         made.xaxis.ticker.desired_num_ticks = 4
         made.add_layout(Legend(orientation="horizontal", ncols=2, margin=0, padding=0), "below")
         if options.get("x_axis_type") == "datetime":
-            made.xaxis.formatter = DatetimeTickFormatter(hours="%H:%M", minutes="%H:%M", days="%d.%m.", hourmin="%H:%M")
+            made.xaxis.formatter = DatetimeTickFormatter(**TICKS)
         self._paint(made)
         return made
 
@@ -220,6 +233,16 @@ class Plots:
             made.legend.label_text_color = look["muted"]
             made.legend.label_text_font_size = "10px"
             made.legend.location = "left"
+
+
+def _ahead(at: float) -> int:
+    """By how many seconds the person's clock is ahead of UTC then."""
+    return time.localtime(at).tm_gmtoff
+
+
+def _ms(seconds: float) -> float:
+    """Bokeh's time."""
+    return seconds * 1000
 
 
 def _colour(glyph: Any, colour: str) -> None:

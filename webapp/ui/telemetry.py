@@ -12,14 +12,12 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.state.series import MEASURES
+from hybr.webapp.state.series import MEASURES, SPANS
 
 if TYPE_CHECKING:
     from hybr.webapp.page import Context
     from hybr.webapp.ui.plots import Plots
     from hybr.webapp.ui.views import Telemetry as View
-
-SPANS = {"day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}  # seconds
 
 
 class Telemetry:
@@ -33,19 +31,19 @@ class Telemetry:
         self._open = False
         self._measure, self._span = "ttft", "day"
 
-    def show(self) -> None:
-        """Bring the panel up to date; closed, it costs nothing."""
-        self._view.show(self.facts() if self._open else {"open": False, "measure": self._measure, "span": self._span})
-        if self._plots and self._open:
-            self._plots.show(self._measure, self._span)  # type: ignore[arg-type]  # take() lets only measures in
+    def facts(self, _: Context) -> dict[str, Any]:
+        """What is shown; the plots are brought up to date with it. Closed, the panel costs nothing."""
+        chosen = {"open": self._open, "measure": self._measure, "span": self._span}
+        if not self._open:
+            return chosen
+        if self._plots:
+            self._plots.show(self._measure, self._span)  # type: ignore[arg-type]  # act() lets only measures in
+        return chosen | self._figures()
 
-    def facts(self) -> dict[str, Any]:
-        """What the table shows: every model's figures in this span, and how often each cause and error came."""
-        series, since = self._context.series, time.time() - SPANS[self._span]
+    def _figures(self) -> dict[str, Any]:
+        """Every model's figures in this span, and how often each cause and error came."""
+        series, since = self._context.series, time.time() - SPANS[self._span][0]
         return {
-            "open": True,
-            "measure": self._measure,
-            "span": self._span,
             "rows": [
                 {
                     "provider": one.provider,
@@ -61,7 +59,7 @@ class Telemetry:
             "errors": series.counts("errors", since),
         }
 
-    def take(self, message: dict[str, Any]) -> None:
+    async def act(self, _: Context, message: dict[str, Any]) -> None:
         """What a person does in the panel: `open`, `close`, `look`, `choose`, `export`, `clear`."""
         kind = message.get("do")
         if kind == "open":
@@ -87,7 +85,7 @@ class Telemetry:
 
             self._plots = Plots(self._context.series, self._context.memory, message.get("words") or {})
             self._plots.look(message.get("look") or {})
-            self._plots.show(self._measure, self._span)  # type: ignore[arg-type]  # as in show()
+            self._plots.show(self._measure, self._span)  # type: ignore[arg-type]  # as in facts()
             self._view.plots = [Bokeh(made, sizing_mode="stretch_width") for made in self._plots.figures]
 
     def _export(self, kind: str) -> None:

@@ -126,6 +126,29 @@ def test_clearing_forgets_it_in_the_browser_too() -> None:
     assert series.totals(0)[0].requests == 1
 
 
+def test_another_tab_that_clears_is_heard() -> None:
+    """What was forgotten in one tab is forgotten in all of them."""
+    told: list[dict[str, Any]] = []
+    storage, events = MemoryStorage(), EventBus()
+    storage.assign = lambda _, change: told.append(change)  # type: ignore[method-assign]
+    done(events)
+    one, other = Series(storage, events, now=Clock()), Series(storage, events, now=Clock())
+    done(events)
+    one.clear()
+    other._heard(told[0])
+    assert other.hours == {}
+
+
+def test_a_day_is_a_day_of_the_persons() -> None:
+    """An hour before midnight UTC is the next day's where the clock is two hours ahead."""
+    clock, events = Clock(), EventBus()
+    series = Series(MemoryStorage(), events, now=clock)
+    clock.now = NOW - NOW % DAY + DAY - HOUR
+    done(events)
+    (utc, _), (theirs, _) = series.stretches(0, DAY)[0], series.stretches(0, DAY, ahead=2 * HOUR)[0]
+    assert theirs + 2 * HOUR == utc + DAY
+
+
 def test_what_was_said_is_never_kept() -> None:
     """No text of an event gets in: only names of models, codes and numbers."""
     storage, events = MemoryStorage(), EventBus()
