@@ -26,7 +26,7 @@ export class Follow {
   /**
    * @param {HTMLElement} scroller
    * @param {HTMLElement} content what grows inside it; its children, and `.block`s in them, can be anchors
-   * @param {HTMLButtonElement} jump shown while not following
+   * @param {HTMLButtonElement} jump shown while not following, and away from the end
    */
   constructor(scroller, content, jump) {
     this.#scroller = scroller;
@@ -74,6 +74,7 @@ export class Follow {
     if (Math.abs(moved) >= 1) this.#scroller.scrollTop += moved;
     this.#last = { top: this.#scroller.scrollTop, height: this.#scroller.scrollHeight };
     this.#anchor = anchor(this.#content, this.#edge());
+    this.#offer();
   }
 
   #edge() {
@@ -83,7 +84,13 @@ export class Follow {
   /** @param {boolean} value */
   #set(value) {
     this.#following = value;
-    this.#jump.hidden = value;
+    this.#offer();
+  }
+
+  /** Whoever is at the end has nowhere to jump, even where nothing is followed (a found message in a short conversation). */
+  #offer() {
+    const { scrollTop: top, scrollHeight: height, clientHeight } = this.#scroller;
+    this.#jump.hidden = this.#following || height - top - clientHeight <= SLACK;
   }
 }
 

@@ -15,15 +15,19 @@
 
 import { Lexer, Marked, Parser } from '../vendor/marked/marked.esm.js';
 import DOMPurify from '../vendor/dompurify/purify.es.mjs';
+import { dress, extend, grow, language, nested, openFence } from './codeblock.js';
 import { colour } from './colour.js';
-import { strings } from './strings.js';
+import { patch } from './patch.js';
 import { extensions, setFormulas } from './tex.js';
 
 /** @import {Token, Tokens} from 'marked' */
+/** @import {Code} from './codeblock.js' */
 
 const LINK = /^(?:https?:|mailto:)/i;
 const TAGS = ('p br hr h1 h2 h3 h4 h5 h6 em strong del code pre blockquote ul ol li a '
-  + 'table thead tbody tr th td sup sub').split(' ');
+  + 'table thead tbody tr th td sup sub kbd').split(' ');
+/** What models write for want of Markdown's own (a line break in a table's cell, a raised letter) and can do nothing; all other HTML is text. */
+const HARMLESS = /^<(?:br\s*\/?|\/?(?:sub|sup|kbd))>$/i;
 const CLASS = /^(?:language-[\w+#.-]+|math-(?:inline|block))$/;
 /** Characters drawn as Markdown at most; five megabytes of table are nothing that anybody reads. */
 const LONGEST = 400_000;
@@ -43,7 +47,7 @@ const engine = new Marked({
   gfm: true,
   breaks: true,
   renderer: {
-    html: ({ text, block }) => (block ? `<p>${escape(text)}</p>` : escape(text)),
+    html: ({ text, block }) => (HARMLESS.test(text.trim()) ? text : block ? `<p>${escape(text)}</p>` : escape(text)),
     image: ({ href, text }) => {
       const label = escape(text || href);
       return LINK.test(href) ? `<a href="${escape(href)}">${label}</a>` : label;
@@ -80,12 +84,7 @@ const sanitise = (html) => /** @type {any} */ (purifier.sanitize(html));
  * @property {HTMLElement} element
  * @property {number} marks how many marks stand in it
  * @property {Code|null} code set for code, which grows by appending
- *
- * @typedef {object} Code
- * @property {string} lang
- * @property {string} value
- * @property {Text} node the last piece, which grows
- * @property {boolean} done coloured, or about to be
+ * @property {boolean} done
  *
  * @typedef {{tokens: Token[], from: number, start: number, next: number}} Work visible and other tokens from character `start` on,
  *   the first being block `from`; `next` is the one to draw
@@ -245,15 +244,19 @@ export class MarkdownStream {
     if (same && token.type === 'code' && old?.code && grow(old.code, /** @type {Tokens.Code} */ (token))) return 0;
     const html = token.raw.length > HUGE && token.type !== 'code' ? '' : String(new Parser(engine.defaults).parse([token]));
     if (old && same && old.html === html && !old.code && html) return 0;
-    const element = old?.element ?? document.createElement('div');
-    element.className = html ? 'block' : 'block plain';
-    element.replaceChildren(html ? sanitise(html) : token.raw);
-    const code = token.type === 'code' ? dress(element, /** @type {Tokens.Code} */ (token)) : null;
-    if (/<(?:table|pre)/.test(html)) frame(element);
-    for (const { at, make } of marks) insert(element, token.raw.slice(0, Math.max(at - (end - token.raw.length), 0)), make());
-    if (!old) this.#put(element, index);
-    this.#blocks[index] = { html, element, code, marks: marks.length };
-    if (html.includes('class="math-')) setFormulas(element);
+    const fresh = document.createElement('div');
+    fresh.className = html ? 'block' : 'block plain';
+    fresh.append(html ? sanitise(html) : token.raw);
+    const code = token.type === 'code' ? dress(fresh, /** @type {Tokens.Code} */ (token)) : null;
+    if (!code && html.includes('<pre')) nested(fresh);
+    if (/<(?:table|pre)/.test(html)) frame(fresh);
+    if (RTL.test(html) || document.dir === 'rtl') turn(fresh);
+    for (const { at, make } of marks) insert(fresh, token.raw.slice(0, Math.max(at - (end - token.raw.length), 0)), make());
+    if (html.includes('class="math-')) setFormulas(fresh);
+    if (!old) this.#put(fresh, index);
+    else if (code || old.code) old.element.replaceWith(fresh);
+    else patch(old.element, fresh);
+    this.#blocks[index] = { html, element: old && !code && !old.code ? old.element : fresh, code, marks: marks.length, done: false };
     return token.raw.length;
   }
 
@@ -302,10 +305,14 @@ export class MarkdownStream {
   }
 
   /** @param {Block} block will not change any more */
-  #done({ code, element }) {
-    if (!code || code.done) return;
-    code.done = true;
-    colour(element, language(code.lang));
+  #done(block) {
+    const { code, element, done } = block;
+    if (done) return;
+    block.done = true;
+    if (code) {
+      code.done = true;
+      colour(element, language(code.lang));
+    } else for (const inner of /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll('.code'))) colour(inner, inner.dataset.lang ?? '');
   }
 
   /** What is too long for Markdown: as it is, in pieces of which only those in sight are laid out. */
@@ -324,85 +331,6 @@ export class MarkdownStream {
 }
 
 /**
- * @param {Token|undefined} token the last one
- * @returns {boolean} whether it is code whose fence, without indentation, is still open and whose text is all there
- */
-function openFence(token) {
-  if (token?.type !== 'code') return false;
-  const { raw, text } = /** @type {Tokens.Code} */ (token);
-  const [opening = ''] = /^(?:```+|~~~+)[^\n]*\n/.exec(raw) ?? [];
-  return opening !== '' && raw === opening + text;
-}
-
-/** @param {string} info what stands behind the fence */
-const language = (info) => info.split(/\s/, 1)[0] ?? '';
-
-/**
- * Grows code in place: no parsing, no new nodes, the reader's selection stays.
- * @param {Code} code
- * @param {Tokens.Code} token
- * @returns {boolean} whether it could
- */
-function grow(code, token) {
-  const value = token.text;
-  if ((token.lang ?? '') !== code.lang || !value.startsWith(code.value)) return false;
-  const added = value.slice(code.value.length);
-  if (added && code.done) return false; // it was taken for done, and coloured
-  extend(code, added);
-  return true;
-}
-
-/**
- * Long code is several pieces, each ending with a line, so that growing it lays out the last one only.
- * @param {Code} code
- * @param {string} added
- */
-function extend(code, added) {
-  code.value += added;
-  for (let rest = added; rest; ) {
-    if (code.node.length > PIECE && code.node.data.endsWith('\n')) {
-      const piece = document.createElement('span');
-      const node = document.createTextNode('');
-      piece.className = 'piece';
-      piece.append(node);
-      code.node.parentElement?.closest('code')?.append(piece);
-      code.node = node;
-    }
-    const line = rest.indexOf('\n', Math.max(PIECE - code.node.length, 0));
-    const cut = line < 0 ? rest.length : line + 1;
-    code.node.appendData(rest.slice(0, cut));
-    rest = rest.slice(cut);
-  }
-}
-
-/**
- * Gives a code block its bar: the language's name and a copy button (the message view listens).
- * @param {HTMLElement} element
- * @param {Tokens.Code} token
- * @returns {Code|null}
- */
-function dress(element, token) {
-  const pre = element.querySelector('pre');
-  const holder = pre?.querySelector('code') ?? pre;
-  if (!pre || !holder) return null;
-  const code = { lang: token.lang ?? '', value: '', node: document.createTextNode(''), done: false };
-  holder.replaceChildren(code.node);
-  extend(code, token.text);
-  const bar = document.createElement('div');
-  const name = document.createElement('span');
-  const copy = document.createElement('button');
-  bar.className = 'code-bar';
-  name.textContent = language(code.lang) || 'text';
-  copy.type = 'button';
-  copy.className = 'copy-code';
-  copy.textContent = strings.copy;
-  bar.append(name, copy);
-  element.classList.add('code');
-  element.prepend(bar);
-  return code;
-}
-
-/**
  * Lets wide code and tables scroll by themselves, by keyboard too.
  * @param {HTMLElement} element
  */
@@ -417,6 +345,18 @@ function frame(element) {
   }
 }
 
+const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/**
+ * Lists, quotations and tables stand on the side where their first word begins; paragraphs do so by CSS.
+ * @param {HTMLElement} element
+ */
+function turn(element) {
+  for (const one of /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll('ul, ol, blockquote, .table-box'))) {
+    one.dir = RTL.test(/\p{L}/u.exec(one.textContent ?? '')?.[0] ?? '') ? 'rtl' : 'ltr';
+  }
+}
+
 /** @param {string} text how many letters and digits it has: what Markdown's own signs are not */
 const letters = (text) => text.match(/[\p{L}\p{N}]/gu)?.length ?? 0;
 
@@ -426,10 +366,10 @@ const letters = (text) => text.match(/[\p{L}\p{N}]/gu)?.length ?? 0;
  * @param {Element} mark
  */
 function insert(element, source, mark) {
-  const bar = element.querySelector('.code-bar span');
+  const bar = element.querySelector(':scope > .code-bar span');
   if (bar) return bar.after(mark);
   const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-  let left = letters(source);
+  let left = letters(source.replace(/<\/?(?:br|sub|sup|kbd)\s*\/?>/gi, ''));
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const text = /** @type {Text} */ (node);
     const here = letters(text.data);

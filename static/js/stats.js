@@ -30,13 +30,13 @@ export function price(cost) {
 /** @param {unknown} n @returns {n is number} */
 const known = (n) => typeof n === 'number' && Number.isFinite(n);
 
-/** @typedef {{provider?: Provider|null, model?: string|null, state?: MessageState, stats?: Stats|null}} Reply */
+/** @typedef {{provider?: Provider|null, model?: string|null, state?: MessageState, stats?: Stats|null, edited?: boolean}} Reply */
 
 /**
  * @param {Reply} reply
  * @returns {string[]} the figures in order, without the provider
  */
-export function figures({ model, state, stats }) {
+export function figures({ model, state, stats, edited }) {
   const { usage = {}, timings = {}, cost, fallback } = stats ?? {};
   return [
     model ?? stats?.model ?? '',
@@ -46,6 +46,7 @@ export function figures({ model, state, stats }) {
     price(cost),
     fallback ? strings.fellBack : '',
     state === 'stopped' ? strings.wasStopped : '',
+    edited ? strings.edited : '',
   ].filter(Boolean);
 }
 

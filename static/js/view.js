@@ -233,7 +233,7 @@ function acted(event, onAct) {
 /** @param {MouseEvent} event */
 async function copyCode(event) {
   const button = event.target instanceof Element ? event.target.closest('.copy-code:not([aria-pressed])') : null;
-  const code = button?.closest('.block')?.querySelector('pre');
+  const code = button?.closest('.code')?.querySelector('pre');
   if (!button || !code) return;
   await navigator.clipboard.writeText(code.textContent ?? '').catch(() => select(code));
   button.textContent = strings.copied;

@@ -149,6 +149,15 @@ def test_reveal_goes_to_a_message_and_marks_the_words(page: Page) -> None:
     until(lambda: "m500" in in_sight(page), timeout=10, what="the other one")
 
 
+def test_where_all_is_in_sight_nothing_offers_the_end(page: Page) -> None:
+    """A found message of a short conversation is shown without the button that leads to the end: one is there."""
+    opened(page, 2)
+    op(page, {"type": "reveal", "id": "m0", "find": "Question"})
+    until(lambda: page.evaluate("CSS.highlights.get('meant')?.size ?? 0") == 1, timeout=10, what="the place")
+    until(lambda: settled(page), timeout=5, what="at rest")
+    assert page.locator("#jump").is_hidden()
+
+
 def test_a_message_with_the_focus_stays(page: Page) -> None:
     """Scrolling away takes no focus from anybody, and the tab order goes on from there."""
     opened(page)

@@ -21,6 +21,7 @@ PIECES = [
     "x  \n", "    indented", "| a | b |", "|---|--:|", "---", "===", "[link](https://a.example)", "[ref]",
     "[ref]: https://b.example", "<b>html</b>", "-", "=", "|", " ", "#", ">", "`", "*", "1.", "   ", "\r\n", "\t", "***", "~~~",
     "$x$", "$$\ny\n", "$$", "\\[", "\\]", "![i](x)", "\\", "<", "&amp;", "é", "😀",
+    "a<br>b", "H<sub>2</sub>", "<kbd>", "  ```py\n  x\n  ```\n", "مرحبا",
 ]  # fmt: skip
 
 
@@ -149,6 +150,63 @@ def test_growing_code_appends_to_its_node(page: Page) -> None:
     assert kept
 
 
+def test_a_selection_survives_while_its_paragraph_is_written(page: Page) -> None:
+    """Words that a reader has selected in the very block that grows, in a sentence, a list and a table, stay selected."""
+    kept = page.evaluate(
+        """async () => {
+             const {MarkdownStream} = await import(document.querySelector('meta[name=assets]').content + '/js/markdown.js');
+             const kept = [];
+             for (const text of ['Some **chosen** words ', '- one chosen\\n- two ', '| a | b |\\n|---|---|\\n| chosen | x']) {
+               const root = document.createElement('div');
+               document.body.append(root);
+               const stream = new MarkdownStream(root);
+               stream.append(text); stream.render();
+               const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+               while (!walker.nextNode().data.includes('chosen'));
+               const at = walker.currentNode.data.indexOf('chosen');
+               getSelection().setBaseAndExtent(walker.currentNode, at, walker.currentNode, at + 6);
+               for (const more of ['and', ' *m', 'ore* and', ' `co', 'de`']) { stream.append(more); stream.render(); }
+               stream.finish();
+               kept.push(String(getSelection()));
+               root.remove();
+             }
+             return kept;
+           }"""
+    )
+    assert kept == ["chosen"] * 3
+
+
+@pytest.mark.parametrize(
+    ("source", "html"),
+    [
+        ("a<br>b<br/>c", "<p>a<br>b<br>c</p>"),
+        ("H<sub>2</sub>O and x<sup>2</sup>, <KBD>Tab</KBD>", "<p>H<sub>2</sub>O and x<sup>2</sup>, <kbd>Tab</kbd></p>"),
+        ("<sub>never closed", "<p><sub>never closed</sub></p>"),
+        ("<br onclick=x> <sub class=x>", "<p>&lt;br onclick=x&gt; &lt;sub class=x&gt;</p>"),
+    ],
+)
+def test_tags_that_models_write_for_want_of_others(page: Page, source: str, html: str) -> None:
+    """A line break in a cell, a raised and a lowered letter and a key are what they are; with anything more they are text."""
+    assert page.evaluate("(source) => whole(source).firstChild.innerHTML.trim()", source) == html
+
+
+def test_lists_and_tables_stand_on_the_side_of_their_script(page: Page) -> None:
+    """An Arabic list and table begin at the right, an English one beside them at the left, code always at the left."""
+    body(page, "- قائمة\n- item\n\n> quote مع\n\n| عمود | b |\n|---|---|\n| 1 | 2 |\n\nمرحبا `code`.\n\nHello.")
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll('[data-id=a] :is(ul, blockquote, .table-box, code)')].map((one) =>
+             getComputedStyle(one).direction)"""
+    )
+    assert shown == ["rtl", "ltr", "rtl", "ltr"]
+    sides = page.evaluate(
+        """() => [...document.querySelectorAll('[data-id=a] .block > p')].map((p) => {
+             const range = document.createRange(); range.selectNodeContents(p);
+             const [text, box] = [range.getBoundingClientRect(), p.getBoundingClientRect()];
+             return text.left - box.left > box.right - text.right ? 'right' : 'left'; })"""
+    )
+    assert sides == ["right", "left"]
+
+
 def body(page: Page, text: str, state: str = "done") -> None:
     """Show one reply in place of all."""
     op(page, {"type": "clear"}, {"type": "message", "id": "a", "role": "assistant", "text": text, "state": state})
@@ -203,6 +261,16 @@ def test_code_is_coloured_when_it_is_done(page: Page) -> None:
     until(lambda: count(page, "code.language-python .hljs-keyword") >= 2, timeout=10, what="colours")
     assert page.locator("[data-id=a] code").first.text_content() == "def f(x):\n    return '<b>'"
     assert count(page, "code.language-nosuchlang span") == 0
+
+
+def test_code_inside_a_list_is_a_code_block_too(page: Page) -> None:
+    """The usual shape of instructions: each step's code has its language, its colours and a button that copies it alone."""
+    body(page, "1. First:\n   ```python\n   def f(): 1\n   ```\n2. Then:\n   > ```\n   > plain\n   > ```")
+    until(lambda: count(page, "li .code .hljs-keyword") == 1, timeout=10, what="colours")
+    assert page.locator("[data-id=a] li .code-bar span").all_inner_texts() == ["python", "text"]
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("[data-id=a] .copy-code").last.click()
+    until(lambda: page.evaluate("navigator.clipboard.readText()") == "plain", timeout=5, what="the copy")
 
 
 def test_code_that_is_written_is_coloured_when_the_text_goes_on(page: Page) -> None:

@@ -188,8 +188,10 @@ def test_an_edited_answer_and_one_message_out(page: Page) -> None:
     page.get_by_test_id("edit-save").press("Enter")
     until(lambda: (where(page, 1), page.get_by_test_id("message").count()) == ("2/2", 2), timeout=30, what="my version")
     assert message(page, 1).locator("strong").inner_text() == "Hello"
+    assert "edited by you" in message(page, 1).get_by_test_id("stats").inner_text()
     press(page, 1, "previous")
     until(lambda: page.get_by_test_id("message").count() == 4, timeout=30, what="the model's")
+    assert "edited by you" not in message(page, 1).get_by_test_id("stats").inner_text()
     before = texts(page)
     press(page, 1, "delete")
     page.get_by_test_id("delete-message").last.press("Enter")
