@@ -178,7 +178,7 @@ async def test_leaving_stops_the_generation(parts: Parts, phase: str) -> None:
             if phase == "plain":
                 await asyncio.sleep(1)  # into the decoding
             asked.cancel()
-        await soon(lambda: idle(parts), 3)
+        await soon(lambda: idle(parts), 15)  # the rest of it would take longer; a busy machine may need some seconds for a batch
         again = [event async for event in stream(session, address, question())]
         assert said(again[:-1]) == "The capital of France is Paris."
 
@@ -192,14 +192,14 @@ async def test_leaving_harms_nobody_else(parts: Parts) -> None:
     """When one client leaves in its prompt's reading, another's answer goes on undisturbed."""
     async with listening(parts) as address, aiohttp.ClientSession() as session:
         child = (await parts.house.llama.endpoint()).child
-        other = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=question(STORY, max_tokens=25)))
+        other = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=question(STORY, max_tokens=80)))
         leaver = asyncio.create_task(
-            session.post(f"{address}/v1/chat/completions", json=question("Tell me of cats and dogs. " * 80, stream=True))
+            session.post(f"{address}/v1/chat/completions", json=question("Tell me of cats and dogs. " * 120, stream=True))
         )
         await soon(lambda: both(parts))
         leaver.cancel()
         answer = await (await other).json()
-        assert answer["usage"]["completion_tokens"] == 25
+        assert answer["usage"]["completion_tokens"] == 80
         assert (await parts.house.llama.endpoint()).child.pid == child.pid
 
 
@@ -223,7 +223,7 @@ async def test_killed_before_the_first_byte(parts: Parts) -> None:
     """When llama.cpp dies before it said anything, the request is sent once more to a new one, and the answer says so."""
     async with listening(parts) as address, aiohttp.ClientSession() as session:
         first = await parts.house.llama.endpoint()
-        body = question("Tell me of cats and dogs. " * 60, max_tokens=4)
+        body = question("Tell me of cats and dogs. " * 120, max_tokens=4)
         asked = asyncio.create_task(session.post(f"{address}/v1/chat/completions", json=body))
         await soon(lambda: busy(parts))
         os.kill(first.child.pid, signal.SIGKILL)
@@ -290,6 +290,7 @@ async def test_stopped_with_the_parts(parts: Parts) -> None:
 async def test_first_token_comes_through_at_once(parts: Parts) -> None:
     """Nothing is held back: the first token is there long before the last."""
     async with listening(parts) as address, aiohttp.ClientSession() as session:
+        await parts.house.llama.endpoint()  # its start is no part of the answer
         begin = time.monotonic()
         times = [time.monotonic() - begin async for _ in stream(session, address, question(STORY, max_tokens=60))]
     assert times[1] < times[-1] / 2
@@ -298,7 +299,7 @@ async def test_first_token_comes_through_at_once(parts: Parts) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait six seconds for llama.cpp's next bytes instead of two minutes."""
-    monkeypatch.setattr(house, "TIMES", aiohttp.ClientTimeout(total=60, sock_read=6))
+    monkeypatch.setattr(house, "TIMES", aiohttp.ClientTimeout(total=120, sock_read=6))
     monkeypatch.setattr(house, "HUNG", 2)
 
 
@@ -314,7 +315,7 @@ async def test_silent_in_mid_stream(parts: Parts) -> None:
                 os.kill(child.pid, signal.SIGSTOP)
         assert (seen[-1]["error"]["code"], seen[-1]["error"]["type"]) == ("stream_stalled", "timeout_error")
         assert "[DONE]" not in seen
-        await soon(lambda: not child.running, 20)
+        await soon(lambda: not child.running)
         again = [event async for event in stream(session, address, question())]
         assert said(again[:-1]) == "The capital of France is Paris."
 
@@ -328,7 +329,7 @@ async def test_silent_before_the_first_byte(parts: Parts) -> None:
         answer = await client.post("/v1/chat/completions", json=question())
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["attempts"], error["retryable"]) == (504, "timeout", 1, True)
-        await soon(lambda: not child.running, 20)
+        await soon(lambda: not child.running)
 
 
 async def test_killed_twice(parts: Parts) -> None:
@@ -342,7 +343,7 @@ async def test_killed_twice(parts: Parts) -> None:
                 await asyncio.sleep(0.02)
 
         killing = asyncio.create_task(killer())
-        answer = await client.post("/v1/chat/completions", json=question("Tell me of cats and dogs. " * 100))
+        answer = await client.post("/v1/chat/completions", json=question("Tell me of cats and dogs. " * 200))
         killing.cancel()
         error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["attempts"], error["retryable"]) == (502, "house_crashed", 2, True)

@@ -81,11 +81,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     found, done, loop = told.get()
     yield found
     loop.call_soon_threadsafe(done.set)
-    thread.join(30)
+    thread.join(120)
 
 
 def run(operation: Any, mode: GenerationMode, address: str, count: int) -> None:
@@ -97,7 +97,7 @@ def run(operation: Any, mode: GenerationMode, address: str, count: int) -> None:
     )
     @given(case=strategy)
     def asked(case: Any) -> None:
-        answer = case.call(base_url=address, allow_redirects=False, timeout=30)
+        answer = case.call(base_url=address, allow_redirects=False, timeout=120)
         case.validate_response(answer, checks=CHECKS[1:] if operation.path in UNREADY else CHECKS)
 
     try:

@@ -30,9 +30,9 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of a fraction of a second."""
-    monkeypatch.setattr(body, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.3)
+    """Waits of a second."""
+    monkeypatch.setattr(body, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(wire, "HEAD_SECONDS", 1.0)
     monkeypatch.setattr(wire, "LINGER", 0.3)
 
 

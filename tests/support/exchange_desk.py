@@ -15,7 +15,7 @@ class ExchangeDesk:
     """Asks exchange_desk.mjs; `ask` raises AssertionError with the module's own error."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(["node", str(DESK)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(["node", str(DESK)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
 
     def ask(self, op: str, **more: Any) -> Any:
         """Return what `op` answers."""
@@ -46,7 +46,7 @@ class ExchangeDesk:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._process.stdout.close()
 
 

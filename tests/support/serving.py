@@ -79,8 +79,8 @@ async def listening(parts: Parts) -> AsyncIterator[str]:
         await task
 
 
-async def soon(check: Callable[[], Any | Awaitable[Any]], seconds: float = 5.0) -> None:
-    """Wait until `check()`, or what it gives to await, is true. Raises TimeoutError."""
+async def soon(check: Callable[[], Any | Awaitable[Any]], seconds: float = 60.0) -> None:
+    """Wait until `check()`, or what it gives to await, is true; a machine may be very busy. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
             found = check()

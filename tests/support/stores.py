@@ -43,8 +43,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, backend: str) -> Secret | None:
-    """What `HYBR_DATABASE_URL` says: nothing for SQLite."""
+def database_url(request: pytest.FixtureRequest, backend: str, monkeypatch: pytest.MonkeyPatch) -> Secret | None:
+    """What `HYBR_DATABASE_URL` says: nothing for SQLite. The store is patient, however busy the machine."""
+    monkeypatch.setattr("hybr.server.store.engine.BUSY", 30.0)
     return Secret(request.getfixturevalue("postgres_url")) if backend == "postgresql" else None
 
 

@@ -31,7 +31,7 @@ class Line:
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """Return the status and the headers of an answer."""
-        raw = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode()
+        raw = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)).decode()
         line, *lines = raw.strip().split("\r\n")
         return int(line.split()[1]), {name.lower(): value for name, _, value in (one.partition(": ") for one in lines)}
 
@@ -44,7 +44,7 @@ class Line:
 
     async def ended(self) -> bytes:
         """Return what comes until the server closes."""
-        return await asyncio.wait_for(self.reader.read(), 10)
+        return await asyncio.wait_for(self.reader.read(), 60)
 
 
 @contextlib.asynccontextmanager

@@ -23,6 +23,7 @@ class Asked:
 
 
 Script = list["bytes | asyncio.Event | float"]
+NEVER = 3600.0  # seconds; for a script that several tests share: an event belongs to the loop of the first
 
 
 def head(status: int = 200, kind: str = "text/event-stream", **headers: str) -> bytes:

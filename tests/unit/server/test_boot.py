@@ -100,7 +100,7 @@ async def test_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     said: list[str] = []
     parts.boot.say = said.append
     async with listening(parts) as address:
-        await soon(lambda: len(said) == 5, 20)
+        await soon(lambda: len(said) == 5)
     lines: list[Any] = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(word, arguments[-1]) for word, arguments, _ in lines] == [
         ("begin", "tiny"),
@@ -153,7 +153,7 @@ async def test_the_address_is_said_at_once(tmp_path: Path, monkeypatch: pytest.M
         assert (await client.get(f"/?token={parts.doors.local.link}")).status_code == 303
         assert (await client.get("/")).status_code == 503, "the notice of what is being prepared"
         gate.touch()
-        await soon(lambda: "could not be built" in said[-1], 20)
+        await soon(lambda: "could not be built" in said[-1])
 
 
 @pytest.mark.parametrize("used", [True, False])
@@ -179,11 +179,11 @@ async def test_a_slow_house_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_a_deleted_page_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deleting the page's folder under a running server has it built again, once, and then served as before."""
-    bundle, log = tmp_path / "page" / "0123456789abcdef", tmp_path / "log"
+    bundle, log, gate = tmp_path / "page" / "0123456789abcdef", tmp_path / "log", tmp_path / "gate"
     (tmp_path / "builder.py").write_text(
         "import pathlib, time\n"
         f"open({str(log)!r}, 'a').write('begin ')\n"
-        "time.sleep(0.2)\n"
+        f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\n"
         f"folder = pathlib.Path({str(bundle)!r})\n"
         "folder.mkdir(parents=True)\n"
         "(folder / 'index.html').write_text('again')\n"
@@ -201,7 +201,8 @@ async def test_a_deleted_page_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         shutil.rmtree(bundle.parent)
         answers = [await client.get("/") for _ in range(3)]
         assert {answer.status_code for answer in answers} == {503}
-        await soon(lambda: parts.site.folder, 20)
+        gate.touch()
+        await soon(lambda: parts.site.folder)
         assert (await client.get("/")).text == "again"
         assert (await client.get("/healthz")).json()["page"] == {"state": "ready"}
     assert log.read_text() == "begin "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `hybr` with the arguments."""
     command = [sys.executable, "-m", "hybr.server.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_help_names_every_part() -> None:
@@ -118,5 +118,7 @@ def test_serve_starts_without_the_compiler() -> None:
         "import sys; from hybr.server import serve, app; from hybr.server.config import Settings;"
         "import hybr.server.page; parts = serve.assemble(Settings()); app.create(parts); print(*sorted(sys.modules))"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=True
+    ).stdout.split()
     assert not {"numpy", "tvm", "gguf", "xllamacpp", "httpx", "jinja2", "tokenizers", "panel"} & set(found)

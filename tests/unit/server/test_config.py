@@ -264,5 +264,5 @@ def test_the_cache_of_the_flag_is_everybody_s(tmp_path: Path) -> None:
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     words = [sys.executable, "-c", program, "serve", "--home", str(tmp_path / "h"), "--data", str(tmp_path / "d")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout.split() == [str(tmp_path / "h"), str(tmp_path / "d")]
