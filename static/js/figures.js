@@ -7,6 +7,16 @@
 export const number = (value, digits = 0) =>
   value.toLocaleString(document.documentElement.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
+/**
+ * @param {number} dollars
+ * @returns {string} with as many digits as a small sum needs, and none of nothing
+ */
+export function money(dollars) {
+  const digits = dollars === 0 ? 0 : dollars < 0.01 ? 6 : dollars < 1 ? 4 : 2;
+  const style = { style: /** @type {const} */ ('currency'), currency: 'USD', minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits };
+  return new Intl.NumberFormat(document.documentElement.lang, style).format(dollars);
+}
+
 const UNITS = ['B', 'kB', 'MB', 'GB'];
 
 /** @param {number} count @returns {string} bytes, in decimal units */

@@ -32,6 +32,7 @@ import { catalogue, sayError, strings, translate } from './strings.js';
 import { Toasts } from './toast.js';
 import { registerVerbs } from './verbs.js';
 import { MessageView, announcer } from './view.js';
+import { who } from './who.js';
 import { Workers } from './workers.js';
 
 /** @import {CodedError} from './errors.js' */
@@ -94,6 +95,7 @@ const actions = new Actions({
   post: (message) => workers.post(message),
   announce: announcer(part('announcer', HTMLElement)),
 });
+shelf.onChange(({ conversation, kind }) => kind === 'removed' && composer.forget(conversation));
 const shelving = new Shelving(shelf, (message) => workers.post(message));
 const address = new Address((id) => {
   if (id) workers.post({ kind: 'ui', event: 'open-conversation', id });
@@ -113,6 +115,7 @@ const chats = new History({
 const rpc = new Rpc((message) => workers.post(message));
 const cloud = new CloudCaller((message) => workers.post(message));
 const hybrid = hybridFacade(rpc, cloud);
+const sayWho = who(part('panel-toggle', HTMLButtonElement), events);
 const questions = new EgressQuestions(part('egress', HTMLDialogElement), (requestId, answer) => {
   hybrid.api.answerEgress?.(requestId, answer).catch((/** @type {Error} */ error) => toasts.show('error', sayError(error)));
 });
@@ -253,6 +256,7 @@ function coreReady() {
   modules.ready();
   composer.ready();
   chats.ready();
+  Promise.resolve(hybrid.api.getMode?.()).then(sayWho, () => {});
 }
 
 function uiReady() {

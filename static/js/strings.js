@@ -25,13 +25,26 @@ export const catalogue = await chosen();
 export const strings = catalogue.shell;
 
 /**
- * What went wrong, for people. English messages name the thing and the remedy; another language has a sentence for each code.
- * @param {{code?: unknown, message?: string}} error
+ * What went wrong, for people. English messages name the thing and the remedy; another language has a sentence for each code, and for
+ * each setting that can be refused.
+ * @param {{code?: unknown, message?: string, field?: unknown}} error
  * @returns {string}
  */
-export function sayError({ code, message = '' }) {
-  const known = /** @type {Record<string, string>} */ (catalogue.errors)[String(code)];
+export function sayError({ code, message = '', field }) {
+  const known = (code === 'invalid_option' && sayLimit(String(field ?? ''))) || /** @type {Record<string, string>} */ (catalogue.errors)[String(code)];
   return (catalogue === en ? message || known : known || message) ?? '';
+}
+
+/**
+ * What the setting may be that was refused; of a schema also where in it.
+ * @param {string} field such as settings.response_format.json_schema.schema.properties.age
+ * @returns {string} empty when it is none that a person sets
+ */
+function sayLimit(field) {
+  const name = field.split('.').find((part) => part in catalogue.limits);
+  const where = field.split(/\.schema\.?/)[1];
+  const what = catalogue.limits[name ?? ''] ?? '';
+  return what && where ? catalogue.limitAt(what, where) : what;
 }
 
 /**

@@ -9,7 +9,7 @@ import { bytes, words } from './words.js';
 /** @param {Receipt} receipt */
 function row({ at, bytes: sent, model, cause, redacted }) {
   const why = [words.causes[cause] ?? cause, redacted ? words.redacted(redacted) : ''].filter(Boolean).join(', ');
-  const when = new Date(at * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  const when = new Date(at * 1000).toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
   return h('tr', { title: model }, ...[when, bytes(sent), why].map((text) => h('td', { text })));
 }
 

@@ -13,7 +13,7 @@ const words = catalogue.settings;
  * @returns {{node: HTMLElement, show: (keys: Key[]) => void}}
  */
 export function keys(ask, changed) {
-  const list = h('div', { 'data-testid': 'keys' });
+  const list = h('div', { class: 'entries', 'data-testid': 'keys' });
   const node = h('div', {}, h('h3', { text: words.keys }), h('p', { class: 'line', text: words.keysHint }), list);
 
   /** @param {Key} key */

@@ -166,7 +166,7 @@ export const render = component((root, send, _, ask) => {
     tabs.forEach((tab, index) => ((/** @type {HTMLInputElement} */ (tab.firstElementChild)).checked = SOURCES[index] === at));
     set(picker, { 'data-source': at });
     counts(here, fitting);
-    buttons(here.find(({ id }) => id === chosen)); // what is done is done with what is seen
+    buttons(fitting.find(({ id }) => id === chosen)); // what is done is done with what is seen
   }
 
   return (/** @type {State} */ state) => {

@@ -50,6 +50,7 @@ def model(entry: dict[str, Any]) -> dict[str, Any]:
         "state": entry.get("state", "missing"),
         "build": {
             "fraction": build.get("fraction"),
+            "step": build.get("step") or "",
             "text": build.get("text") or build.get("step") or "",
             "etaS": build.get("eta_s"),
         },

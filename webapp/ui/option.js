@@ -24,7 +24,7 @@ function note({ id, state, build, error, fits, reason, lacks, begun }, possible)
   if (state === 'building') {
     const share = build.fraction === null ? '' : `${Math.floor(build.fraction * 100)}\u202f%`;
     const eta = build.etaS ? views.left(duration(build.etaS)) : '';
-    return [views.building, share, eta, build.text].filter(Boolean).join(' · ');
+    return [views.building, share, eta, words.builds[build.step] ?? build.text].filter(Boolean).join(' · ');
   }
   if (state === 'failed') return views.failed(error ?? '');
   if (state === 'missing') return views.missing(id);

@@ -12,7 +12,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from bokeh.models import ColumnDataSource, DataRange1d, DatetimeTickFormatter, Legend, LinearAxis, NumeralTickFormatter, Range1d
+from bokeh.models import (
+    ColumnDataSource,
+    DataRange1d,
+    DatetimeTickFormatter,
+    FixedTicker,
+    Legend,
+    LinearAxis,
+    NumeralTickFormatter,
+    Range1d,
+)
 from bokeh.plotting import figure
 
 from hybr.webapp.state.series import DAY, SPANS
@@ -33,6 +42,7 @@ TICKS = {
     "hours": "%H:%M",
     "days": "%d.%m.",
 }
+TICKED = 6  # days that have their date below them
 LEAST_MS = 60_000  # of memory over time: a moment is no course
 DASHES = ("circle", "square", "triangle", "diamond", "inverted_triangle")  # models of one provider differ in their marks
 
@@ -47,7 +57,7 @@ class Plots:
         self._look = dict(LOOK)
         self._lines: dict[tuple[str, str, float], ColumnDataSource] = {}
         self.time = self._figure(words["time"], x_axis_type="datetime", x_range=Range1d(0, 1))
-        self.causes = self._figure(words["causes"], y_range=[""], toolbar=False)
+        self.causes = self._figure(words["causes"], y_range=[""], x_range=DataRange1d(start=0), toolbar=False)
         self.spent = self._figure(words["spent"], x_axis_type="datetime", x_range=Range1d(0, 1))
         self.held = self._figure(words["memory"], x_axis_type="datetime", x_range=DataRange1d(min_interval=LEAST_MS))
         self._sources = {name: ColumnDataSource() for name in ("causes", "spent", "memory")}
@@ -102,7 +112,7 @@ class Plots:
         for start, models in self._series.stretches(since, width, ahead):
             for one in models:
                 self._point(wanted, one, measure, start + ahead)
-        for key in {*wanted, *self._lines}:
+        for key in sorted({*wanted, *self._lines}):
             self._line(key).data = wanted.get(key) or {"at": [], "value": []}
         self.time.visible = bool(wanted)
 
@@ -122,7 +132,8 @@ class Plots:
             source = self._lines[key] = ColumnDataSource({"at": [], "value": []}, name="|".join((provider, model, str(share))))
             colour, dash = self._look.get(provider, self._look["text"]), dict(SHARES)[share]
             mark = DASHES[len({name for side, name, _ in self._lines if side == provider}) % len(DASHES)]
-            drawn = {"source": source, "color": colour, "legend_label": f"{model} p{round(share * 100)}"}
+            named = {"legend_label": model} if share == SHARES[0][0] else {}
+            drawn = {"source": source, "color": colour, **named}
             self.time.line("at", "value", line_dash=dash, line_width=2, **drawn)
             self.time.scatter("at", "value", marker=mark, size=6, fill_alpha=2 * (1 - share), **drawn)  # p95 is hollow
             self._paint(self.time)
@@ -170,6 +181,8 @@ class Plots:
             color=[self._look["local"], self._look["cloud"]],
             legend_label=[self._words["local"], self._words["cloud"]],
         )
+        self.spent.xaxis[0].ticker = FixedTicker(ticks=[])
+        self.spent.xaxis[0].formatter = DatetimeTickFormatter(**dict.fromkeys(TICKS, TICKS["days"]))
         self.spent.extra_y_ranges = {"cost": Range1d(0, 1)}
         axis = LinearAxis(y_range_name="cost", axis_label=self._words["cost"], formatter=NumeralTickFormatter(format="$0.0000"))
         self.spent.add_layout(axis, "right")
@@ -185,7 +198,9 @@ class Plots:
         self.spent.extra_y_ranges["cost"].end = max([*cost, 0.0001]) * 1.1
         self.spent.right[0].visible = any(cost)
         self.spent.visible = bool(days)
-        self._sources["spent"].data = {"at": [_ms(start + DAY / 2) for start, _ in days], **tokens, "cost": cost}
+        middles = [_ms(start + DAY / 2) for start, _ in days]
+        self.spent.xaxis[0].ticker.ticks = middles[:: -(-len(middles) // TICKED)] if middles else []
+        self._sources["spent"].data = {"at": middles, **tokens, "cost": cost}
 
     def _draw_memory(self) -> None:
         self._sources["memory"].data = {"at": [], "page": [], "python": []}

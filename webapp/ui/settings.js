@@ -34,7 +34,7 @@ export const render = component((root, send, _, ask) => {
     return { select, node: h('label', { class: 'field' }, h('span', { text }), select) };
   };
   const key = keys(ask, () => void open());
-  const money = spending(ask);
+  const spent = spending(ask);
   const look = looks(prefer);
   const loading = pick('while-loading', words.whileLoading, words.whileLoadings, (value) => prefer('while_loading', value));
   const handover = pick('handover', words.handover, words.handovers, (value) => recover({ handover: value }));
@@ -55,7 +55,7 @@ export const render = component((root, send, _, ask) => {
   const server = h('div', {}, key.node, h('h3', { text: words.data }), h('div', { class: 'buttons' }, forget, leave), really);
   const box = h('details', { 'data-testid': 'settings', ontoggle: () => void (box.open && open()) }, h('summary', { text: words.title }),
     look.node, h('h3', { text: words.behaviour }), h('div', { class: 'form' }, loading.node, handover.node, runtime.node),
-    ...[start, hedge, trim, telemetry].flatMap(({ nodes }) => nodes), money.node,
+    ...[start, hedge, trim, telemetry].flatMap(({ nodes }) => nodes), spent.node,
     h('h3', { text: words.hosts }), noHosts, hosts, account, server, told,
     h('button', { type: 'button', class: 'quiet', 'data-testid': 'settings-doctor', text: catalogue.doctor.title, onclick: () => reveal('doctor') }));
   root.append(box);
@@ -66,7 +66,7 @@ export const render = component((root, send, _, ask) => {
   let last = null;
 
   async function open() {
-    money.weigh().catch(() => {});
+    spent.weigh().catch(() => {});
     if (last?.place === 'local' || last?.mode === 'local-only') return;
     try {
       const { auth, keys: found } = await ask({ action: 'account' });
@@ -118,7 +118,7 @@ export const render = component((root, send, _, ask) => {
     hedge.box.checked = state.recovery.hedge;
     trim.box.checked = state.recovery.trim;
     telemetry.box.checked = state.telemetry;
-    money.show(state.budget);
+    spent.show(state.budget);
     showHosts(state.hosts);
   };
 });

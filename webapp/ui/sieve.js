@@ -6,7 +6,7 @@
  * @property {number} bytes @property {boolean} estimated whether `bytes` is @property {number} vramBytes
  * @property {number} context @property {string} licence @property {string} origin @property {string[]} hosts @property {boolean} testOnly
  * @property {string} state 'built', 'building', 'missing' or 'failed'
- * @property {{fraction: number|null, text: string, etaS: number|null}} build
+ * @property {{fraction: number|null, step: string, text: string, etaS: number|null}} build
  * @property {string|null} error @property {boolean} fits @property {string} reason @property {{code: string, args: Record<string, any>}} lacks @property {boolean} cached
  * @property {{have: number, bytes: number}|null} begun a download that is not whole
  */

@@ -1,16 +1,13 @@
 /** What may be spent, what was, and what the next message would take here and on the server. */
 
 import { complaint, field, h, say, set } from './dom.js';
-import { catalogue, duration, number } from './words.js';
+import { catalogue, duration, money } from './words.js';
 
 /** @import {Ask} from './dom.js' */
 /** @typedef {{limit: number|null, spent: number, state: string}} Period */
 /** @typedef {{month: Period, session: Period}} Budget */
 
 const words = catalogue.settings;
-
-/** @param {number} dollars @returns {string} with as many digits as a small sum needs */
-const money = (dollars) => `$${number(dollars, dollars && dollars < 0.01 ? 6 : dollars < 1 ? 4 : 2)}`;
 
 /** @param {{seconds: number|null}} side @returns {string} */
 const time = ({ seconds }) => (seconds === null || seconds === undefined ? words.unknownTime : words.aboutTime(duration(seconds)));

@@ -54,7 +54,7 @@ function share({ progress, etaS, bytesPerSecond }) {
 
 /** @param {State} state @returns {string} what is being done; of a build that is waited for the server says it */
 function doing({ text, step, phase, loadedBytes, totalBytes }) {
-  const said = more.steps[step];
+  const said = more.steps[step] ?? more.builds[step];
   if (said && (phase !== 'download' || !loadedBytes)) return said;
   return phase === 'download' && totalBytes ? words.of(bytes(loadedBytes), bytes(totalBytes)) : text;
 }

@@ -1,13 +1,16 @@
 /** How answers went over time: the controls, Bokeh's plots as Panel's children, and the same figures as a table for those who cannot see plots. */
 
 import { component, h, set } from './dom.js';
-import { average, catalogue, number } from './words.js';
+import { average, catalogue, money, number } from './words.js';
 
 const words = catalogue.telemetry;
 
 /** @typedef {[number|null, number|null]} Pair p50 and p95 */
 /** @typedef {{provider: string, model: string, requests: number, tokens: number, cost: number, ttft: Pair, total: Pair, rate: Pair}} Row */
 /** @typedef {{open: boolean, measure: string, span: string, rows?: Row[], changes?: Record<string, number>, errors?: Record<string, number>}} State see telemetry.py */
+
+/** Pixels from which on the list of chats, the chat and a wide panel have room beside each other. */
+const ROOMY = 1600;
 
 /** The tokens that the plots are drawn with. */
 const LOOK = ['text', 'muted', 'line', 'local', 'cloud', 'warn'];
@@ -32,10 +35,12 @@ const rate = (value) => (value === null ? '–' : number(value, value < 10 ? 1 :
 
 /** @param {Row} row */
 function line({ provider, model, requests, tokens, cost, ttft, total, rate: rates }) {
-  const dollars = cost ? `$${number(cost, 4)}` : '–';
-  const cells = [number(requests), both(ttft, average), both(total, average), both(rates, rate), number(tokens), dollars];
+  const cells = [number(requests), both(ttft, average), both(total, average), both(rates, rate), number(tokens), cost ? money(cost) : '–'];
   return h('tr', { 'data-provider': provider }, h('th', { scope: 'row', text: model }), ...cells.map((text) => h('td', { text })));
 }
+
+/** @param {string} code of an error @returns {string} */
+const why = (code) => catalogue.errors[code] ?? code;
 
 /** @param {string} json a file that Python made */
 function download(json) {
@@ -67,16 +72,26 @@ export const render = component((root, send, model) => {
   const counts = h('ul', { class: 'recent' });
   const none = h('p', { class: 'line', text: words.none });
   const button = (/** @type {string} */ text, /** @type {() => void} */ onclick, name = '') => h('button', { type: 'button', text, onclick, 'data-testid': name });
-  const buttons = h('div', { class: 'buttons' }, wide, button(words.csv, () => tell('export', { format: 'csv' }), 'telemetry-csv'), button(words.json, () => tell('export', { format: 'json' }), 'telemetry-json'), button(words.clear, () => confirm(words.sure) && tell('clear'), 'telemetry-clear'));
+  const buttons = h('div', { class: 'buttons pair' }, wide, button(words.csv, () => tell('export', { format: 'csv' }), 'telemetry-csv'), button(words.json, () => tell('export', { format: 'json' }), 'telemetry-json'), button(words.clear, () => confirm(words.sure) && tell('clear'), 'telemetry-clear'));
   const panel = h('details', { 'data-testid': 'telemetry', ontoggle: () => (panel.open ? tell('open', { words: words.plots, look: look() }) : (tell('close'), widen(false))) },
     h('summary', { text: words.title }), h('p', { class: 'line', text: words.stays }), h('div', { class: 'choices' }, measure, span), none, plots, h('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': words.table }, table), counts, buttons);
   root.append(panel);
 
-  /** Over the chat, as wide as the window: plots want room. @param {boolean} [to] */
+  let folded = false;
+
+  /** Plots want room: where that would leave the chat too little, the list of chats is folded meanwhile. @param {boolean} [to] */
   function widen(to = document.body.dataset.wide === undefined) {
+    if (to === (document.body.dataset.wide !== undefined)) return;
     if (to) document.body.dataset.wide = '';
     else delete document.body.dataset.wide;
     set(wide, { 'aria-pressed': String(to) });
+    const list = /** @type {HTMLButtonElement|null} */ (document.getElementById('history-toggle'));
+    const open = list?.ariaExpanded === 'true';
+    if (to ? open && innerWidth < ROOMY : folded && !open) {
+      list?.click();
+      wide.focus();
+    }
+    folded = to && open && innerWidth < ROOMY;
   }
 
   const place = () => plots.replaceChildren(...(model.get_child('plots') ?? []));
@@ -95,8 +110,8 @@ export const render = component((root, send, model) => {
     body.replaceChildren(...rows.map(line));
     const said = (/** @type {Record<string, number>} */ all, /** @type {(name: string) => string} */ name) => Object.entries(all).map(([key, count]) => h('li', {}, h('b', { text: number(count) }), ` ${name(key)}`));
     counts.replaceChildren(
-      ...said(changes, (key) => words.cause(words.kinds[key.split(':')[0] ?? ''] ?? key, key.slice(key.indexOf(':') + 1))),
-      ...said(errors, (key) => words.cause(words.kinds.error ?? '', key)),
+      ...said(changes, (key) => words.cause(words.kinds[key.split(':')[0] ?? ''] ?? key, why(key.slice(key.indexOf(':') + 1)))),
+      ...said(errors, (key) => words.cause(words.kinds.error ?? '', why(key))),
     );
   };
 });

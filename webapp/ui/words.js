@@ -2,7 +2,7 @@
 
 import { catalogue, sayError, sayReason } from '../strings.js';
 
-export { average, bytes, duration, number } from '../figures.js';
+export { average, bytes, duration, money, number } from '../figures.js';
 
 export { catalogue, sayError, sayReason };
 export const words = catalogue.views;

@@ -51,6 +51,7 @@ export const en = {
     queued: 'Your message goes out as soon as the page is ready.',
     empty: 'There is nothing to send yet: write a message first.',
     busy: 'One answer at a time: stop this one, or wait for it.',
+    panelOf: (/** @type {string} */ mode) => `Models and settings. Who answers: ${mode}`,
     answering: 'Answering',
     answered: 'Answer complete',
     stopped: 'Stopped',
@@ -131,6 +132,7 @@ export const en = {
       handover: (/** @type {Said} */ { from, to, message }) =>
         `The ${from === 'local' ? 'model in this browser' : 'server'} failed in the middle; the ${to === 'local' ? 'model in this browser' : 'server'} finishes the answer. ${message}`,
       replaced: (/** @type {Said} */ { model, instead, message }) => `${model} does not run here, so ${instead} is loaded. ${message}`,
+      evicted: (/** @type {Said} */ { model, removed }) => `There was no room for ${model}, so ${removed} was deleted from this browser. It can be loaded again.`,
       busy: () => 'One answer at a time: stop this one, or wait for it.',
       budget: (/** @type {Said} */ { state, period, limit }) =>
         state === 'exceeded'
@@ -199,6 +201,7 @@ export const en = {
     removeFile: (/** @type {string} */ name) => `Remove ${name}`,
     removed: (/** @type {string} */ name) => `${name} is removed.`,
     added: (/** @type {string} */ name) => `${name} is attached.`,
+    guessed: (/** @type {string} */ name) => `${name} is attached. It is not UTF-8; it was read as Western European, so look at its letters.`,
     drop: 'Drop images or text files here',
     tooMany: (/** @type {number} */ most) => `At most ${most} files go with one message.`,
     tooBig: (/** @type {string} */ name, /** @type {string} */ most) => `${name} is too large: text files may have ${most}. Paste the part that matters.`,
@@ -651,7 +654,7 @@ export const en = {
     clear: 'Clear',
     sure: 'Forget all figures of this browser?',
     plots: {
-      time: 'Over time',
+      time: 'Over time; filled p50, hollow p95',
       causes: 'Fallbacks and handovers by cause',
       spent: 'Tokens and cost by day',
       memory: 'Memory of this page',

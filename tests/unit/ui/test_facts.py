@@ -89,7 +89,7 @@ def test_models_for_people_come_first_and_builds_show() -> None:
     """Test models come last; a build's progress crosses, a model's list of files does not."""
     told = models.models(context())
     assert [model["id"] for model in told["models"]] == ["smol", "tiny"]
-    assert told["models"][1]["build"] == {"fraction": 0.4, "text": "compile", "etaS": 9}
+    assert told["models"][1]["build"] == {"fraction": 0.4, "step": "compile", "text": "compile", "etaS": 9}
     assert "files" not in told["models"][0]
 
 
