@@ -68,6 +68,7 @@ export class Composer {
     this.#takeFiles();
     this.#register();
     parts.input.value ||= this.#drafts.get(null).text;
+    this.#fetchFiles();
     this.#usually();
     this.#fit();
   }
@@ -90,10 +91,24 @@ export class Composer {
     if (before === null && !place.stored && !place.temporary) return undefined; // the new conversation that the page began with
     if (before === null && this.#touched) return this.#drafts.settle(place); // the writer was quicker than the page
     const { text, files } = this.#drafts.get(place);
+    this.#fetchFiles();
     this.#parts.input.value = text;
     this.#tray.set(files);
     this.#edited();
     return undefined;
+  }
+
+  /** The files that an earlier page has kept come a moment later than the text. */
+  #fetchFiles() {
+    const place = this.#place;
+    void this.#drafts.coming(place)?.then((files) => {
+      if (files.length && place?.id === this.#place?.id) this.#tray.set(this.#drafts.get(this.#place).files);
+    });
+  }
+
+  /** A conversation is gone for good, and its draft with it. @param {string} id */
+  forget(id) {
+    this.#drafts.forget(id);
   }
 
   /** The core answers: what waits goes out. */

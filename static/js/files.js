@@ -1,5 +1,6 @@
 /**
- * Files that a person attaches. Text is read as UTF-8, within a limit that a model's window can hold. Pictures are drawn anew, no larger
+ * Files that a person attaches. Text is read as UTF-8 or UTF-16, or else as Windows' Western letters, which is said; within a limit that a
+ * model's window can hold. Pictures are drawn anew, no larger
  * than models look at them, which also leaves behind what a camera writes beside the picture (where it was taken, for one).
  */
 
@@ -17,9 +18,12 @@ const PNG_MOST = 1_000_000;
 /** Why a file is not attached, in words for the person. */
 export class FileError extends Error {}
 
+/** What is in no text: most control characters, and letters that Windows-1252 has not. */
+const BINARY = /[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f\x81\x8d\x8f\x90\x9d]/;
+
 /**
  * @param {File} file
- * @returns {Promise<Attachment>}
+ * @returns {Promise<{file: Attachment, note: string}>} and what the person should know of it
  * @throws {FileError}
  */
 export async function read(file) {
@@ -27,16 +31,36 @@ export async function read(file) {
   const name = file.name || (file.type.startsWith('image/') ? 'image' : 'text');
   if (file.type.startsWith('image/') && file.type !== 'image/svg+xml') {
     if (file.size > LIMITS.image) throw new FileError(words.imageTooBig(name, bytes(LIMITS.image)));
-    return picture(file, name);
+    return { file: await picture(file, name), note: words.added(name) };
   }
   if (file.size > LIMITS.text) throw new FileError(words.tooBig(name, bytes(LIMITS.text)));
-  try {
-    const data = new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer());
-    if (data.includes('\0')) throw new TypeError('binary');
-    return { kind: 'text', name, mime: file.type || 'text/plain', data };
-  } catch {
-    throw new FileError(words.notRead(name));
+  const read = decoded(new Uint8Array(await bytesOf(file, name)));
+  if (!read) throw new FileError(words.notRead(name));
+  const note = read.guessed ? words.guessed(name) : words.added(name);
+  return { file: { kind: 'text', name, mime: file.type || 'text/plain', data: read.text }, note };
+}
+
+/** @param {File} file @param {string} name @returns {Promise<ArrayBuffer>} */
+function bytesOf(file, name) {
+  return file.arrayBuffer().catch(() => { // a folder that was dropped, or a file that is gone
+    throw new FileError(catalogue.composer.notRead(name));
+  });
+}
+
+/** @param {Uint8Array} bytes @returns {{text: string, guessed: boolean}|null} null for what is no text */
+function decoded(bytes) {
+  const mark = `${bytes[0]} ${bytes[1]}`;
+  const marked = { '255 254': 'utf-16le', '254 255': 'utf-16be' }[mark];
+  for (const encoding of marked ? [marked] : ['utf-8', 'windows-1252']) {
+    try {
+      const text = new TextDecoder(encoding, { fatal: true }).decode(bytes);
+      const guessed = encoding === 'windows-1252';
+      return text.includes('\0') || (guessed && BINARY.test(text)) ? null : { text, guessed };
+    } catch {
+      // not in this encoding
+    }
   }
+  return null;
 }
 
 /** @param {File} file @param {string} name @returns {Promise<Attachment>} */

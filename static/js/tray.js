@@ -73,8 +73,8 @@ export class Tray {
         said.push(words.tooMany(LIMITS.files));
         break;
       } else {
-        this.#files.push(one.value);
-        said.push(words.added(one.value.name));
+        this.#files.push(one.value.file);
+        said.push(one.value.note);
       }
     }
     this.#draw();

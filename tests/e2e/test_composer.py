@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hybr_testing import until
-from shell_testing import ask, finish, op, say, sent, shell_page, wait_sent
+from shell_testing import ASSETS, ask, finish, op, say, sent, shell_page, wait_sent
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, FilePayload, Page
@@ -58,6 +58,28 @@ def sees(page: Page, *, local: bool, cloud: bool, mode: str = "local") -> None:
              setTimeout(() => window.python.say({kind: 'rpc-result', id: m.id, value: status})); }; }""",
         status,
     )
+
+
+def named(page: Page, *names: str) -> None:
+    """Wait for just these files."""
+    chips = page.locator("[data-testid=attachment] .name")
+    until(lambda: chips.all_inner_texts() == list(names), timeout=10, what=f"the files {names}")
+
+
+def kept_files(page: Page) -> list[str]:
+    """The names of all drafts' files in the database."""
+    found: list[str] = page.evaluate(
+        """() => new Promise((resolve) => {
+             const request = indexedDB.open('hybr-drafts', 1);
+             request.onupgradeneeded = () => request.transaction.abort();
+             request.onerror = () => resolve([]);
+             request.onsuccess = () => {
+               const all = request.result.transaction('files').objectStore('files').getAll();
+               all.onsuccess = () => { request.result.close(); resolve(all.result.flat().map(({name}) => name).sort()); };
+             };
+           })"""
+    )
+    return found
 
 
 class TestEnter:
@@ -148,7 +170,8 @@ class TestFiles:
         [
             ("big.txt", "text/plain", b"x" * 300_000, "big.txt is too large: text files may have 256 kB"),
             ("program.exe", "application/octet-stream", b"MZ\x00\x01\xff", "program.exe is neither a picture"),
-            ("latin.txt", "text/plain", b"Gr\xfc\xdfe", "latin.txt is neither a picture"),
+            ("packed.txt", "text/plain", b"Gr\xfc\xdfe\x02\x1f", "packed.txt is neither a picture"),
+            ("half.txt", "text/plain", b"\xff\xfea", "half.txt is neither a picture"),
             ("broken.png", "image/png", b"not a picture", "broken.png is neither a picture"),
         ],
     )
@@ -157,6 +180,16 @@ class TestFiles:
         attach(page, (name, mime, data))
         hint(page, said)
         assert page.get_by_test_id("attachment").count() == 0
+
+    def test_text_of_other_encodings_is_read(self, page: Page) -> None:
+        """With a byte order mark it is known; what old Windows programs write is guessed, and the person is told to look."""
+        said = {"utf-8-sig": "is attached.", "utf-16": "is attached.", "cp1252": "It is not UTF-8; it was read as Western"}
+        for encoding, sentence in said.items():
+            attach(page, (f"{encoding}.csv", "text/csv", "Größe;10 €\n".encode(encoding)))
+            hint(page, f"{encoding}.csv is attached.")
+            hint(page, sentence)
+        page.get_by_test_id("send").click()
+        assert [one["data"] for one in wait_sent(page, "ui")[0]["attachments"]] == ["Größe;10 €\n"] * 3
 
     def test_eight_at_most(self, page: Page) -> None:
         """More are refused with a sentence; those that fit are kept."""
@@ -232,6 +265,47 @@ class TestDrafts:
         say(page, {"kind": "ready", "stage": "core"})
         self.to(page, "one")
         assert composer.input_value() == "draft of one"
+
+    def test_files_of_a_draft_outlive_the_page(self, page: Page) -> None:
+        """Those of a stored and of a new conversation come back after a reload; of a temporary one, and what was sent, none."""
+        attach(page, ("new.txt", "text/plain", b"0"))
+        chips(page, 1)
+        self.to(page, "one")
+        chips(page, 0)
+        attach(page, ("a.txt", "text/plain", b"1"), ("dot.png", "image/png", PNG))
+        chips(page, 2)
+        self.to(page, "gone")
+        attach(page, ("sent.txt", "text/plain", b"2"))
+        chips(page, 1)
+        page.get_by_test_id("send").click()
+        wait_sent(page, "ui")
+        self.to(page, "secret", temporary=True, stored=False)
+        attach(page, ("secret.txt", "text/plain", b"3"))
+        chips(page, 1)
+        until(lambda: kept_files(page) == ["a.txt", "dot.png", "new.txt"], timeout=10, what="two drafts in the database")
+        page.reload()
+        say(page, {"kind": "ready", "stage": "core"})
+        named(page, "new.txt")
+        for name, files in (("gone", []), ("secret", []), ("one", ["a.txt", "dot.png"])):
+            self.to(page, name)
+            named(page, *files)
+        page.get_by_role("button", name="Remove a.txt").click()
+        until(lambda: kept_files(page) == ["dot.png", "new.txt"], timeout=10, what="what is left")
+        page.evaluate("async (script) => (await import(script)).shelf.remove('one')", f"{ASSETS}/js/shelf.js")
+        until(lambda: kept_files(page) == ["new.txt"], timeout=10, what="gone with its conversation")
+
+    def test_the_files_of_drafts_have_a_bound(self, page: Page) -> None:
+        """The newest drafts' files are kept as far as they fit, and none for longer than a month, by whichever clock."""
+        page.evaluate(
+            """async (script) => { const {keep} = await import(script);
+                 const file = (name, size) => [{kind: 'text', name, mime: 'text/plain', data: 'x'.repeat(size)}];
+                 const now = Date.now;
+                 const write = (name, size, days) => ((Date.now = () => now() + days * 86_400_000), keep(name, file(name, size)));
+                 await write('later', 1, 40); await write('first', 20e6, 0); await write('second', 20e6, 1);
+                 await write('third', 20e6, 2); await write('huge', 60e6, 3); }""",
+            f"{ASSETS}/js/draftfiles.js",
+        )
+        assert kept_files(page) == ["second", "third"]
 
     def test_who_types_before_the_page_is_up_loses_nothing(self, chromium_without_webgpu: Browser, origin: str) -> None:
         """The last conversation opens under a text that was begun meanwhile; the text stays, as that conversation's draft."""

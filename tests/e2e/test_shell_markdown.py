@@ -192,7 +192,7 @@ def test_tags_that_models_write_for_want_of_others(page: Page, source: str, html
 
 def test_lists_and_tables_stand_on_the_side_of_their_script(page: Page) -> None:
     """An Arabic list and table begin at the right, an English one beside them at the left, code always at the left."""
-    body(page, "- قائمة\n- item\n\n> quote مع\n\n| عمود | b |\n|---|---|\n| 1 | 2 |\n\nمرحبا `code`.\n\nHello.")
+    body(page, "- قائمة\n- item\n\n> quote مع\n\n| عمود | b |\n|---|---|\n| 1 | 2 |\n\nمرحبا `code`.\n\nHello.")  # noqa: RUF001 - Arabic
     shown = page.evaluate(
         """() => [...document.querySelectorAll('[data-id=a] :is(ul, blockquote, .table-box, code)')].map((one) =>
              getComputedStyle(one).direction)"""

@@ -56,7 +56,8 @@ export const en = {
     answered: 'Answer complete',
     stopped: 'Stopped',
     failed: 'The answer failed',
-    offline: 'You are offline. A model in this browser still answers.',
+    offline: 'You are offline. The model in this browser still answers.',
+    offlineAlone: 'You are offline, so the server cannot answer. A model that is loaded in this browser could.',
     copy: 'Copy',
     copied: 'Copied',
     close: 'Dismiss',
@@ -259,6 +260,7 @@ export const en = {
     pendingLoad: 'The server answers until you load a model below; then your messages stay here.',
     noLocal: 'No model can run in this browser.',
     cloudAway: 'The server’s model cannot be reached now.',
+    cloudAwayHere: 'The server’s model cannot be reached now, so the one in this browser answers.',
 
     inThisBrowser: 'In this browser',
     states: /** @type {Record<string, string>} */ ({
