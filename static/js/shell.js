@@ -315,12 +315,15 @@ async function toPanel(message) {
 }
 
 function watchNetwork() {
+  let here = false; // whether a model in this browser answers
+  const show = () => notice.set('offline', navigator.onLine ? [] : [here ? strings.offline : strings.offlineAlone]);
   const tell = () => {
     workers.post({ kind: 'online', value: navigator.onLine });
-    notice.set('offline', navigator.onLine ? [] : [strings.offline]);
+    show();
   };
   addEventListener('online', tell);
   addEventListener('offline', tell);
+  for (const name of ['ready', 'unloaded', 'error']) events.on(`local-llm:${name}`, () => ((here = name === 'ready'), show()));
   if (!navigator.onLine) tell();
 }
 

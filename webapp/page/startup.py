@@ -87,11 +87,12 @@ class Startup:
 
     async def _watch_gateway(self) -> None:
         gateway = self._context.gateway
+        told = gateway.available(), len(gateway.models())  # what the browser says of its network changes between two rounds
         while True:
-            before = gateway.available(), len(gateway.models())
             quiet = self._context.preferences.quiet()  # in local-only not even this question leaves
             well = gateway.available() if quiet else await gateway.check()
-            if (well, len(gateway.models())) != before:
+            if (well, len(gateway.models())) != told:
+                told = well, len(gateway.models())
                 self._context.events.emit("hybrid-llm:status", {})
             self._look.clear()
             delay = WELL_S if well and gateway.models() else UNWELL_S

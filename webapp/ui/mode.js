@@ -20,9 +20,9 @@ const side = (mode) => (mode.startsWith('local') ? 'local' : 'cloud');
 /** @param {State} state @returns {string} what leaves this browser, as things are now */
 function leaves({ mode, place, preferred, local, cloud }) {
   if (place === 'local') return words.closed;
+  if (!cloud.available && side(mode) === 'cloud') return local.state === 'ready' && mode !== 'cloud-only' ? words.cloudAwayHere : words.cloudAway;
   if (preferred === mode) return words.leaves[mode] ?? '';
   if (local.state === 'unsupported') return `${words.noLocal} ${words.leaves[mode] ?? ''}`;
-  if (!cloud.available) return words.cloudAway;
   return local.state === 'loading' ? words.pendingLoading(local.name) : words.pendingLoad;
 }
 

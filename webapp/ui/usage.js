@@ -42,6 +42,7 @@ export const render = component((root, send) => {
   const [recent, switched] = [h('ul', { class: 'recent' }), h('ul', { class: 'recent' })];
   const [changes, switches] = [named(words.lastChanges, recent), named(words.lastSwitches, switched)];
   const buttons = SIDES.map((side) => h('button', { type: 'button', text: words.use[side], 'data-testid': `use-${side}`, onclick: () => send({ action: 'set-mode', mode: side }) }));
+  root.classList.add('ruled');
   root.append(h('h2', { text: words.usage }), h('div', { 'data-testid': 'usage' }, table, none, summary, h('div', { class: 'buttons pair' }, ...buttons), changes, switches));
 
   return (/** @type {State} */ state) => {

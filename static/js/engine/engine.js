@@ -147,7 +147,10 @@ export class Engine {
       return await bring();
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : cause;
-      throw new EngineError('EngineScriptError', `The local engine's script did not load (${why}): reload the page.`, 'worker');
+      const says = navigator.onLine
+        ? `The local engine's script did not load (${why}): reload the page.`
+        : 'You are offline, and the program that runs models is not in this browser yet: load the model again when you are back online.';
+      throw new EngineError('EngineScriptError', says, 'worker');
     }
   }
 

@@ -366,10 +366,13 @@ async def test_the_server_goes_and_comes() -> None:
     shell.upstream.down = False
     await asyncio.sleep(startup.UNWELL_S + 1)
     assert shell.app.context.gateway.available()
-    shell.send(kind="online", value=False)
-    assert not shell.app.context.gateway.available()
-    shell.send(kind="online", value=True)
-    assert shell.app.context.gateway.available()
+    heard: list[str] = []
+    shell.app.context.events.tap(lambda name, _: heard.append(name))
+    for value in (False, True):
+        shell.send(kind="online", value=value)
+        assert shell.app.context.gateway.available() is value
+        await asyncio.sleep(1)
+        assert heard.count("hybrid-llm:status") == 1 + value, "the views are told, each time"
     await shell.end()
 
 

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from hybr.mlc_build.build import LIBRARIES
 from hybr.webapp.hybrid.auto import AutoConfig, Side, Wants, decide
+from hybr.webapp.hybrid.errors import OptionError
+from hybr.webapp.page.request import checked
 
 ROOT = Path(__file__).parents[3]
 WORDS = ROOT / "static/js/words"
+AGE = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"properties": {"age": {"type": "nonsense"}}}}}
 READ = """
 const [path, name] = process.argv.slice(1);
 const catalogue = (await import(path))[name];
@@ -88,6 +92,36 @@ def test_what_is_told_by_a_code_is_in_the_catalogue(english: dict[str, str]) -> 
     ends = {*re.findall(r"'(\w+_(?:failed|unreachable))'", worker), *re.findall(r"code: '(\w+)'", worker), "python_worker"}
     assert {f".remedies.{code}" for code in ends} == {name for name in english if name.startswith(".remedies.")}
     assert {code for code in ends if f".errors.{code}" not in english} == set()
+
+
+def test_what_the_server_builds_is_in_the_catalogue(english: dict[str, str]) -> None:
+    """Each step of a build has its words: the server's own text is English."""
+    sources = [*(ROOT / "mlc_build").glob("*.py"), ROOT / "server/models.py"]
+    steps = {name for path in sources for name in re.findall(r"(?:\.step\(|\"step\": )\"(\w+)\"", path.read_text())}
+    steps |= set(LIBRARIES)
+    assert {f".models.builds.{step}" for step in steps} == {name for name in english if name.startswith(".models.builds.")}
+
+
+SAYS = (
+    "globalThis.document = {documentElement: {lang: 'de'}}; const {sayError} = await import(process.argv[1]);"
+    "console.log(JSON.stringify(JSON.parse(process.argv[2]).map((error) => sayError(error))));"
+)
+
+
+def test_a_refused_setting_is_told_in_german() -> None:
+    """Each setting that a person can get wrong says what it may be; a schema says where it is wrong."""
+    wrong = {"temperature": 9, "top_p": 0, "max_output_tokens": 0.5, "seed": 1.5, "stop": [""], "response_format": {"type": "x"}}
+    errors = []
+    for change in [*({name: value} for name, value in wrong.items()), {"response_format": AGE}]:
+        with pytest.raises(OptionError) as refused:
+            checked(change)
+        errors.append(refused.value.to_dict())
+    strings = (ROOT / "static/js/strings.js").as_uri()
+    command = ["node", "--input-type=module", "-e", SAYS, strings, json.dumps(errors)]
+    german = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout)
+    assert len(set(german)) == len(errors)
+    assert all(text.startswith("Das ") for text in german)
+    assert "properties.age.type" in german[-1]
 
 
 def test_what_python_says_is_in_the_catalogue(english: dict[str, str]) -> None:
