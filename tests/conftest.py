@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Playwright
 
@@ -24,6 +25,7 @@ settings.load_profile("steady")
 OURS = ("HYBR_HOME", "HYBR_CHROMIUM", "HYBR_SCREENSHOTS")  # and HYBR_BENCH_*: said to the tests, not to the server
 FOREIGN = ("_API_KEY", "_API_KEY_FILE")
 LOOPBACK = "127.0.0.1,localhost"
+BROWSER = ("tests/e2e/", "tests/unit/engine/")  # folders whose tests all drive a browser
 
 
 def pytest_configure() -> None:
@@ -33,6 +35,17 @@ def pytest_configure() -> None:
             del os.environ[name]
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), LOOPBACK]))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of the other half of `make test`: reading and importing all of them twice takes longer than many tests."""
+    half = config.getoption("markexpr")
+    if not half.endswith("e2e") or not collection_path.name.startswith("test_"):
+        return None
+    browser = any(folder in collection_path.as_posix() for folder in BROWSER)
+    if half.endswith("not e2e"):
+        return browser or None
+    return not (browser or "playwright" in collection_path.read_text()) or None
 
 
 @pytest.fixture(scope="session")
