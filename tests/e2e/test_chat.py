@@ -145,7 +145,7 @@ class TestLocal:
         page.evaluate(
             """(question) => { window.__answer = ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.complete(
                  [{role: 'user', content: question}], {temperature: 0, maxOutputTokens: 24})); }""",
-            " ".join([FRANCE] * 12),  # long enough to be killed while it is read
+            " ".join([FRANCE] * 30),  # long enough to be killed while it is read
         )
         until(
             lambda: page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getStatus())")["active"] == 1,

@@ -97,7 +97,7 @@ def test_a_person_logs_in(tmp_path: Path, chromium_without_webgpu: Browser) -> N
     with serve(data, "--no-build", log=tmp_path / "log", env={"HYBR_AUTH": "accounts"}) as running:
         command = [str(HYBR), "users", "add", "ada", "--stdin"]
         subprocess.run(
-            command, input=PASSWORD, text=True, check=True, timeout=60, env={"HYBR_DATA": str(data), "PATH": "/usr/bin:/bin"}
+            command, input=PASSWORD, text=True, check=True, timeout=180, env={"HYBR_DATA": str(data), "PATH": "/usr/bin:/bin"}
         )
         page = fresh(chromium_without_webgpu)
         page.goto(running.url)

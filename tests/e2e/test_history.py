@@ -604,16 +604,16 @@ class TestFiles:
 
     def test_a_long_import_can_be_stopped_and_keeps_what_came(self, page: Page) -> None:
         """The page answers meanwhile; after the stop no more comes, and what came is whole."""
-        many = {"format": "hybr", "version": 1, "conversations": [chat(f"m{index}", f"M {index}") for index in range(3000)]}
+        many = {"format": "hybr", "version": 1, "conversations": [chat(f"m{index}", f"M {index}") for index in range(9000)]}
         with page.expect_file_chooser() as chooser:
             page.get_by_test_id("history-more").click()
             page.get_by_test_id("import-item").click()
         chooser.value.set_files([file("many.json", many)])  # type: ignore[list-item]
-        until(lambda: page.get_by_test_id("conversation").count() > 0, timeout=30, what="the first ones")
+        until(lambda: page.get_by_test_id("conversation").count() > 0, timeout=30, what="the first ones", every=0.02)
         page.get_by_test_id("import-stop").click()
         page.get_by_test_id("import-result").wait_for()
         came = int(page.get_by_test_id("import-dialog").get_attribute("data-came") or 0)
-        assert 0 < came < 3000
+        assert 0 < came < 9000
         assert "stopped" in page.get_by_test_id("import-notes").inner_text()
         page.get_by_test_id("import-close").click()
         count = page.evaluate(f"async () => (await {SHELF}.list()).length")

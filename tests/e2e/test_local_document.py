@@ -139,16 +139,20 @@ def test_there_and_back(served: Served, visit: Callable[..., tuple[Page, Watch]]
     other.close()
     wait_core(page)
     until(lambda: page.get_by_test_id("message").count() == 2, timeout=30, what="the conversation")
-    assert page.get_by_test_id("message").nth(0).inner_text().endswith("What is the capital of France?")
-    carried = page.get_by_test_id("message").nth(1)
-    assert carried.inner_text() == first
+    asked, carried = page.get_by_test_id("message").nth(0), page.get_by_test_id("message").nth(1)
+    until(lambda: asked.inner_text().endswith("What is the capital of France?"), timeout=30, what="the question drawn")
+    until(lambda: carried.inner_text() == first, timeout=30, what="the answer drawn")
     assert (carried.get_attribute("data-provider"), carried.get_attribute("data-state")) == ("cloud", "done")
     page.get_by_test_id("leave-local").click()
     page.wait_for_url(re.compile(re.escape(watch.origin) + r"/(#.*)?$"))
     wait_core(page)
     until(lambda: page.get_by_test_id("message").count() == 2, timeout=30, what="the conversation again")
-    status = page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getStatus())")
-    assert (status["mode"], status["preferredMode"]) == ("cloud", "local")
+    status = "ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.getStatus())"
+    until(
+        lambda: [page.evaluate(status)[name] for name in ("mode", "preferredMode")] == ["cloud", "local"],
+        timeout=30,
+        what="the mode that was preferred",
+    )
     told = [url for url in watch.requests if "/api/preferences" in url]
     assert all("France" not in url for url in told)
 

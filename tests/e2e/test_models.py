@@ -156,7 +156,7 @@ def shelf() -> Iterator[tuple[str, Callable[[], None]]]:
 
     def stop() -> None:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
 
     def up() -> bool:
         assert process.poll() is None
@@ -307,7 +307,7 @@ def _pause_and_check(page: Page, network: Slow) -> None:
     panel(page)
     until(lambda: option(page, "tiny").get_attribute("data-begun") == "yes", timeout=60, what="after a reload too")
     option(page, "tiny").click()
-    assert page.get_by_test_id("discard-model").is_visible()
+    until(page.get_by_test_id("discard-model").is_visible, timeout=30, what="the button that forgets it")
     network.free.set()
     page.get_by_test_id("load-model").click()
     wait_local(page)

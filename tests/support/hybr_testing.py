@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -39,25 +40,36 @@ QUIET = [
 # Debian's Chromium on the CPU: SwiftShader as the WebGPU adapter (facts/page-runtime.md).
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 HYBR = Path(sys.executable).with_name("hybr")
+BUSY = 60.0  # seconds that every wait has at least: what takes one here may take ten on a machine with other work
 
 
 def free_port() -> int:
-    """Return a TCP port on the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port on the loopback that was free a moment ago, and that no outgoing connection will be given meanwhile.
+
+    Those of a busy browser take their ports out of the system's own range, where `bind` to port 0 finds one too.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("none of 200 ports is free")
 
 
 def until(check: Callable[[], T], *, timeout: float, what: str, every: float = 0.1) -> T:
-    """Return the first truthy `check()`; raise `AssertionError` naming `what` after `timeout` seconds."""
-    end = time.monotonic() + timeout
+    """Return the first truthy `check()`; raise `AssertionError` naming `what` after `timeout` seconds, or `BUSY` if that is more.
+
+    It asks again soon at first and then `every` so many seconds.
+    """
+    end = time.monotonic() + max(timeout, BUSY)
+    wait = min(0.01, every)
     while True:
         value = check()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {timeout:g} s; last value {value!r}")
-        time.sleep(every)
+            raise AssertionError(f"{what}: not within {max(timeout, BUSY):g} s; last value {value!r}")
+        time.sleep(wait)
+        wait = min(every, wait * 1.5)
 
 
 def get_json(url: str) -> Any:
@@ -124,7 +136,7 @@ def serve(data: Path, *arguments: str, log: Path, env: dict[str, str] | None = N
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
