@@ -4,7 +4,7 @@
  * what is to be shown it asks of Python (`open-conversation`), and it follows what Python shows (`follow`).
  */
 
-import { commands } from './commands.js';
+import { commands, fold } from './commands.js';
 import { element } from './dom.js';
 import { Deeds } from './history/deeds.js';
 import { exportAll, exportOne } from './history/export.js';
@@ -18,10 +18,12 @@ import { openMenu } from './history/menu.js';
 import { Results } from './history/results.js';
 import { conversation, heading, titleOf } from './history/rows.js';
 import { SyncSheet, saying } from './history/syncsheet.js';
+import { sources } from './palette.js';
 import { Search } from './search.js';
 import { catalogue } from './strings.js';
 import { Sync } from './sync/sync.js';
 
+/** @import {Command} from './commands.js' */
 /** @import {MenuItem} from './history/menu.js' */
 /** @import {Item} from './history/list.js' */
 /** @import {Row} from './shelf/change.js' */
@@ -30,6 +32,8 @@ import { Sync } from './sync/sync.js';
 /** @import {UiMessage, ViewOp} from './protocol.js' */
 
 const words = catalogue.history;
+/** Chats that the palette offers beside its commands. */
+const TITLED = 6;
 
 /**
  * @typedef {object} HistoryParts
@@ -84,6 +88,7 @@ export class History {
     addEventListener('storage', (event) => /** @type {StorageEvent} */ (event).key === 'hybr:history' && this.#soon());
     this.#temporary.title = this.#temporary.ariaLabel ?? '';
     registerCommands(this);
+    sources.push((query) => this.titled(query));
     void this.#load();
   }
 
@@ -119,6 +124,16 @@ export class History {
     this.#input.select();
   }
 
+  /** Chats by words of their titles, the newest first, for the palette. @param {string} query @returns {Command[]} */
+  titled(query) {
+    const wanted = fold(query).split(/\s+/).filter(Boolean);
+    return [...this.#rows.values()]
+      .filter((row) => !row.deletedAt && !isNewer(row) && wanted.every((word) => fold(titleOf(row)).includes(word)))
+      .sort((a, b) => Number(b.updatedAt) - Number(a.updatedAt))
+      .slice(0, TITLED)
+      .map((row) => ({ id: `chat.${row.id}`, title: () => words.openNamed(titleOf(row)), run: () => this.#parts.post({ kind: 'ui', event: 'open-conversation', id: row.id }) }));
+  }
+
   /** Opens or folds the column, for a shortcut. */
   toggle() {
     this.#frame.set(!this.#frame.open);
@@ -127,7 +142,7 @@ export class History {
   /** Asks for files. */
   import() {
     const input = element('input');
-    Object.assign(input, { type: 'file', multiple: true, accept: '.json,.zip,application/json,application/zip' });
+    Object.assign(input, { type: 'file', multiple: true, accept: '.json,.zip,.md,.markdown,.txt,application/json,application/zip,text/markdown' });
     input.addEventListener('change', () => input.files?.length && void this.#import.take([...input.files]));
     input.click();
   }

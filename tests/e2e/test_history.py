@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -557,7 +558,7 @@ class TestFiles:
         assert "2 were here already." in page.get_by_test_id("import-result").inner_text()
 
     def test_one_conversation_as_markdown(self, page: Page, tmp_path: Path) -> None:
-        """The branch shown, with headings; the file bears the title."""
+        """The branch shown, with headings; the file bears the title, and comes in again as the chat that it was."""
         put(page, chat("one", "A/B: test?", text="# Hi"))
         row_of(page, "one").hover()
         with page.expect_download() as download:
@@ -566,8 +567,15 @@ class TestFiles:
         download.value.save_as(path)
         assert download.value.suggested_filename == "A B test.md"
         text = path.read_text()
-        assert text.startswith("# A/B: test?\n")
-        assert text.index("## You\n\n# Hi") < text.index("## Assistant\n\nAbout: # Hi")
+        assert text.startswith("# A/B: test? <!-- hybr chat one ")
+        shown = re.sub(r" <!-- .* -->", "", text)
+        assert shown.index("## You\n\n# Hi") < shown.index("## Assistant\n\nAbout: # Hi")
+        page.evaluate(CLEAR)
+        wait_titles(page)
+        choose(page, {"name": "out.md", "mimeType": "text/markdown", "buffer": path.read_bytes()})
+        assert "1 chat was imported." in page.get_by_test_id("import-result").inner_text()
+        page.get_by_test_id("import-close").click()
+        wait_titles(page, "A/B: test?")
 
     def test_chatgpts_and_open_webuis_files_come_in(self, page: Page) -> None:
         """An archive and a list, at once, with titles full of markup that stays text."""
@@ -600,7 +608,7 @@ class TestFiles:
         wait_titles(page, "Mine", "Good")
         choose(page, file("picture.json", b"\x89PNG"))
         assert "No chat was imported." in page.get_by_test_id("import-result").inner_text()
-        assert "this is no JSON" in page.get_by_test_id("import-notes").inner_text()
+        assert "no chats were found in it" in page.get_by_test_id("import-notes").inner_text()
 
     def test_a_long_import_can_be_stopped_and_keeps_what_came(self, page: Page) -> None:
         """The page answers meanwhile; after the stop no more comes, and what came is whole."""

@@ -1,18 +1,23 @@
 /**
  * ChatGPT's export (facts: conversations.json, a list of `{title, create_time, update_time, current_node, mapping}`): `mapping` is the
- * tree, `{id, parent, children, message}` by id, with hidden messages (system, tools' noise, reasoning) between those that were seen.
+ * tree, `{id, parent, children, message}` by id, with hidden messages (system, custom instructions, tools' noise) between those seen.
  *
  * What was seen is kept, under the nearest message above it that was seen. What an assistant said in several pieces (code, its output,
- * text) is one message, as it was on the screen. Pictures are in the archive beside the list; `wanted` names them.
+ * a document of the canvas, text) is one message, as it was on the screen, with its reasoning folded away. Files are in the archive
+ * beside the list; `wanted` names them.
  */
 
+import { documentIn, shown as shownDocument } from './canvas.js';
+import { fenced } from './markdown.js';
 import { Tally, plain } from './rows.js';
 
+/** @import {Document} from './canvas.js' */
 /** @import {Note} from './rows.js' */
 
 /**
- * @typedef {{id: string, parent: string|null, role: string, text: string, createdAt?: number, model: string|null, state: string,
- *   attachments: any[], wanted: string[]}} Seen
+ * @typedef {{id: string, name: string}} Wanted a file by the beginning of its name in the archive, and what it was called
+ * @typedef {{id: string, parent: string|null, role: string, text: string, thought?: string, createdAt?: number, model: string|null,
+ *   state: string, attachments: any[], wanted: Wanted[]}} Seen
  */
 
 /** @param {Record<string, any>} element */
@@ -30,7 +35,7 @@ export function fromChatGpt(element, notes) {
   const row = {
     id: element.conversation_id ?? element.id ?? { title, at: element.create_time },
     title,
-    titled: title !== '',
+    titled: title !== '' && title !== 'New chat',
     createdAt: ms(element.create_time),
     updatedAt: ms(element.update_time) ?? ms(element.create_time),
     pinned: element.is_starred === true || typeof element.pinned_time === 'number',
@@ -60,6 +65,8 @@ function order(mapping, told) {
   }
   /** @type {{id: string, parent: string|null, seen: Seen|null}[]} */
   const found = [];
+  /** @type {Map<string|null, Document|null>} the canvas' document as it is after a message */
+  const documents = new Map();
   const done = new Set();
   const walk = (/** @type {string} */ root) => {
     const waiting = [{ id: root, parent: /** @type {string|null} */ (null) }];
@@ -67,7 +74,9 @@ function order(mapping, told) {
       const { id, parent } = next;
       if (done.has(id)) continue;
       done.add(id);
-      found.push({ id, parent, seen: seenOf(id, mapping[id], told) });
+      const document = documentIn(mapping[id], documents.get(parent) ?? null);
+      documents.set(id, document ?? documents.get(parent) ?? null);
+      found.push({ id, parent, seen: seenOf(id, mapping[id], document, told) });
       for (const child of [...(children.get(id) ?? [])].reverse()) waiting.push({ id: child, parent: id });
     }
   };
@@ -98,6 +107,7 @@ function joined(nodes) {
     if (!seen) home.set(id, above);
     else if (last && only && last.role === 'assistant' && seen.role === 'assistant') {
       last.text = [last.text, seen.text].filter(Boolean).join('\n\n');
+      if (seen.thought) last.thought = [last.thought, seen.thought].filter(Boolean).join('\n\n');
       last.wanted.push(...seen.wanted);
       last.model ??= seen.model;
       home.set(id, above);
@@ -112,26 +122,31 @@ function joined(nodes) {
 /**
  * @param {string} id
  * @param {any} node
+ * @param {Document|null} document that it wrote on the canvas
  * @param {Tally} told
  * @returns {Seen|null} null for what nobody was shown
  */
-function seenOf(id, node, told) {
+function seenOf(id, node, document, told) {
   const message = plain(node) ? node.message : undefined;
   if (message === null) return null;
   if (!plain(message) || !plain(message.content)) return told.add('notAMessage'), null;
-  const { author, content, metadata, recipient = 'all' } = message;
+  const { author, content, recipient = 'all' } = message;
+  const metadata = plain(message.metadata) ? message.metadata : {};
   const role = plain(author) ? author.role : undefined;
   if (role !== 'user' && role !== 'assistant' && role !== 'tool') return null;
-  if (plain(metadata) && metadata.is_visually_hidden_from_conversation === true) return null;
-  const { text, wanted } = said(content, role, recipient);
-  if (!text.trim() && !wanted.length) return null;
+  if (metadata.is_visually_hidden_from_conversation === true) return null;
+  const text = document ? shownDocument(document) : said(content, role, recipient, metadata);
+  const thought = role === 'assistant' && content.content_type === 'thoughts' ? thoughts(content.thoughts) : '';
+  const wanted = files(content, metadata, role);
+  if (!text.trim() && !thought && !wanted.length) return null;
   return {
     id,
     parent: null,
     role: role === 'user' ? 'user' : 'assistant',
     text,
+    ...(thought ? { thought } : {}),
     state: message.status === 'in_progress' ? 'stopped' : 'done',
-    model: plain(metadata) && typeof metadata.model_slug === 'string' ? metadata.model_slug : null,
+    model: typeof metadata.model_slug === 'string' ? metadata.model_slug : null,
     attachments: [],
     wanted,
     ...(ms(message.create_time) === undefined ? {} : { createdAt: ms(message.create_time) }),
@@ -142,28 +157,61 @@ function seenOf(id, node, told) {
  * @param {Record<string, any>} content
  * @param {string} role
  * @param {unknown} recipient
- * @returns {{text: string, wanted: string[]}}
+ * @param {Record<string, any>} metadata
+ * @returns {string}
  */
-function said(content, role, recipient) {
+function said(content, role, recipient, metadata) {
   const parts = Array.isArray(content.parts) ? content.parts : [];
   const kind = content.content_type;
   const text = typeof content.text === 'string' ? content.text : parts.map(partText).filter(Boolean).join('\n\n');
-  const wanted = parts.flatMap((part) => (plain(part) && typeof part.asset_pointer === 'string' ? [asset(part.asset_pointer)] : []));
-  if (kind === 'execution_output' || kind === 'code') return { text: text && (role === 'tool' || recipient === 'python' || recipient === 'all') ? fenced(text) : '', wanted };
-  if (kind !== 'text' && kind !== 'multimodal_text') return { text: '', wanted: [] };
-  if (role === 'tool') return { text: '', wanted };
-  return recipient === 'all' || recipient === null ? { text, wanted } : { text: '', wanted: [] };
+  if (kind === 'execution_output' || kind === 'code') {
+    const shown = role === 'tool' || recipient === 'python' || recipient === 'all';
+    if (!text || !shown || metadata.reasoning_status === 'is_reasoning') return '';
+    return fenced(text, kind === 'code' && /^[\w+#-]+$/.test(content.language) && content.language !== 'unknown' ? content.language : '');
+  }
+  if ((kind !== 'text' && kind !== 'multimodal_text') || role === 'tool') return '';
+  if (recipient !== 'all' && recipient !== null) return '';
+  return role === 'assistant' ? cited(text, metadata.content_references) : text;
 }
 
 /** @param {any} part */
 const partText = (part) => (typeof part === 'string' ? part : plain(part) && typeof part.text === 'string' ? part.text : '');
 
+/** @param {unknown} list `{summary, content}`, a step of the reasoning each @returns {string} */
+function thoughts(list) {
+  const steps = Array.isArray(list) ? list.filter(plain) : [];
+  const one = (/** @type {any} */ { summary, content }) => [typeof summary === 'string' && summary ? `**${summary}**` : '', typeof content === 'string' ? content : ''];
+  return steps.flatMap(one).filter(Boolean).join('\n\n');
+}
+
+/**
+ * Marks of sources in the text become the links that they stood for; marks of which the file tells nothing go.
+ * @param {string} text
+ * @param {unknown} references `{matched_text, alt}`
+ */
+function cited(text, references) {
+  let plainText = text;
+  for (const one of Array.isArray(references) ? references : []) {
+    if (!plain(one) || typeof one.matched_text !== 'string' || !one.matched_text.trim()) continue;
+    plainText = plainText.replaceAll(one.matched_text, () => (typeof one.alt === 'string' ? one.alt : ''));
+  }
+  return plainText.replace(/\ue200[^\ue201]*\ue201/g, '').replace(/【\d+(?::\d+)?†[^】]{0,80}】/g, '');
+}
+
+/**
+ * Pictures in the text, and files beside it.
+ * @param {Record<string, any>} content
+ * @param {Record<string, any>} metadata
+ * @param {string} role
+ * @returns {Wanted[]}
+ */
+function files(content, metadata, role) {
+  const parts = Array.isArray(content.parts) ? content.parts : [];
+  const pictures = parts.flatMap((part) => (plain(part) && typeof part.asset_pointer === 'string' ? [{ id: asset(part.asset_pointer), name: '' }] : []));
+  const beside = role === 'user' && Array.isArray(metadata.attachments) ? metadata.attachments.filter((one) => plain(one) && typeof one.id === 'string') : [];
+  const named = beside.map(({ id, name }) => ({ id, name: typeof name === 'string' ? name : '' }));
+  return [...pictures, ...named.filter(({ id }) => !pictures.some((picture) => picture.id === id))];
+}
+
 /** `file-service://file-Ab1` and `sediment://file_00ff` name their file by its beginning. @param {string} pointer */
 const asset = (pointer) => pointer.slice(pointer.indexOf('://') + 3).split(/[#?]/)[0] ?? '';
-
-/** @param {string} text @returns {string} as a code block that the text cannot end */
-export function fenced(text) {
-  const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
-  const fence = '`'.repeat(longest + 1);
-  return `${fence}\n${text}\n${fence}`;
-}

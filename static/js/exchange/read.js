@@ -1,5 +1,5 @@
 /**
- * Reads a file of conversations, whoever wrote it: ours, ChatGPT's (also the archive it comes in), Open WebUI's. One conversation at a
+ * Reads a file of conversations, whoever wrote it: ours, ChatGPT's (also the archive it comes in), Open WebUI's, or Markdown. One conversation at a
  * time, so that a file of any length costs the memory of its longest conversation; whatever cannot be read is told and left out.
  */
 
@@ -9,8 +9,10 @@ import { fromOpenWebUi, isOpenWebUi } from './openwebui.js';
 import { isNewer, isOwn } from './own.js';
 import { packed, plain } from './rows.js';
 import { Splitter } from './split.js';
+import { unmarkdown } from './unmarkdown.js';
 import { ZipError, inflated, isZip, members } from './zip.js';
 
+/** @import {Wanted} from './chatgpt.js' */
 /** @import {Member} from './zip.js' */
 /** @import {Note, Packed} from './rows.js' */
 
@@ -19,7 +21,7 @@ import { ZipError, inflated, isZip, members } from './zip.js';
  * @property {number} file bytes, also of what an archive inflates to
  * @property {number} conversation UTF-16 units of one conversation
  * @property {number} messages of one conversation
- * @property {number} picture bytes
+ * @property {number} picture bytes of a picture, or of another file, in an archive
  */
 
 /** @type {Limits} */
@@ -28,7 +30,8 @@ export const LIMITS = { file: 2 ** 31, conversation: 64 * 2 ** 20, messages: 50_
 /** @typedef {{kind: 'progress', done: number, total: number} | {kind: 'found', one: Packed, notes: Note[]} | {kind: 'note', note: Note}} Step */
 
 const LISTS = /(^|\/)(conversations|chat-export)[\w-]*\.json$/i;
-const PICTURES = /** @type {Record<string, string>} */ ({ png: 'image/png', jpg: 'image/jpeg', jpeg: 'image/jpeg', webp: 'image/webp', gif: 'image/gif' });
+/** Pictures by their first bytes: the archive's names may end in `.dat`. */
+const PICTURES = /** @type {[string, RegExp][]} */ ([['image/png', /^\x89PNG/], ['image/jpeg', /^\xff\xd8\xff/], ['image/gif', /^GIF8/], ['image/webp', /^RIFF....WEBP/s]]);
 
 /**
  * @param {Blob} blob
@@ -39,6 +42,7 @@ export async function* read(blob, limits = LIMITS) {
   if (blob.size > limits.file) return yield note('fileTooLarge', { count: blob.size });
   try {
     if (await isZip(blob)) yield* fromZip(blob, limits);
+    else if (/^[^[{\s\ufeff]/.test((await blob.slice(0, 4096).text()).trimStart())) yield* fromMarkdown(blob, limits);
     else yield* fromText(blob.stream(), blob.size, limits, null);
   } catch (error) {
     if (error instanceof ZipError) yield note(error.message === 'size' ? 'fileTooLarge' : 'badZip');
@@ -63,6 +67,14 @@ async function* fromZip(blob, limits) {
     }
     before += list.size;
   }
+}
+
+/** @param {Blob} blob @param {Limits} limits @returns {AsyncGenerator<Step>} */
+async function* fromMarkdown(blob, limits) {
+  if (blob.size > limits.conversation) return yield note('fileTooLarge', { count: blob.size });
+  const all = unmarkdown(await blob.text());
+  if (!all.length) yield note('notJson');
+  for (const [index, found] of all.entries()) yield* offered(found, index, limits, null, []);
 }
 
 /**
@@ -118,6 +130,18 @@ async function* conversation(text, index, limits, archive) {
   const notes = [];
   const found = plain(element) ? rows(element, notes) : null;
   if (!found) return yield note('notAConversation', { at: index + 1 });
+  yield* offered(found, index, limits, archive, notes);
+}
+
+/**
+ * @param {{row: Record<string, any>, nodes: any}} found
+ * @param {number} index
+ * @param {Limits} limits
+ * @param {{blob: Blob, all: Member[]}|null} archive
+ * @param {Note[]} notes
+ * @returns {AsyncGenerator<Step>}
+ */
+async function* offered(found, index, limits, archive, notes) {
   if (found.row.v > 1) return yield note('newerRow', { title: title(found.row), at: index + 1 });
   if (Array.isArray(found.nodes) && found.nodes.length > limits.messages) return yield note('tooManyMessages', { title: title(found.row), at: index + 1 });
   await pictures(found.nodes, archive, limits, notes, title(found.row));
@@ -136,31 +160,37 @@ function rows(element, notes) {
   return isOpenWebUi(element) ? fromOpenWebUi(element) : null;
 }
 
-/** Puts the archive's pictures where they belong. @param {any} nodes @param {any} archive @param {Limits} limits @param {Note[]} notes @param {string} named */
+/** Puts the archive's files where they belong. @param {any} nodes @param {any} archive @param {Limits} limits @param {Note[]} notes @param {string} named */
 async function pictures(nodes, archive, limits, notes, named) {
   let lost = 0;
   for (const node of Array.isArray(nodes) ? nodes : []) {
-    if (!plain(node) || !Array.isArray(node.wanted)) continue;
-    for (const asset of node.wanted) {
-      const found = archive && (await picture(archive, asset, limits));
+    if (!plain(node)) continue;
+    for (const wanted of Array.isArray(node.wanted) && Array.isArray(node.attachments) ? node.wanted.filter(plain) : []) {
+      const found = archive && (await file(archive, wanted, limits));
       if (found) node.attachments.push(found);
       else lost += 1;
     }
+    lost += typeof node.lost === 'number' ? node.lost : 0;
     delete node.wanted;
+    delete node.lost;
   }
   if (lost) notes.push({ say: 'attachmentLost', title: named, count: lost });
 }
 
-/** @param {{blob: Blob, all: Member[]}} archive @param {string} asset @param {Limits} limits */
-async function picture({ blob, all }, asset, limits) {
-  const found = asset ? all.find(({ name }) => name.slice(name.lastIndexOf('/') + 1).startsWith(asset)) : undefined;
-  const mime = PICTURES[found?.name.split('.').at(-1)?.toLowerCase() ?? ''];
-  if (!found || !mime || found.size > limits.picture) return null;
+/** @param {{blob: Blob, all: Member[]}} archive @param {Wanted} wanted @param {Limits} limits @returns {Promise<any>} null for what is not there or cannot be shown */
+async function file({ blob, all }, { id, name }, limits) {
+  const found = id ? all.find(({ name: path }) => path.slice(path.lastIndexOf('/') + 1).startsWith(id)) : undefined;
+  if (!found || found.size > limits.picture) return null;
   try {
     const bytes = new Uint8Array(await new Response(await inflated(blob, found, limits.picture)).arrayBuffer());
-    return { kind: 'image', name: found.name.slice(found.name.lastIndexOf('/') + 1), mime, data: `data:${mime};base64,${base64(bytes)}` };
+    const called = name || found.name.slice(found.name.lastIndexOf('/') + 1);
+    const start = String.fromCharCode(...bytes.slice(0, 12));
+    const [mime] = PICTURES.find(([, begins]) => begins.test(start)) ?? [];
+    if (mime) return { kind: 'image', name: called, mime, data: `data:${mime};base64,${base64(bytes)}` };
+    const data = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return data.includes('\0') ? null : { kind: 'text', name: called, mime: 'text/plain', data };
   } catch {
-    return null; // damaged: counted as lost
+    return null; // damaged, or neither a picture nor text: counted as lost
   }
 }
 

@@ -244,7 +244,7 @@ def test_archives_that_are_damaged_or_made_to_harm(desk: ExchangeDesk) -> None:
 
 
 def test_what_an_assistant_said_in_pieces_is_one_message(desk: ExchangeDesk) -> None:
-    """Code for a tool, its output and the text after it were one answer on ChatGPT's screen; reasoning was not shown."""
+    """Code for a tool, its output and the text after it were one answer on ChatGPT's screen; reasoning is folded away."""
 
     def step(identity: str, parent: str, role: str, content: dict[str, Any], **more: Any) -> dict[str, Any]:
         message = {"author": {"role": role}, "content": content, "recipient": "all", **more}
@@ -259,5 +259,6 @@ def test_what_an_assistant_said_in_pieces_is_one_message(desk: ExchangeDesk) -> 
     found, _ = desk.read([{"id": "i", "title": None, "mapping": mapping, "current_node": "x"}])
     question, answer = found[0]["nodes"]
     assert (question["text"], answer["text"]) == ("2+2?", "```\nprint(2+2)\n```\n\n```\n4\n```\n\nIt is 4.")
+    assert answer["thought"] == "hm"
     assert found[0]["conversation"]["leaf"] == answer["id"]
     assert found[0]["conversation"]["titled"] is False
