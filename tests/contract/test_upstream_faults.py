@@ -358,7 +358,7 @@ async def test_a_kept_connection_that_was_closed(tmp_path: Path) -> None:
         async with asking(parts_of(tmp_path, "openai", wire.address, openai.KEY)) as client:
             for _ in range(5):
                 answer = await client.post("/v1/chat/completions", json=question(model="openai/gpt-5-mini"))
-                assert answer.status_code == 200
+                assert answer.status_code == 200, answer.text
         assert len(wire.asked) == 5
     async with wired(lambda _: []) as wire, asking(parts_of(tmp_path, "openai", wire.address, openai.KEY)) as client:
         await client.post("/v1/chat/completions", json=question(model="openai/gpt-5-mini"))
