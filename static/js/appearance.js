@@ -1,4 +1,4 @@
-/** The theme: as the system, light, dark, round and round. theme.js puts the stored choice on before the first paint. */
+/** The looks: the theme (as the system, light, dark, round and round) and the density. theme.js puts what is stored on before the first paint. */
 
 import { icon } from './dom.js';
 import { readStored, writeStored } from './stored.js';
@@ -9,7 +9,7 @@ import { strings } from './strings.js';
 /** @type {Theme[]} */
 const THEMES = ['system', 'light', 'dark'];
 
-/** @type {Set<(theme: Theme) => void>} who shows which one it is */
+/** @type {Set<(theme: Theme) => void>} who shows which one it is; of the density too */
 const shown = new Set();
 
 let now = THEMES.find((known) => known === readStored().theme) ?? 'system';
@@ -26,6 +26,24 @@ export function setTheme(wanted) {
   writeStored('theme', wanted === 'system' ? null : wanted);
   shown.forEach((show) => show(wanted));
 }
+
+/** @returns {'comfortable'|'compact'} */
+export const density = () => (document.documentElement.dataset.density === 'compact' ? 'compact' : 'comfortable');
+
+/** @param {string} wanted */
+export function setDensity(wanted) {
+  const { dataset } = document.documentElement;
+  if (wanted === 'compact') dataset.density = 'compact';
+  else delete dataset.density;
+  writeStored('density', wanted === 'compact' ? 'compact' : null);
+  shown.forEach((show) => show(now));
+}
+
+/** The other one. */
+export const nextDensity = () => setDensity(density() === 'compact' ? 'comfortable' : 'compact');
+
+/** @param {(theme: Theme) => void} show is called whenever the looks change */
+export const onLooks = (show) => void shown.add(show);
 
 /** The next one in the round. */
 export const nextTheme = () => setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length] ?? 'system');

@@ -4,6 +4,7 @@
  * @param {HTMLElement} panel
  * @param {HTMLButtonElement} toggle
  * @param {HTMLElement} scrim
+ * @returns {() => void} opens it where it is a drawer
  */
 export function drawer(panel, toggle, scrim) {
   const narrow = matchMedia('(width < 60rem)');
@@ -23,4 +24,5 @@ export function drawer(panel, toggle, scrim) {
     document.body.dataset.panel = 'closed';
     toggle.setAttribute('aria-expanded', 'false');
   });
+  return () => narrow.matches && set(true);
 }

@@ -6,7 +6,7 @@
 
 import { commands, fold } from './commands.js';
 import { element } from './dom.js';
-import { Deeds } from './history/deeds.js';
+import { Deeds, UNDO_MS } from './history/deeds.js';
 import { exportAll, exportOne } from './history/export.js';
 import { closedSections, folderNames } from './history/folders.js';
 import { Frame } from './history/frame.js';
@@ -163,6 +163,7 @@ export class History {
       for (const row of rows) if (!this.#rows.has(row.id)) this.#rows.set(row.id, row); // what has changed meanwhile is newer
       this.#draw();
       await this.#deeds.sweep(rows);
+      setTimeout(() => void this.#deeds.sweep([...this.#rows.values()]), UNDO_MS + 1000);
     } catch (error) {
       this.#deeds.fail(error);
     }
@@ -304,11 +305,14 @@ export class History {
 
   /** @returns {MenuItem[]} */
   #moreItems() {
+    const deleted = [...this.#rows.values()].filter((row) => row.deletedAt && !isNewer(row));
+    const restore = { label: words.restore(deleted.length), icon: 'again', line: true, testid: 'restore-item', run: () => void this.#deeds.restore(deleted) };
     return [
       { label: words.newFolder, icon: 'folder', testid: 'new-folder-item', run: () => this.#hands.newFolder() },
       { label: words.import, icon: 'in', testid: 'import-item', run: () => this.import() },
       { label: words.exportAll, icon: 'out', testid: 'export-item', items: exportItems((format) => void this.#exported(exportAll(this.#parts.shelf, format))) },
       { label: words.sync, icon: 'sync', line: true, testid: 'sync-item', run: () => this.sync() },
+      ...(deleted.length ? [restore] : []),
     ];
   }
 

@@ -3,13 +3,17 @@
  * one character such as '?'. A single character never fires while one types, and no shortcut fires under an open dialog of another's.
  */
 
+import { catalogue } from './strings.js';
+
 /** @import {Command, Commands} from './commands.js' */
 
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
+const { caps } = catalogue.palette;
+
 /** Names that differ from what is printed on the key. */
 const PRINTED = /** @type {Record<string, string>} */ ({
-  Mod: MAC ? '⌘' : 'Ctrl', Shift: MAC ? '⇧' : 'Shift', Alt: MAC ? '⌥' : 'Alt', Escape: 'Esc', ArrowUp: '↑', ArrowDown: '↓', ArrowLeft: '←', ArrowRight: '→',
+  ...caps, Mod: MAC ? '⌘' : caps.Ctrl, ...(MAC ? { Shift: '⇧', Alt: '⌥' } : {}), ArrowUp: '↑', ArrowDown: '↓', ArrowLeft: '←', ArrowRight: '→',
 });
 
 /**

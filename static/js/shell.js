@@ -335,7 +335,7 @@ function newChat(temporary) {
 
 function wireControls() {
   themeButton(part('theme', HTMLButtonElement));
-  drawer(panelRoot, part('panel-toggle', HTMLButtonElement), part('scrim', HTMLElement));
+  const openPanel = drawer(panelRoot, part('panel-toggle', HTMLButtonElement), part('scrim', HTMLElement));
   part('new-conversation', HTMLButtonElement).addEventListener('click', () => newChat(false));
   registerVerbs(commands, {
     newChat,
@@ -344,6 +344,8 @@ function wireControls() {
     setMode: (mode) => workers.post({ kind: 'ui', event: 'set-mode', mode }),
     focusComposer: () => part('composer', HTMLTextAreaElement).focus(),
     togglePanel: () => part('panel-toggle', HTMLButtonElement).click(),
+    showPanel: openPanel,
+    panelled: () => panel !== null && !panelRoot.querySelector('[data-skeleton]'),
   });
   hello.addEventListener('click', ({ target }) => {
     const prompt = target instanceof HTMLElement && target.dataset.prompt;

@@ -1,8 +1,9 @@
 /** The page's own commands: chats, who answers, what is shown. Parts with things of their own register theirs beside them. */
 
-import { nextTheme } from './appearance.js';
+import { nextDensity, nextTheme } from './appearance.js';
 import { bindKeys } from './keys.js';
 import { Palette } from './palette.js';
+import { reveal } from './reveal.js';
 import { Sheet } from './sheet.js';
 import { writeStored } from './stored.js';
 import { catalogue, LANGUAGES } from './strings.js';
@@ -14,6 +15,16 @@ const MODES = ['local', 'cloud', 'auto', 'local-only', 'cloud-only'];
 /** What one types after `/` for a mode; the longer names are for the palette. */
 const SLASH = /** @type {Record<string, string>} */ ({ local: 'local', cloud: 'cloud', auto: 'auto' });
 
+/** The panel's sections by their names, each with its own heading. */
+const TITLES = {
+  generation: () => catalogue.generation.title,
+  telemetry: () => catalogue.telemetry.title,
+  'egress-log': () => catalogue.views.egressLog,
+  settings: () => catalogue.settings.title,
+  doctor: () => catalogue.doctor.title,
+};
+const SECTIONS = /** @type {(keyof typeof TITLES)[]} */ (Object.keys(TITLES));
+
 /**
  * @typedef {object} Doer
  * @property {(temporary: boolean) => void} newChat
@@ -22,6 +33,8 @@ const SLASH = /** @type {Record<string, string>} */ ({ local: 'local', cloud: 'c
  * @property {(mode: string) => unknown} setMode
  * @property {() => void} focusComposer
  * @property {() => void} togglePanel
+ * @property {() => void} showPanel
+ * @property {() => boolean} panelled whether the panel's views are there
  */
 
 /**
@@ -44,7 +57,15 @@ export function registerVerbs(commands, doer) {
       run: () => doer.setMode(mode),
     })),
     { id: 'show.panel', title: () => words.panel, keywords: ['settings', 'models'], run: doer.togglePanel },
+    ...SECTIONS.map((name) => ({
+      id: `show.${name}`,
+      title: () => TITLES[name](),
+      keywords: ['show', name],
+      available: doer.panelled,
+      run: () => (doer.showPanel(), reveal(name)),
+    })),
     { id: 'show.theme', title: () => words.theme, keywords: ['dark', 'light'], run: nextTheme },
+    { id: 'show.density', title: () => words.density, keywords: ['compact'], run: nextDensity },
     ...Object.entries(LANGUAGES).filter(([name]) => name !== document.documentElement.lang).map(([name, own]) => ({
       id: `language.${name}`,
       title: () => words.language(own),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -85,8 +86,13 @@ class TestPicker:
         opened(page, "model-filters")
         page.locator("[data-filter=quantisation]").select_option("q4f32_1")
         until(lambda: page.get_by_test_id("model-option").count() == 1, timeout=10, what="one model")
-        page.get_by_test_id("model-filters").get_by_role("button").click()
         page.get_by_test_id("model-search").fill("")
+        for name in ("family", "size", "vram", "context"):
+            page.get_by_test_id("model-filters").get_by_role("button").click()
+            until(lambda: " of " not in found.inner_text(), timeout=10, what="all of them again")
+            page.locator(f"[data-filter={name}]").select_option(index=2)
+            until(lambda: " of " in found.inner_text(), timeout=10, what=f"fewer by {name}")
+        page.get_by_test_id("model-filters").get_by_role("button").click()
 
     def test_what_does_not_fit_says_why_and_cannot_be_loaded(self, page: Page) -> None:
         """An adapter without half precision: such a model says so, its button is off, and `fits this device` leaves it out."""
@@ -298,6 +304,10 @@ def _pause_and_check(page: Page, network: Slow) -> None:
     page.get_by_test_id("load-model").click()
     pause = page.get_by_test_id("pause-load")
     until(lambda: network.held and pause.is_visible(), timeout=60, what="the download under way")
+    progress = page.get_by_test_id("load-progress")
+    shows(progress, "B of ")
+    assert re.search(r"\d+\s%", progress.inner_text())
+    assert re.search(r"[kM]B/s", progress.inner_text()), "how fast it comes"
     pause.click()
     wait_local(page, "unloaded", timeout=60)
     until(lambda: option(page, "tiny").get_attribute("data-begun") == "yes", timeout=30, what="what is here of it")

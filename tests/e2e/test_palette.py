@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from exchange_desk import conversation
 from hybr_testing import attribute, until, wait_core
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.e2e
+
+SHELF = "(await import(document.querySelector('meta[name=assets]').content + '/js/shelf.js')).shelf"
 
 
 @pytest.fixture
@@ -60,6 +63,26 @@ def test_the_palette_by_keyboard(page: Page) -> None:
     until(lambda: _focused(page) == "composer", timeout=10, what="the focus where it was")
 
 
+def test_what_the_palette_finds(page: Page) -> None:
+    """A section of the panel opens, the density changes and a chat opens, each by a few letters of its name."""
+    page.evaluate(f"async (row) => {SHELF}.write(row)", conversation("rhubarb", [("q", None, "user", "A pie of it?")]))
+    until(page.get_by_test_id("mode").is_visible, timeout=120, what="the panel")
+    until(page.get_by_test_id("conversation").is_visible, timeout=30, what="the chat in the list")
+
+    def chosen(letters: str, what: str) -> None:
+        page.keyboard.press("Control+k")
+        page.keyboard.type(letters)
+        until(lambda: what in _chosen(page), timeout=10, what=what)
+        page.keyboard.press("Enter")
+
+    chosen("doctor", "Doctor")
+    until(lambda: page.get_by_test_id("doctor").get_attribute("open") is not None, timeout=10, what="the doctor open")
+    chosen("density", "density")
+    until(lambda: page.evaluate("document.documentElement.dataset.density") == "compact", timeout=10, what="a dense page")
+    chosen("rhubarb", "Title of rhubarb")
+    until(lambda: "A pie of it?" in page.locator("#messages").inner_text(), timeout=30, what="the chat")
+
+
 def test_the_sheet_lists_every_shortcut(page: Page) -> None:
     """`?` opens it, but not while one types; it names each command's keys, and a shortcut works from anywhere."""
     page.get_by_test_id("composer").focus()
@@ -90,6 +113,7 @@ def test_the_page_speaks_german(visit: Callable[..., tuple[Page, Watch]]) -> Non
     assert page.evaluate(said % "{code: 'offline', message: 'You are offline.'}") == "Du bist offline."
     assert page.evaluate(said % "{code: 'unheard_of', message: 'As it is.'}") == "As it is."
     page.keyboard.press("Control+k")
+    assert {"Strg", "Umschalt"} <= set(page.locator(".palette-option kbd").all_inner_texts()), "as on a German keyboard"
     page.keyboard.type("english")
     until(lambda: "English" in _chosen(page), timeout=10, what="the language")
     with page.expect_navigation():
@@ -112,3 +136,7 @@ def test_right_to_left(page: Page) -> None:
         box = page.get_by_test_id("composer").bounding_box()
         assert box
         assert box["x"] >= 0
+    page.locator("#panel-toggle").click()  # the drawer comes from where the sentences end
+    until(lambda: (page.locator("#panel-root").bounding_box() or {"x": -1})["x"] == 0, timeout=10, what="the drawer at the left")
+    page.keyboard.press("Escape")
+    until(page.locator("#panel-root").is_hidden, timeout=10, what="the drawer gone")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+FITS = "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.getElementById('panel-root'))"
+
+
 def controls(page: Page) -> None:
     """Wait for Panel's views."""
     until(lambda: attribute(page, "mode", "data-mode"), timeout=120, what="Panel's mode control")
@@ -84,18 +87,46 @@ def test_figures_of_the_session(panel: Page) -> None:
     assert cells[3] == "0"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_panel_fits_its_place(visit: Callable[..., tuple[Page, Watch]], width: int, scheme: str) -> None:
-    """On a phone it is a drawer, on a screen a column; nothing in it is wider than it is, and each control has a name."""
-    page, _ = visit("/", viewport={"width": width, "height": 800}, color_scheme=scheme)
+def test_the_panel_fits_its_place(visit: Callable[..., tuple[Page, Watch]]) -> None:
+    """On a phone it is a drawer whose button says who answers, on a screen a column; nothing in it is wider than it is."""
+    page, _ = visit("/", viewport={"width": 1280, "height": 800}, color_scheme="light")
     controls(page)
-    if width < 960:
-        page.locator("#panel-toggle").click()
-    for role, name in (("radio", "This browser"), ("radio", "Server"), ("group", "Who answers"), ("group", "Models")):
-        until(page.get_by_role(role, name=name).first.is_visible, timeout=10, what=name)  # type: ignore[arg-type]
-    sizes = page.evaluate("(({scrollWidth, clientWidth}) => [scrollWidth, clientWidth])(document.getElementById('panel-root'))")
-    assert sizes[0] <= sizes[1]
+    toggle = page.locator("#panel-toggle")
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        if width < 960:
+            until(lambda: "Server" in toggle.inner_text(), timeout=10, what="who answers, on the button")
+            assert "Server" in str(toggle.get_attribute("aria-label"))
+            toggle.click()
+        for role, name in (("radio", "This browser"), ("radio", "Server"), ("group", "Who answers"), ("group", "Models")):
+            until(page.get_by_role(role, name=name).first.is_visible, timeout=10, what=name)  # type: ignore[arg-type]
+        assert page.evaluate(FITS)
+    generation = page.get_by_test_id("generation")
+    generation.locator("summary").first.click()
+    page.get_by_test_id("preset-name").fill("unbreakable-" * 6)
+    page.get_by_test_id("save-preset").click()
+    preset = page.get_by_test_id("preset")
+    until(lambda: "unbreakable" in preset.inner_text(), timeout=30, what="the preset with a long name")
+    assert page.evaluate(FITS), "a long name makes nothing wider"
+    preset.select_option(index=1)
+    page.get_by_test_id("delete-preset").click()
+    until(lambda: "unbreakable" not in preset.inner_text(), timeout=30, what="the preset gone")
+
+
+def test_offline_is_told_at_once(panel: Page) -> None:
+    """Without a network the mode's line, the widget and the page's own say so; with it they take it back."""
+    line, cloud = (
+        panel.get_by_test_id("mode").get_by_role("status"),
+        panel.get_by_test_id("usage").locator("tr[data-provider=cloud]"),
+    )
+    for gone in (True, False):
+        panel.context.set_offline(gone)
+        until(lambda gone=gone: ("cannot be reached" in line.inner_text()) is gone, timeout=60, what=f"the line, {gone=}")  # type: ignore[misc]
+        until(lambda gone=gone: cloud.get_attribute("data-available") == ("no" if gone else "yes"), timeout=60, what="the widget")  # type: ignore[misc]
+        until(lambda gone=gone: panel.locator("#notice").is_visible() is gone, timeout=30, what="the page's line")  # type: ignore[misc]
+        if gone:
+            assert "server cannot answer" in panel.locator("#notice").inner_text(), "no model is loaded here either"
 
 
 def _broken(served: Served, chromium: Browser, part: str) -> Page:

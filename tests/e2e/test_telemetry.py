@@ -20,10 +20,11 @@ pytestmark = pytest.mark.e2e
 
 ASK = """async (times) => { const H = await ModuleLoader.getModule('HybridLLMProvider');
   for (let i = 0; i < times; i++) await H.api.complete([{role: 'user', content: 'canary question'}], {maxOutputTokens: 4}); }"""
-# Canvases stand in shadow roots, as deep as Bokeh likes.
-CANVASES = """() => { const all = []; const walk = (root) => { for (const node of root.querySelectorAll('*')) {
-  if (node.localName === 'canvas' && node.width > 50) all.push(node); if (node.shadowRoot) walk(node.shadowRoot); } };
-  walk(document); return all.length; }"""
+# Figures stand in shadow roots, as deep as Bokeh likes; one that has nothing to draw is not shown.
+TITLES = """() => { const all = []; const walk = (root) => { for (const node of root.querySelectorAll('*')) {
+  if (node.localName === 'canvas' && node.getBoundingClientRect().width > 50) all.push(node.getRootNode().host);
+  if (node.shadowRoot) walk(node.shadowRoot); } };
+  walk(document); return new Set(all).size; }"""
 
 
 def _exported(page: Page, kind: str) -> str:
@@ -33,20 +34,40 @@ def _exported(page: Page, kind: str) -> str:
     return Path(download.value.path()).read_text()
 
 
+def _widened(page: Page) -> None:
+    """Plots have room where the list of chats makes some: the chat keeps its own, and all is as it was afterwards."""
+    wide, toggle = page.get_by_role("button", name="Wide", exact=True), page.locator("#history-toggle")
+    narrow = page.locator("#panel-root").bounding_box()
+    wide.click()
+    until(lambda: toggle.get_attribute("aria-expanded") == "false", timeout=10, what="the list of chats folded")
+    box, chat = page.locator("#panel-root").bounding_box(), page.locator("#chat").bounding_box()
+    assert box
+    assert chat
+    assert narrow
+    assert box["width"] > 1.5 * narrow["width"]
+    assert chat["width"] > 500
+    wide.click()
+    until(lambda: toggle.get_attribute("aria-expanded") == "true", timeout=10, what="the list of chats back")
+
+
 def test_the_panel_shows_what_answers_took(visit: Callable[..., tuple[Page, Watch]]) -> None:
     """Answers become a row with percentiles and plots; both exports have it, a reload keeps it, clearing forgets it."""
     page, watch = visit("/", viewport={"width": 1280, "height": 800})
     wait_core(page)
-    page.evaluate(ASK, 2)
     panel = page.get_by_test_id("telemetry")
     until(panel.is_visible, timeout=60, what="the panel")
     panel.locator("summary").click()
+    until(lambda: page.evaluate(TITLES) <= 1, timeout=60, what="no plot of answers, for there was none")
+    until(panel.get_by_text("Nothing was answered").is_visible, timeout=30, what="word of it")
+    page.evaluate(ASK, 2)
     row = panel.locator("tbody tr[data-provider=cloud]")
     until(lambda: row.count() == 1, timeout=60, what="the model's row")
     cells = row.locator("td").all_inner_texts()
     assert cells[0] == "2"
     assert "/" in cells[2], "p50 / p95 of the whole answer"
-    until(lambda: page.evaluate(CANVASES) >= 4, timeout=120, what="four plots")
+    until(lambda: page.evaluate(TITLES) >= 2, timeout=120, what="the answers over time, and by day")
+    assert not panel.get_by_text("Nothing was answered").is_visible()
+    _widened(page)
     (exported,) = csv.DictReader(_exported(page, "csv").splitlines())
     assert (exported["provider"], exported["requests"]) == ("cloud", "2")
     (kept,) = json.loads(_exported(page, "json"))["rows"]

@@ -2,6 +2,8 @@
 
 import { sayError } from './words.js';
 
+export { reveal, revealed } from '../reveal.js';
+
 const SHEET = await loadSheet();
 
 /** @returns {Promise<CSSStyleSheet>} one for all views, loaded before the first of them is drawn */
@@ -44,21 +46,6 @@ export function icon(name) {
   svg.setAttribute('aria-hidden', 'true');
   svg.innerHTML = ICONS[name];
   return svg;
-}
-
-const SHOW = 'hybr:show';
-
-/** @param {string} section a view's, by its name: it opens, wherever it stands */
-export const reveal = (section) => void dispatchEvent(new CustomEvent(SHOW, { detail: section }));
-
-/** @param {string} section @param {HTMLDetailsElement} box opens when another view asks for that section */
-export function revealed(section, box) {
-  addEventListener(SHOW, (event) => {
-    if (/** @type {CustomEvent} */ (event).detail !== section) return;
-    box.open = true;
-    box.querySelector('summary')?.focus();
-    box.scrollIntoView({ block: 'start' });
-  });
 }
 
 let fields = 0;

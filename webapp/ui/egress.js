@@ -1,6 +1,6 @@
 /** The receipts of what left this browser for a model on the server: when, how much, to whom and why. */
 
-import { component, h, set } from './dom.js';
+import { component, h, revealed, set } from './dom.js';
 import { bytes, words } from './words.js';
 
 /** @typedef {{at: number, bytes: number, model: string, cause: string, redacted: number}} Receipt */
@@ -23,6 +23,7 @@ export const render = component((root, send) => {
   const general = h('label', { class: 'gate' }, h('span', { text: words.mayLeaveEver }), policy);
   const log = h('details', { 'data-testid': 'egress-log' }, h('summary', {}, words.egressLog, count), general, none, table);
   root.append(log);
+  revealed('egress-log', log);
 
   return (/** @type {State} */ { policy: now, receipts }) => {
     policy.value = now;

@@ -1,6 +1,6 @@
 /** How answers are made in the open conversation; each setting is checked by the orchestrator as it is given, and refused in its place. */
 
-import { complaint, component, field, h, say, set } from './dom.js';
+import { complaint, component, field, h, revealed, say, set } from './dom.js';
 import { catalogue } from './words.js';
 
 /** @typedef {Record<string, any>} Settings by the orchestrator's names */
@@ -68,6 +68,7 @@ export const render = component((root, send, _, ask) => {
       ...Object.entries(inputs).map(([setting, input]) => field(says[setting]?.[0] ?? '', input, says[setting]?.[1])),
       h('div', { class: 'row' }, name, keep), reset, line));
   root.append(box);
+  revealed('generation', box);
   for (const [setting, input] of Object.entries(inputs)) input.addEventListener('change', () => void change(setting));
   let shown = '';
   /** @type {State} */

@@ -1,8 +1,8 @@
 /** How the page looks and is written with: theme, density, language, what Enter does. The first three are the shell's own to keep. */
 
-import { setTheme, theme } from '../appearance.js';
+import { density, onLooks, setDensity, setTheme, theme } from '../appearance.js';
 import { LANGUAGES } from '../strings.js';
-import { readStored, writeStored } from '../stored.js';
+import { writeStored } from '../stored.js';
 import { h } from './dom.js';
 import { catalogue } from './words.js';
 
@@ -16,11 +16,7 @@ export function looks(prefer) {
   };
   const root = document.documentElement;
   const themes = pick('theme', words.theme, words.themes, (value) => setTheme(/** @type {'system'|'light'|'dark'} */ (value)));
-  const densities = pick('density', words.density, words.densities, (value) => {
-    writeStored('density', value === 'compact' ? 'compact' : null);
-    if (value === 'compact') root.dataset.density = 'compact';
-    else delete root.dataset.density;
-  });
+  const densities = pick('density', words.density, words.densities, setDensity);
   const languages = pick('language', words.language, LANGUAGES, (value) => {
     writeStored('language', value);
     location.reload(); // every sentence is said once; a new language is a new page
@@ -31,11 +27,13 @@ export function looks(prefer) {
     h('label', { class: 'tick' }, enter, h('span', { text: words.enter })), h('p', { class: 'hint', text: words.enterHint }),
     h('label', { class: 'tick' }, mermaid, h('span', { text: words.mermaid })));
 
+  const looks = () => ([themes.select.value, densities.select.value] = [theme(), density()]);
+  onLooks(looks);
+
   return {
     node,
     show({ enter: key, mermaid: draws }) {
-      themes.select.value = theme();
-      densities.select.value = readStored().density === 'compact' ? 'compact' : 'comfortable';
+      looks();
       languages.select.value = root.lang;
       enter.checked = key !== 'newline';
       mermaid.checked = draws;

@@ -41,6 +41,8 @@ TICKS = {
     "hourmin": "%H:%M",
     "hours": "%H:%M",
     "days": "%d.%m.",
+    "months": "%d.%m.",
+    "years": "%d.%m.",
 }
 TICKED = 6  # days that have their date below them
 LEAST_MS = 60_000  # of memory over time: a moment is no course

@@ -3,7 +3,7 @@
  * and nothing of it in the local-only document, which asks the server nothing.
  */
 
-import { component, h, keep, reveal, say, set } from './dom.js';
+import { component, h, keep, reveal, revealed, say, set } from './dom.js';
 import { keys } from './keys.js';
 import { looks } from './looks.js';
 import { spending } from './spending.js';
@@ -59,6 +59,7 @@ export const render = component((root, send, _, ask) => {
     h('h3', { text: words.hosts }), noHosts, hosts, account, server, told,
     h('button', { type: 'button', class: 'quiet', 'data-testid': 'settings-doctor', text: catalogue.doctor.title, onclick: () => reveal('doctor') }));
   root.append(box);
+  revealed('settings', box);
   really.hidden = leave.hidden = true;
   /** @type {Map<string, HTMLElement>} */
   const rows = new Map();

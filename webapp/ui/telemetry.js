@@ -1,6 +1,6 @@
 /** How answers went over time: the controls, Bokeh's plots as Panel's children, and the same figures as a table for those who cannot see plots. */
 
-import { component, h, set } from './dom.js';
+import { component, h, revealed, set } from './dom.js';
 import { average, catalogue, money, number } from './words.js';
 
 const words = catalogue.telemetry;
@@ -76,6 +76,7 @@ export const render = component((root, send, model) => {
   const panel = h('details', { 'data-testid': 'telemetry', ontoggle: () => (panel.open ? tell('open', { words: words.plots, look: look() }) : (tell('close'), widen(false))) },
     h('summary', { text: words.title }), h('p', { class: 'line', text: words.stays }), h('div', { class: 'choices' }, measure, span), none, plots, h('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': words.table }, table), counts, buttons);
   root.append(panel);
+  revealed('telemetry', panel);
 
   let folded = false;
 

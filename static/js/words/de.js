@@ -205,7 +205,7 @@ export const de = {
   },
 
   composer: {
-    hintNewline: 'Eingabe beginnt eine neue Zeile, Strg+Eingabe sendet',
+    hintNewline: 'Enter beginnt eine neue Zeile, Strg+Enter sendet',
     removeFile: (name) => `${name} entfernen`,
     removed: (name) => `${name} ist entfernt.`,
     added: (name) => `${name} ist angehängt.`,
@@ -603,6 +603,7 @@ export const de = {
     density: 'Dichte ändern',
     answers: (who) => `Wer antwortet: ${who}`,
     language: (name) => `Sprache: ${name}`,
+    caps: { Ctrl: 'Strg', Shift: 'Umschalt', Alt: 'Alt', Delete: 'Entf', Escape: 'Esc', Enter: 'Enter' },
     places: { page: 'Überall', composer: 'Im Eingabefeld', history: 'In der Liste der Chats' },
     acts: {
       send: 'Senden',
@@ -635,7 +636,7 @@ export const de = {
     clear: 'Leeren',
     sure: 'Alle Zahlen dieses Browsers vergessen?',
     plots: {
-      time: 'Im Zeitverlauf; gefüllt p50, hohl p95',
+      time: 'Gefüllt p50, hohl p95',
       causes: 'Ausweichen und Übergaben nach Ursache',
       spent: 'Token und Kosten nach Tag',
       memory: 'Speicher dieser Seite',
@@ -692,6 +693,7 @@ export const de = {
     moreHits: (n) => `${n} weitere in diesem Chat`,
     nothing: 'Nichts gefunden.',
     searching: 'Ältere Chats werden noch gelesen.',
+    restore: (n) => (n === 1 ? '1 gelöschten Chat zurückholen' : `${n} gelöschte Chats zurückholen`),
     markdown: {
       you: 'Du',
       assistant: 'Assistent',

@@ -624,6 +624,8 @@ export const en = {
     density: 'Change the density',
     answers: (/** @type {string} */ who) => `Who answers: ${who}`,
     language: (/** @type {string} */ name) => `Language: ${name}`,
+    /** What is printed on the keys. */
+    caps: /** @type {Record<string, string>} */ ({ Ctrl: 'Ctrl', Shift: 'Shift', Alt: 'Alt', Delete: 'Del', Escape: 'Esc', Enter: 'Enter' }),
     places: { page: 'Anywhere', composer: 'In the message box', history: 'In the list of chats' },
     acts: {
       send: 'Send',
@@ -657,7 +659,7 @@ export const en = {
     clear: 'Clear',
     sure: 'Forget all figures of this browser?',
     plots: {
-      time: 'Over time; filled p50, hollow p95',
+      time: 'Filled p50, hollow p95',
       causes: 'Fallbacks and handovers by cause',
       spent: 'Tokens and cost by day',
       memory: 'Memory of this page',
@@ -716,6 +718,7 @@ export const en = {
     moreHits: (/** @type {number} */ n) => `${n} more in this chat`,
     nothing: 'Nothing found.',
     searching: 'Still reading older chats.',
+    restore: (/** @type {number} */ n) => (n === 1 ? 'Bring back 1 deleted chat' : `Bring back ${n} deleted chats`),
     markdown: {
       you: 'You',
       assistant: 'Assistant',
