@@ -157,7 +157,7 @@ async def test_per_person_and_per_token(tmp_path: Path) -> None:
         async with listening(parts) as address:
             ann, bob = await person(parts, "ann"), await person(parts, "bob")
             bearers = [(await token(parts, owner))[1] for owner in (ann, ann, bob)]
-            async with httpx.AsyncClient(base_url=address) as client:
+            async with httpx.AsyncClient(base_url=address, timeout=60) as client:
 
                 async def status(which: int) -> int:
                     headers = {"authorization": f"Bearer {bearers[which]}"}

@@ -126,7 +126,7 @@ async def test_delete_my_data(tmp_path: Path) -> None:
     """A person's telemetry goes by itself, all that is theirs goes at once, and nobody else's is touched."""
     async with wired(openai.answer) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY, auth="accounts")
-        async with listening(parts) as address, httpx.AsyncClient(base_url=address) as client:
+        async with listening(parts) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
             keys = {name: (await token(parts, await person(parts, name)))[1] for name in ("ann", "bob")}
 
             async def ask(name: str, method: str, path: str, **fields: Any) -> httpx.Response:
@@ -202,7 +202,7 @@ async def test_44_the_canary_is_nowhere(
 
     async with wired(script) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY)
-        async with listening(parts) as address, httpx.AsyncClient(base_url=address) as client:
+        async with listening(parts) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
             tool = {"type": "function", "function": {"name": "open", "description": CANARY, "parameters": {"type": "object"}}}
             for word in ("good", "cut", "refuse"):
                 for stream in (True, False):

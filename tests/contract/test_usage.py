@@ -123,7 +123,7 @@ async def test_everybody_sees_their_own(tmp_path: Path) -> None:
     """Who is no administrator sees nobody else's usage; an administrator sees one person's or all."""
     async with wired(openai.answer) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY, auth="accounts")
-        async with listening(parts) as address, httpx.AsyncClient(base_url=address) as client:
+        async with listening(parts) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
             people = {name: await person(parts, name, "admin" if name == "root" else "user") for name in ("ann", "bob", "root")}
             keys = {name: (await token(parts, owner, "admin"))[1] for name, owner in people.items()}
 

@@ -47,7 +47,7 @@ def routes(parts: Parts) -> list[tuple[str, str]]:
 @contextlib.asynccontextmanager
 async def browser(address: str, name: str = "", password: str = PASSWORD) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client that keeps cookies, logged in when a name is given."""
-    async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=120) as client:
         if name:
             answer = await client.post("/api/session", json={"name": name, "password": password})
             assert answer.status_code == 200, answer.text

@@ -183,12 +183,12 @@ def test_a_line_that_falls_silent(home: Path, hub: Hub) -> None:
         content = hub.files[hub.path(SHARD)]
         handler.give(content[:50_000] + content[50_000:], cut=50_000)
         handler.wfile.flush()
-        release.wait(20)
+        release.wait(120)
         return True
 
     hub.faults[hub.path(SHARD)] = [silent]
     try:
-        folder = fetch(hub, stall=0.5)
+        folder = fetch(hub, stall=2.0)
     finally:
         release.set()
     whole(hub, folder)
@@ -296,14 +296,14 @@ def test_killed_and_resumed(home: Path, hub: Hub) -> None:
         handler.give(hub.files[second], cut=100_000)
         handler.wfile.flush()
         reached.set()
-        release.wait(30)
+        release.wait(120)
         return True
 
     hub.faults[second] = [hang]
     record = replace(hub.record(), overrides={}, vram_bytes=0)
     words = [sys.executable, "-c", CHILD, record.model, record.library, ID]
     with subprocess.Popen(words, env={**os.environ, "HYBR_HOME": str(home)}, stderr=subprocess.DEVNULL) as child:
-        assert reached.wait(30)
+        assert reached.wait(120)
         part = home / "mirrors" / ID / "params_shard_1.bin.part"
         while not (part.exists() and part.stat().st_size == 100_000) and child.poll() is None:
             time.sleep(0.02)  # the bytes are in its hands, and nothing says when they are on the disk

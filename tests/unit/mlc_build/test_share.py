@@ -29,10 +29,10 @@ def shared(shelved: Path) -> Iterator[httpx.Client]:
         assert server.stdout is not None
         told = server.stdout.readline()
         address = told.split()[2].removesuffix("/models/index.json,")
-        with httpx.Client(base_url=address, headers=ELSEWHERE) as client:
+        with httpx.Client(base_url=address, headers=ELSEWHERE, timeout=60) as client:
             yield client
         server.send_signal(signal.SIGTERM)
-        assert server.wait(10) in {0, -signal.SIGTERM}
+        assert server.wait(60) in {0, -signal.SIGTERM}
 
 
 def test_a_page_of_another_origin_reads(shared: httpx.Client, shelved: Path) -> None:

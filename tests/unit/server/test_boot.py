@@ -196,7 +196,7 @@ async def test_a_deleted_page_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (bundle / "index.html").write_text("first")
     parts = parts_in(tmp_path)
     parts.site.folder = bundle
-    async with listening(parts) as address, httpx.AsyncClient(base_url=address) as client:
+    async with listening(parts) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
         assert (await client.get("/")).text == "first"
         shutil.rmtree(bundle.parent)
         answers = [await client.get("/") for _ in range(3)]

@@ -90,7 +90,7 @@ def test_labels_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 async def asked(address: str, bearer: str = "") -> int:
     """Return the status of a scrape."""
     headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.get(f"{address}/metrics", headers=headers)
     if answer.status_code == 200:
         read(answer.text)
