@@ -26,10 +26,11 @@ IGNORED = {
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
-    "parallel_tool_calls",
-    "verbosity",
+    "prompt_cache_options",
 }
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+VERBOSITIES = ("low", "medium", "high")
+INNER = {"reasoning_budget"}  # what other surfaces say, and nobody here
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # the last is Anthropic's and DeepSeek's
 
 
 def parse(raw: bytes, default_model: str) -> Call:
@@ -50,7 +51,7 @@ def checked(body: dict[str, Any], default_model: str) -> Call:
         if name in IGNORED or body[name] is None:
             del body[name]
         elif name not in CHECKS:
-            known = ", ".join(sorted(CHECKS))
+            known = ", ".join(sorted(CHECKS.keys() - INNER))
             raise RequestError(f"this server has no field {name[:100]!r}; it has {known}", code="unknown_field", field=name[:100])
         else:
             CHECKS[name](name, body[name])
@@ -58,6 +59,7 @@ def checked(body: dict[str, Any], default_model: str) -> Call:
         raise RequestError("messages is missing: a list of {role, content}", code="missing", field="messages")
     if "stream_options" in body and not body.get("stream"):
         raise RequestError("stream_options goes with stream: true only", field="stream_options")
+    body.pop("modalities", None)  # it has said what happens anyway
     return Call(body.pop("model", default_model), bool(body.get("stream", False)), body)
 
 
@@ -112,11 +114,12 @@ def biases(name: str, value: Any) -> None:
 
 
 def stream_options(name: str, value: Any) -> None:
-    """Check for the one option there is."""
-    if not isinstance(value, dict) or not set(value) <= {"include_usage"}:
-        raise RequestError(f"{name} has the field include_usage only", field=name)
-    if "include_usage" in value:
-        boolean(f"{name}.include_usage", value["include_usage"])
+    """Check for the options there are. Of obfuscation there is none in our streams, whatever is said of it."""
+    known = ("include_usage", "include_obfuscation")
+    if not isinstance(value, dict) or not set(value) <= set(known):
+        raise RequestError(f"{name} has the fields {' and '.join(known)} only", field=name)
+    for option in value:
+        boolean(f"{name}.{option}", value[option])
 
 
 def response_format(name: str, value: Any) -> None:
@@ -158,7 +161,7 @@ def one_message(where: str, message: Any) -> None:
     if role not in ROLES:
         raise RequestError(f"{where}.role must be one of {', '.join(ROLES)}", field=f"{where}.role")
     content = message.get("content")
-    if content is None and role == "assistant" and message.get("tool_calls"):
+    if content is None and role == "assistant" and (message.get("tool_calls") or isinstance(message.get("refusal"), str)):
         return
     words = content if isinstance(content, str) else parts(f"{where}.content", content)
     if role == "user" and not words.strip():
@@ -187,6 +190,18 @@ def effort(name: str, value: Any) -> None:
         raise RequestError(f"{name} must be one of {', '.join(EFFORTS)}", field=name)
 
 
+def verbosity(name: str, value: Any) -> None:
+    """Check for how much to say."""
+    if value not in VERBOSITIES:
+        raise RequestError(f"{name} must be one of {', '.join(VERBOSITIES)}", field=name)
+
+
+def modalities(name: str, value: Any) -> None:
+    """Check for text, the only form in which is answered."""
+    if value != ["text"]:
+        raise RequestError(f'{name} must be ["text"]', code="unsupported", field=name)
+
+
 def only_one(name: str, value: Any) -> None:
     """Check for the only number of answers there is."""
     if isinstance(value, bool) or value != 1:
@@ -213,6 +228,9 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "response_format": response_format,
     "tools": tools,
     "tool_choice": tool_choice,
+    "parallel_tool_calls": boolean,
+    "verbosity": verbosity,
+    "modalities": modalities,
     "top_k": integer(0, 1_000_000),
     "reasoning_effort": effort,
     "reasoning_budget": integer(0, 1_000_000),  # other surfaces say it in tokens

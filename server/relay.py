@@ -308,7 +308,7 @@ def spent(answer: Answer, booking: Booking) -> dict[str, Any] | None:
     if usage is None:
         return None
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-    booking.usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), cached)
+    booking.usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), cached, usage.get("cost"))
     cost = booking.cost
     return usage if cost is None else {**usage, "cost": cost}
 

@@ -85,7 +85,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "base_url": "https://api.mistral.ai/v1",
         "tools": True,
         "rename": {"seed": "random_seed"},
-        "drop": ["stream_options", "reasoning_effort"],  # it tells its usage unasked, and refuses the question
+        "drop": ["stream_options"],  # it tells its usage unasked, and refuses the question
         "prefill": "prefix",
         "embeds": True,
     },
@@ -93,7 +93,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "base_url": "https://api.deepseek.com/v1",
         "tools": True,
         "prefill": "beta",
-        "drop": ["seed", "reasoning_effort"],
+        "drop": ["seed"],
     },
     "openrouter": {"base_url": "https://openrouter.ai/api/v1", "prefill": "yes", "embeds": True},
     "ollama": {"base_url": "http://127.0.0.1:11434/v1", "embeds": True},

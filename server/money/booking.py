@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NANO = 1_000_000_000  # nano-dollars in a dollar
 MOST = 10**8  # tokens that one answer can be said to have used: what a provider says is no more than its word
+DEAREST = 10_000  # dollars that one answer can be said to have cost
 
 
 @dataclass(slots=True)
@@ -93,13 +94,18 @@ class Booking:
         if self.first_at is None:
             self.first_at = self.books.clock()
 
-    def usage(self, prompt_tokens: int, completion_tokens: int, cached: int = 0) -> None:
-        """Note what was used, `cached` of the prompt's tokens out of the provider's cache. The last word counts."""
+    def usage(self, prompt_tokens: int, completion_tokens: int, cached: int = 0, told: float | None = None) -> None:
+        """Note what was used, `cached` of the prompt's tokens out of the provider's cache. The last word counts.
+
+        `told` is the cost in USD by the provider's own word, which counts where no price is known (OpenRouter's models).
+        """
         if self.ended:
             return
         prompt, completion = (min(max(tokens, 0), MOST) for tokens in (prompt_tokens, completion_tokens))
         spent = Spent(prompt, completion, min(max(cached, 0), prompt))
         spent.cost = self.books.price(self, spent)
+        if spent.cost is None and told is not None and 0 <= told <= DEAREST:
+            spent.cost = round(told * NANO)
         self.spent = spent
         self.books.record(self)
 

@@ -14,6 +14,7 @@ from hybr.server.errors import RequestError
 from hybr.server.providers import content
 from hybr.server.providers.base import Model
 from hybr.server.providers.dialect import BrokenError, Question, Reader, count, spent
+from hybr.server.providers.known import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 VERSION = "2023-06-01"
 VERSION_OF = re.compile(r"(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 MOST = 8192  # tokens of an answer whose caller set no bound: every model since Claude 3.5 gives so many
+UNKNOWN = ("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "verbosity")
 COUNTED = {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"}
 ENDS = {
     "end_turn": "stop",
@@ -52,9 +54,9 @@ class Anthropic:
     def question(self, call: Call, model: str) -> Question:
         """Return the body."""
         name = self.upstream.name
-        content.refuse(call, name, "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs")
+        content.refuse(call, name, *UNKNOWN)
         content.check_images(call, remote=self.upstream.remote_images)
-        body: dict[str, Any] = {"model": model, "stream": True, "max_tokens": content.most(call) or MOST}
+        body: dict[str, Any] = {"model": model, "stream": True, "max_tokens": content.most(call) or most(name, model)}
         if system := "\n\n".join(filter(None, systems(call))):
             body["system"] = system
         body["messages"] = turns(call)
@@ -63,7 +65,7 @@ class Anthropic:
             raise RequestError(f"{name} takes a temperature from 0 to 1", code="unsupported", field="temperature")
         if stops := content.stops(call):
             body["stop_sequences"] = stops
-        return Question("/messages", body | tooling(call) | output(call, name) | thinking(call, model, body["max_tokens"]))
+        return Question("/messages", body | tooling(call) | output(call, name, model) | thinking(call, model, body["max_tokens"]))
 
     def reader(self, model: str) -> Reader:
         """Return a reader."""
@@ -102,23 +104,37 @@ class Anthropic:
         return self._model({"id": name})
 
 
-def newer(model: str) -> bool:
-    """Say whether a model is of 4.6 or later: these go on from no beginning of an answer, and think as much as they like."""
+def newer(model: str, since: tuple[int, int] = (4, 6)) -> bool:
+    """Say whether a model is of `since` or later: from 4.6 on they continue no beginning of an answer, and think as they like."""
     found = VERSION_OF.search(model)
-    return found is not None and (int(found[1]), int(found[2] or 0)) >= (4, 6)
+    return found is not None and (int(found[1]), int(found[2] or 0)) >= since
 
 
-def thinking(call: Call, model: str, most: int) -> dict[str, Any]:
+def most(name: str, model: str) -> int:
+    """Return the tokens of an answer whose caller set no bound: no more than the model can say."""
+    return min(MOST, int(facts(name, model).get("output", MOST)))
+
+
+def thinking(call: Call, model: str, bound: int) -> dict[str, Any]:
     """Return how much to think: in the caller's tokens, or in those that OpenAI's word stands for, beside the answer's."""
     effort, budget = call.body.get("reasoning_effort"), call.body.get("reasoning_budget")
     if effort in {None, "none"} and budget is None:
         return {}
     if newer(model):
-        return {"thinking": {"type": "adaptive"}}
+        return {"thinking": {"type": "adaptive", **({"display": "summarized"} if newer(model, (4, 7)) else {})}}
     if budget:
         return {"thinking": {"type": "enabled", "budget_tokens": budget}}
     tokens = content.BUDGETS[effort or "medium"]
-    return {"thinking": {"type": "enabled", "budget_tokens": tokens}, "max_tokens": most + tokens}
+    return {"thinking": {"type": "enabled", "budget_tokens": tokens}, "max_tokens": bound + tokens}
+
+
+def deep(call: Call, model: str) -> dict[str, Any]:
+    """Return the word for how much to think, where there is one: older models get a number (`thinking`)."""
+    effort = call.body.get("reasoning_effort")
+    if effort in {None, "none"} or not newer(model):
+        return {}
+    words = {"minimal": "low", **({} if newer(model, (4, 7)) else {"xhigh": "high"})}
+    return {"effort": words.get(effort, effort)}
 
 
 def systems(call: Call) -> Iterator[str]:
@@ -159,7 +175,7 @@ def blocks_of(message: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
     if message.get("reasoning_signature"):  # a thought goes back with the signature it came with, or not at all
         thought = str(message.get("reasoning_content") or "")
         yield {"type": "thinking", "thinking": thought, "signature": str(message["reasoning_signature"])}
-    for place, part in enumerate(content.parts(message.get("content"))):
+    for place, part in enumerate(content.parts(content.spoken(message))):
         if part["type"] == "text":
             yield {"type": "text", "text": part["text"]}
         else:
@@ -185,19 +201,22 @@ def tooling(call: Call) -> dict[str, Any]:
     if not tools:
         return {}
     choice = content.choice(call)
-    words: dict[str | None, dict[str, str]] = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
-    if choice is None:
+    words: dict[str, dict[str, str]] = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
+    single = call.body.get("parallel_tool_calls") is False and choice != "none"
+    if choice is None and not single:
         return {"tools": tools}
-    return {"tools": tools, "tool_choice": words.get(choice, {"type": "tool", "name": choice[1:]})}
+    chosen = words.get(choice or "auto") or {"type": "tool", "name": str(choice)[1:]}
+    return {"tools": tools, "tool_choice": {**chosen, **({"disable_parallel_tool_use": True} if single else {})}}
 
 
-def output(call: Call, name: str) -> dict[str, Any]:
-    """Return the wanted form of the answer."""
+def output(call: Call, name: str, model: str) -> dict[str, Any]:
+    """Return the wanted form of the answer, and how much work it is worth."""
     kind, schema = content.schema(call)
     if kind == "json_object":
         text = f"{name} wants a schema for JSON: use response_format.type json_schema"
         raise RequestError(text, code="unsupported", field="response_format.type")
-    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}} if schema is not None else {}
+    found = deep(call, model) | ({"format": {"type": "json_schema", "schema": schema}} if schema is not None else {})
+    return {"output_config": found} if found else {}
 
 
 class Blocks(Reader):

@@ -29,6 +29,12 @@ def parts(content: Any) -> list[dict[str, Any]]:
     return [part for part in given if part["type"] != "text" or part["text"]]
 
 
+def spoken(message: dict[str, Any]) -> Any:
+    """Return what a turn says: its content, or the refusal in its place."""
+    content, refusal = message.get("content"), message.get("refusal")
+    return refusal if not content and isinstance(refusal, str) else content
+
+
 def plain(content: Any, where: str) -> str:
     """Return a content that must be text."""
     if any(part["type"] != "text" for part in parts(content)):
@@ -118,12 +124,19 @@ def schema(call: Call) -> tuple[str, dict[str, Any] | None]:
 def refuse(call: Call, provider: str, *names: str) -> None:
     """Refuse settings that this provider does not have, unless they ask for what happens anyway."""
     for name in names:
-        if call.body.get(name) not in (None, 0, False, {}):
+        if call.body.get(name) not in (None, 0, False, {}, "medium"):
             raise RequestError(f"{provider} has no {name}", code="unsupported", field=name)
 
 
-BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 16384, "xhigh": 32768}
-"""Tokens for thinking that OpenAI's words stand for, with those who want a number (Gemini's own figures for its imitation)."""
+def one_at_a_time(call: Call, provider: str) -> None:
+    """Refuse the wish for one tool call at a time where nobody can be told of it."""
+    if call.body.get("parallel_tool_calls") is False and call.body.get("tools"):
+        text = f"{provider} may always call several tools at once: leave parallel_tool_calls out"
+        raise RequestError(text, code="unsupported", field="parallel_tool_calls")
+
+
+BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
+"""Tokens for thinking that OpenAI's words stand for, with those who want a number."""
 
 
 def effort(budget: int) -> str:

@@ -99,6 +99,7 @@ class Reader:
         self.finish: str | None = None
         self.usage: dict[str, Any] | None = None
         self.over = False
+        self.begun = False
         self.extra: dict[str, Any] = {}  # what else the last chunk tells
 
     def read(self, event: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -106,7 +107,9 @@ class Reader:
         raise NotImplementedError
 
     def chunk(self, delta: dict[str, Any], finish: str | None = None, **fields: Any) -> dict[str, Any]:
-        """Return one chunk."""
+        """Return one chunk. The first says whose turn it is, and no other: clients add up what they get."""
+        if not self.begun:
+            self.begun, delta = True, {"role": "assistant", **delta}
         return {**self.head(), "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **fields}
 
     def head(self) -> dict[str, Any]:

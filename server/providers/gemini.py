@@ -7,6 +7,7 @@ has no closing event: it is whole when it ended with a finish reason said.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -32,6 +33,10 @@ NAMES = {
     "frequency_penalty": "frequencyPenalty",
 }
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+BUDGETS = {**content.BUDGETS, "high": 24576, "xhigh": 24576, "max": 24576}  # the most that all of 2.5 take
+LEVELS = {"none": "minimal", "xhigh": "high", "max": "high"}  # what 3 and later have no word for
+LEVELLED = re.compile(r"gemini-([3-9]|\d\d)\b.*")
+UNSIGNED = "skip_thought_signature_validator"  # Google's word for a call that another model made
 FILTERED = {"SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"}
 
 
@@ -49,12 +54,13 @@ class Gemini:
 
     def question(self, call: Call, model: str) -> Question:
         """Return the path, which names the model, and the body."""
-        content.refuse(call, self.upstream.name, "logit_bias", "logprobs", "top_logprobs")
+        content.refuse(call, self.upstream.name, "logit_bias", "logprobs", "top_logprobs", "verbosity")
+        content.one_at_a_time(call, self.upstream.name)
         content.check_images(call, remote=self.upstream.remote_images)
-        body: dict[str, Any] = {"contents": turns(call)}
+        body: dict[str, Any] = {"contents": turns(call, signed=bool(LEVELLED.fullmatch(model)))}
         if parts := list(systems(call)):
             body["systemInstruction"] = {"parts": parts}
-        if settings := config(call):
+        if settings := config(call, model):
             body["generationConfig"] = settings
         return Question(f"/models/{quote(model, safe='')}:streamGenerateContent?alt=sse", body | tooling(call))
 
@@ -111,8 +117,8 @@ def systems(call: Call) -> Iterator[dict[str, str]]:
             yield {"text": text}
 
 
-def turns(call: Call) -> list[dict[str, Any]]:
-    """Return the conversation, turns of one role joined."""
+def turns(call: Call, *, signed: bool = False) -> list[dict[str, Any]]:
+    """Return the conversation, turns of one role joined; `signed` for a model that refuses unsigned calls."""
     found: list[dict[str, Any]] = []
     names: dict[str, str] = {}
     for index, message in enumerate(call.body["messages"]):
@@ -120,6 +126,8 @@ def turns(call: Call) -> list[dict[str, Any]]:
             continue
         role = "model" if message["role"] == "assistant" else "user"
         parts = list(parts_of(message, f"messages[{index}]", names))
+        if signed:
+            sign(parts)
         if found and found[-1]["role"] == role:
             found[-1]["parts"] += parts
         elif parts:
@@ -139,7 +147,7 @@ def parts_of(message: dict[str, Any], where: str, names: dict[str, str]) -> Iter
         result = content.plain(message["content"], f"{where}.content")
         yield {"functionResponse": {"name": name, "response": {"result": result}}}
         return
-    for place, part in enumerate(content.parts(message.get("content"))):
+    for place, part in enumerate(content.parts(content.spoken(message))):
         if part["type"] == "text":
             yield {"text": part["text"]}
             continue
@@ -161,7 +169,28 @@ def signature(call: dict[str, Any]) -> dict[str, str]:
     return {"thoughtSignature": found} if isinstance(found, str) else {}
 
 
-def config(call: Call) -> dict[str, Any]:
+def sign(parts: list[dict[str, Any]]) -> None:
+    """Say of a turn's first call, where it has no signature, that it comes from elsewhere; the others beside it need none."""
+    first = next((part for part in parts if "functionCall" in part), None)
+    if first is not None and "thoughtSignature" not in first:
+        first["thoughtSignature"] = UNSIGNED
+
+
+def thinking(call: Call, model: str) -> dict[str, Any]:
+    """Return how much to think: a level for 3 and later, tokens for those before."""
+    effort, budget = call.body.get("reasoning_effort"), call.body.get("reasoning_budget")
+    if effort is None and budget is None:
+        return {}
+    if LEVELLED.fullmatch(model):
+        word = effort if effort is not None else content.effort(budget) if budget else ""
+        return {
+            "thinkingConfig": {**({"thinkingLevel": LEVELS.get(word, word)} if word else {}), "includeThoughts": word != "none"}
+        }
+    tokens = (budget or -1) if budget is not None else BUDGETS[effort or "medium"]  # -1: as much as it likes
+    return {"thinkingConfig": {"thinkingBudget": tokens, "includeThoughts": tokens != 0}}
+
+
+def config(call: Call, model: str) -> dict[str, Any]:
     """Return the settings under their names here."""
     found = {there: call.body[here] for here, there in NAMES.items() if here in call.body}
     if most := content.most(call):
@@ -170,10 +199,7 @@ def config(call: Call) -> dict[str, Any]:
         found["seed"] = call.body["seed"] % SEEDS
     if stops := content.stops(call):
         found["stopSequences"] = stops
-    effort, budget = call.body.get("reasoning_effort"), call.body.get("reasoning_budget")
-    if effort is not None or budget is not None:
-        tokens = (budget or -1) if budget is not None else content.BUDGETS[effort or "medium"]  # -1: as much as it likes
-        found["thinkingConfig"] = {"thinkingBudget": tokens, "includeThoughts": tokens != 0}
+    found |= thinking(call, model)
     kind, schema = content.schema(call)
     if kind != "text":
         found["responseMimeType"] = "application/json"

@@ -18,6 +18,7 @@ import aiohttp
 from hybr.server.errors import HybrError, RequestError, SlowUpstreamError, UnavailableError, UpstreamError
 from hybr.server.providers.base import COUNTING, Answer, Call, Model
 from hybr.server.providers.breaker import Breaker
+from hybr.server.providers.content import refuse, spoken
 from hybr.server.providers.dialect import Stream
 from hybr.server.providers.llama import Endpoint, Llama
 from hybr.server.providers.openai import Chunks
@@ -261,9 +262,10 @@ def refusal(status: int, raw: bytes, attempts: int) -> HybrError:
 
 def translate(call: Call) -> dict[str, Any]:
     """Return the body for llama.cpp. Raises RequestError for what a small text model behind a plain template cannot do."""
+    refuse(call, "the house model", "verbosity")
     body = dict(call.body)
-    for name in ("reasoning_effort", "reasoning_budget"):
-        body.pop(name, None)  # it thinks as much as it can
+    for name in ("reasoning_effort", "reasoning_budget", "verbosity", "parallel_tool_calls"):
+        body.pop(name, None)  # it thinks as much as it can, and calls no tools
     for name in ("tools", "tool_choice"):
         if body.pop(name, None) not in (None, [], "none", "auto"):
             raise RequestError("the house model cannot call tools", code="unsupported", field=name)
@@ -280,7 +282,7 @@ def plain(message: dict[str, Any], where: str) -> dict[str, str]:
     """Return the message as role and text."""
     if message["role"] == "tool" or message.get("tool_calls"):
         raise RequestError("the house model cannot call tools", code="unsupported", field=where)
-    content = message["content"]
+    content = spoken(message)
     if not isinstance(content, str):
         if any(part["type"] != "text" for part in content):
             raise RequestError("the house model reads text only", code="unsupported", field=f"{where}.content")

@@ -10,9 +10,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hybr.server.errors import RequestError
-from hybr.server.providers import content
+from hybr.server.providers import content, manners
 from hybr.server.providers.base import Model
 from hybr.server.providers.dialect import WORD, BrokenError, Question, Reader, count
+from hybr.server.providers.pieces import Calls, clean, numbers, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 CHAT = re.compile(r"(gpt-|chatgpt-|o\d).*")
 OTHER = re.compile(r".*(audio|realtime|image|tts|transcribe|search|embedding|moderation|instruct|codex|-pro\b|deep-research).*")
 NO_TOP_K = {"openai", "azure", "groq", "mistral", "deepseek"}
-FAILED = {"error", "insufficient_system_resource"}  # OpenRouter's and DeepSeek's words for an answer that broke off
-ENDS = {"eos": "stop", "model_length": "length"}  # what Together and Mistral call OpenAI's
+DEAF = re.compile(r"(.*/)?(distil-)?whisper-.*|(.*[/-])?(tts|ocr|moderation|transcribe)(-.*)?")
+WINDOWS = ("context_length", "max_model_len", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
+TALKS = {"openai", "azure", "openrouter"}  # who can be told to be brief
+FAILED = {"error", "insufficient_system_resource", "abort"}  # OpenRouter's, DeepSeek's and vLLM's words for what broke off
+ENDS = {"eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "model_length": "length"}  # what others call OpenAI's
 
 
 class OpenAI:
@@ -48,13 +52,20 @@ class OpenAI:
         content.check_images(call, remote=shape.remote_images)
         if shape.name in NO_TOP_K:
             content.refuse(call, shape.name, "top_k")
+        if shape.name not in TALKS:
+            content.refuse(call, shape.name, "verbosity")
         body = {**call.body, "model": model, "stream": True, "stream_options": {"include_usage": True}}
         most = [body.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in body]
         if most:
             body[shape.limit] = most[-1]
         if (budget := body.pop("reasoning_budget", None)) is not None:
             body["reasoning_effort"] = content.effort(budget)
-        body["messages"] = [plainer(message, elder=shape.name != "openai") for message in body["messages"]]
+        manners.effort(body, shape.name)
+        body["messages"] = [manners.message(message, shape.name) for message in body["messages"]]
+        if not body.get("tools"):
+            body.pop("parallel_tool_calls", None)  # OpenAI refuses it without tools
+        if shape.name not in TALKS:
+            body.pop("verbosity", None)
         beta = self.prefilled(body)
         for name in shape.drop:
             body.pop(name, None)
@@ -79,7 +90,10 @@ class OpenAI:
 
     def embedding(self, call: Call, model: str) -> Question:
         """Return the body. The vectors come as numbers, whatever the client wants of us."""
-        return Question("/embeddings", {**call.body, "model": model, "encoding_format": "float"})
+        body = {**call.body, "model": model, "encoding_format": "float"}
+        if self.upstream.name == "mistral" and "dimensions" in body:
+            body["output_dimension"] = body.pop("dimensions")
+        return Question("/embeddings", body)
 
     def embedded(self, body: Any) -> tuple[list[list[float]], int]:
         """Return the vectors."""
@@ -97,26 +111,30 @@ class OpenAI:
 
     def listed(self, body: Any) -> list[Model]:
         """Return the models, with what OpenRouter and others add."""
-        names = [entry for entry in body["data"] if self.upstream.fits(entry["id"])]
+        names = [entry for entry in body["data"] if self.upstream.fits(entry["id"]) and speaks(entry)]
         if self.upstream.name == "openai":  # lists everything it has, and says of none what it is for
             names = [entry for entry in names if CHAT.fullmatch(entry["id"]) and not OTHER.fullmatch(entry["id"])]
         return [self._model(entry) for entry in names]
 
     def _model(self, entry: dict[str, Any]) -> Model:
         shape, name = self.upstream, entry["id"]
-        context = next((count(entry.get(word)) for word in ("context_length", "max_model_len") if count(entry.get(word))), 0)
+        told = {**(entry.get("meta") or {}), **entry}  # llama.cpp says it there
+        context = next((count(told.get(word)) for word in WINDOWS if count(told.get(word))), 0)
         takes = (entry.get("architecture") or {}).get("input_modalities") or ()
         able = entry.get("supported_parameters") or ()
+        words = entry.get("capabilities") or {}  # Mistral's, by name; others' are a list of words
+        can = {word for word, good in words.items() if good is True} if isinstance(words, dict) else set(map(str, words))
         return Model(
             f"{shape.name}/{name}",
             str(entry.get("name") or name)[:100],
             context or shape.context,
             shape.name,
             prefill=bool(shape.prefill),
-            tools=shape.tools or "tools" in able,
-            images=shape.images or "image" in takes,
+            tools=shape.tools or "tools" in able or "function_calling" in can,
+            images=shape.images or "image" in takes or "vision" in can,
             created=count(entry.get("created")),
-            output=count((entry.get("top_provider") or {}).get("max_completion_tokens")),
+            output=count((entry.get("top_provider") or entry).get("max_completion_tokens")),
+            embeds="embed" in name,
         )
 
     def model(self, name: str) -> Model:
@@ -124,17 +142,19 @@ class OpenAI:
         return self._model({"id": name})
 
 
-def plainer(message: dict[str, Any], *, elder: bool) -> dict[str, Any]:
-    """Return the message without thoughts, which nobody takes back here, and with the `elder` name for `developer`."""
-    if elder and message["role"] == "developer":
-        message = {**message, "role": "system"}
-    if "reasoning_content" in message or "reasoning_signature" in message:
-        return {name: value for name, value in message.items() if name not in {"reasoning_content", "reasoning_signature"}}
-    return message
+def speaks(entry: dict[str, Any]) -> bool:
+    """Say whether a listed model answers or makes vectors, and does not listen, draw or judge only."""
+    able = entry.get("capabilities")
+    silent = isinstance(able, dict) and able.get("completion_chat") is False and "embed" not in entry["id"]
+    return entry.get("active") is not False and not silent and not DEAF.fullmatch(entry["id"])
 
 
 class Chunks(Reader):
     """Reads chunks and makes them anew."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self._calls = Calls()
 
     def read(self, event: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Give the event's chunk when it says anything."""
@@ -142,38 +162,42 @@ class Chunks(Reader):
         return self._read(event) if text is None else (self.chunk({"content": text}),)
 
     def _read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if event.get("error"):
-            error = event["error"]
+        groq = event.get("x_groq") or {}  # which tells its usage and its failures here
+        if error := event.get("error") or groq.get("error") or (event.get("object") == "error" and event):  # the last is vLLM's
             raise BrokenError((error.get("type") or error.get("code")) if isinstance(error, dict) else "")
-        if isinstance(event.get("usage"), dict):
-            self.usage = usage(event["usage"])
+        for given in (groq.get("usage"), event.get("usage")):
+            if isinstance(given, dict):
+                self.usage = usage(given)
         if isinstance(event.get("timings"), dict):  # llama.cpp's rates, which the page shows
             self.extra = {"timings": numbers(event["timings"])}
         for choice in event.get("choices") or ():
             if choice.get("index", 0) != 0:
                 continue
-            if finish := choice.get("finish_reason"):
-                self._finish(str(finish))
-            delta = clean(choice.get("delta") or {})
-            logprobs = choice.get("logprobs")
-            if delta or logprobs:
+            raw = choice.get("delta") or {}
+            delta = clean(raw, self._calls)
+            logprobs = (choice.get("logprobs") or {}).get("content")  # others than OpenAI's are nothing a client can read
+            if delta or logprobs or (raw.get("role") and not self.begun):
                 yield self.chunk(delta) if not logprobs else self._with(delta, logprobs)
+            if finish := choice.get("finish_reason"):  # behind the delta, whose calls make the end another
+                self._finish(str(finish))
 
     def _with(self, delta: dict[str, Any], logprobs: Any) -> dict[str, Any]:
         chunk = self.chunk(delta)
-        chunk["choices"][0]["logprobs"] = {"content": list(logprobs["content"] or ())}
+        chunk["choices"][0]["logprobs"] = {"content": list(logprobs)}
         return chunk
 
     def _finish(self, finish: str) -> None:
         if finish in FAILED or not WORD.fullmatch(finish):
             raise BrokenError(finish)
-        self.finish = ENDS.get(finish, finish)
+        self.finish = "tool_calls" if finish == "stop" and self._calls.any else ENDS.get(finish, finish)
 
 
 def plain(event: dict[str, Any]) -> str | None:
     """Return the text of an event that says nothing but a piece of text, as nearly all do; None for any other."""
     choices = event.get("choices")
-    if not choices or len(choices) != 1 or event.get("error") or event.get("usage") or event.get("timings"):
+    if not choices or len(choices) != 1 or event.get("error") or event.get("usage"):
+        return None
+    if event.get("timings") or event.get("x_groq"):
         return None
     choice = choices[0]
     delta = choice.get("delta")
@@ -181,58 +205,3 @@ def plain(event: dict[str, Any]) -> str | None:
         return None
     text = delta.get("content")
     return text if isinstance(text, str) else None
-
-
-def clean(delta: dict[str, Any]) -> dict[str, Any]:
-    """Return the delta's known fields."""
-    found: dict[str, Any] = {}
-    if delta.get("role") == "assistant":
-        found["role"] = "assistant"
-    said = delta.get("content")
-    if isinstance(said, str):
-        found["content"] = said
-    elif isinstance(said, list):  # Mistral's thinking models speak in parts
-        found |= spoken(said)
-    if isinstance(delta.get("refusal"), str):
-        found["refusal"] = delta["refusal"]
-    thought = delta.get("reasoning_content") or delta.get("reasoning")  # DeepSeek's and vLLM's name, OpenRouter's and Groq's
-    if isinstance(thought, str):
-        found["reasoning_content"] = thought
-    if delta.get("tool_calls"):
-        found["tool_calls"] = [tool(piece, place) for place, piece in enumerate(delta["tool_calls"])]
-    return found
-
-
-def spoken(parts: list[Any]) -> dict[str, Any]:
-    """Return the texts and thoughts of a content in parts."""
-    texts = "".join(str(part["text"]) for part in parts if part.get("type") == "text")
-    thoughts = [piece for part in parts if part.get("type") == "thinking" for piece in part["thinking"]]
-    found = {"content": texts, "reasoning_content": "".join(str(piece.get("text") or "") for piece in thoughts)}
-    return {name: value for name, value in found.items() if value}
-
-
-def tool(piece: dict[str, Any], place: int) -> dict[str, Any]:
-    """Return one piece of a tool call; who leaves the index out sends whole calls."""
-    index = piece.get("index")
-    function = piece.get("function") or {}
-    said = {word: str(function[word]) for word in ("name", "arguments") if function.get(word) is not None}
-    found: dict[str, Any] = {"index": index if isinstance(index, int) else place, "function": said}
-    if piece.get("id"):
-        found |= {"id": str(piece["id"]), "type": "function"}
-    return found
-
-
-def usage(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the counts, their details, and OpenRouter's cost in dollars."""
-    words = ("prompt_tokens", "completion_tokens", "total_tokens")
-    found: dict[str, Any] = {word: count(given.get(word)) for word in words}
-    for word in ("prompt_tokens_details", "completion_tokens_details"):
-        if isinstance(given.get(word), dict):
-            found[word] = {name: value for name, value in given[word].items() if count(value)}
-    cost = given.get("cost")
-    return {**found, "cost": cost} if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0 else found
-
-
-def numbers(given: dict[str, Any]) -> dict[str, float]:
-    """Return what in `given` is a number."""
-    return {name: value for name, value in given.items() if isinstance(value, int | float)}

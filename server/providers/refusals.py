@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 KEY_WORDS = ("api_key_invalid", "api key not valid", "invalid_api_key", "api key expired")  # Gemini says it with a 400
 FULL = ("context_length", "context window", "maximum context", "prompt is too long", "exceeds the maximum number of tokens")
+FILTERED = {400: ("content_filter", "content management policy", "content_policy"), 403: ("moderation", "flagged")}
+FAULTS = 5  # of which a refusal tells
 QUOTA = ("insufficient_quota", "billing", "credit balance")
 LONGEST_DATE = 100_000  # seconds; further off it is a mistake
 LONGEST_WAIT = 3600  # seconds; a longer Retry-After is no hint but a refusal
@@ -41,11 +43,14 @@ def refusal(name: str, status: int, headers: Mapping[str, str], raw: bytes, key:
     """Return the error for an answer of `name` that is not a 200."""
     said, kinds = words(raw)
     lower = f"{said} {kinds}".lower()
+    if any(word in lower for word in FILTERED.get(status, ())):  # the 403 is OpenRouter's, the 400 Azure's
+        text = f"{name} does not take this content: {redact(said, key)}"
+        return RequestError(text, code="content_filter", field="messages")
     if status in {401, 403} or (status == 400 and any(word in lower for word in KEY_WORDS)):
         return DeniedError(f"{name} refused the key that this server has for it", code="key_refused", attempts=1)
     if status == 402 or any(word in lower for word in QUOTA):
         return DeniedError(f"{name} says that its account is out of credit or quota", code="quota", attempts=1)
-    if status in {429, 503, 529}:
+    if status in {429, 498, 503, 529}:  # 498 is Groq's word for a full house
         return wait(name, status, headers)
     if status in {408, 504}:
         return SlowUpstreamError(f"{name} did not answer in time", code="timeout", attempts=1)
@@ -93,6 +98,8 @@ def words(raw: bytes) -> tuple[str, str]:
         return "", ""
     body = body[0] if isinstance(body, list) and body else body
     error = body.get("error", body) if isinstance(body, dict) else None
+    if isinstance(error, dict) and (said := listed(error)):
+        return said, ""
     if isinstance(error, str):
         return error, ""
     if not isinstance(error, dict):
@@ -102,3 +109,18 @@ def words(raw: bytes) -> tuple[str, str]:
     details = error.get("details")
     kinds += [str(item.get("reason", "")) for item in details if isinstance(item, dict)] if isinstance(details, list) else []
     return said if isinstance(said, str) else "", " ".join(kinds)
+
+
+def listed(error: dict[str, Any]) -> str:
+    """Return what a list of faults says, as FastAPI writes it (Mistral, vLLM): which field, and what of it."""
+    inner = error.get("message")
+    faults = inner.get("detail") if isinstance(inner, dict) else error.get("detail")
+    if not isinstance(faults, list):
+        return ""
+    told = []
+    for fault in faults[:FAULTS]:
+        if isinstance(fault, dict) and isinstance(fault.get("msg"), str):
+            place = fault.get("loc")
+            names = [str(name) for name in place if name != "body"] if isinstance(place, list) else []
+            told.append(f"{'.'.join(names)}: {fault['msg']}" if names else fault["msg"])
+    return "; ".join(told)

@@ -145,6 +145,10 @@ class Remote:
             async with asyncio.timeout(self.patience.listing):
                 body = await self._list()
             self._known = [filled(model) for model in self.dialect.listed(body) if len(model.id) < 200]
+        except NotFoundError:  # Azure's deployments have no list, and answer all the same
+            if not self.upstream.models:
+                self._note(UpstreamError(f"{self.name} lists no models: name them in its table", code="no_list"))
+                return False
         except (HybrError, TimeoutError, aiohttp.ClientError, KeyError, TypeError, ValueError, AttributeError) as error:
             self._note(error if isinstance(error, HybrError) else UpstreamError(f"{self.name} gives no list", code="no_list"))
             return False

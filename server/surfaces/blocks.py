@@ -109,6 +109,6 @@ def assistant(content: list[dict[str, Any]], where: str) -> Iterator[dict[str, A
     turn: dict[str, Any] = {"role": "assistant", "content": said or None if calls else said}
     if calls:
         turn["tool_calls"] = calls
-    if thought:
+    if thought or signature:
         turn |= {"reasoning_content": thought, "reasoning_signature": signature}
     yield turn

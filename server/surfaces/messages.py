@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from hybr.server.providers.base import Call, Ending
 
 SAME = ("model", "stream", "temperature", "top_p", "top_k", "max_tokens")
-IGNORED = {"metadata", "service_tier", "container", "inference_geo"}
+IGNORED = {
+    "metadata",
+    "service_tier",
+    "container",
+    "inference_geo",
+    "cache_control",  # a matter of price, not of the answer
+    "user_profile_id",
+    "workspace_id",
+    "diagnostics",
+}
 KNOWN = {*SAME, *IGNORED, "messages", "system", "stop_sequences", "tools", "tool_choice", "thinking", "output_config"}
 ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 KINDS = {
@@ -92,6 +101,8 @@ def tooling(given: dict[str, Any]) -> dict[str, Any]:
         return body
     words = {"auto": "auto", "any": "required", "none": "none"}
     name = choice.get("type") if isinstance(choice, dict) else None
+    if isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True:
+        body["parallel_tool_calls"] = False
     if name == "tool" and isinstance(choice.get("name"), str):
         return {**body, "tool_choice": {"type": "function", "function": {"name": choice["name"]}}}
     if not isinstance(name, str) or name not in words:
@@ -122,7 +133,7 @@ def output(given: Any) -> dict[str, Any]:
         raise RequestError("output_config may have format and effort", field="output_config")
     body: dict[str, Any] = {}
     if (effort := given.get("effort")) is not None:
-        body["reasoning_effort"] = "high" if effort in ("max", "xhigh") else effort
+        body["reasoning_effort"] = effort
     if (form := given.get("format")) is not None:
         if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
             raise RequestError("output_config.format must be a json_schema with its schema", field="output_config.format")
@@ -167,9 +178,9 @@ class Said:
         """Return the whole message."""
         message, _ = together(chunks)
         content: list[dict[str, Any]] = []
-        if message.get("reasoning_content"):
-            signature = message.get("reasoning_signature", "")
-            content.append({"type": "thinking", "thinking": message["reasoning_content"], "signature": signature})
+        thought, signature = message.get("reasoning_content", ""), message.get("reasoning_signature", "")
+        if thought or signature:  # newer models keep the thought to themselves, and want its signature back all the same
+            content.append({"type": "thinking", "thinking": thought, "signature": signature})
         if text := message["content"] or message.get("refusal"):
             content.append({"type": "text", "text": text})
         for call in message.get("tool_calls", ()):

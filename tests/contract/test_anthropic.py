@@ -165,19 +165,67 @@ async def test_models(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "thinking", "most"),
+    ("model", "effort", "thinking", "told"),
     [
-        ("claude-haiku-4-5", {"reasoning_effort": "low"}, {"type": "enabled", "budget_tokens": 1024}, 1056),
-        ("claude-haiku-4-5", {"reasoning_effort": "none"}, None, 32),
-        ("claude-opus-5", {"reasoning_effort": "high"}, {"type": "adaptive"}, 32),
-        ("claude-opus-4-20250514", {"reasoning_effort": "high"}, {"type": "enabled", "budget_tokens": 16384}, 16416),
+        ("claude-haiku-4-5", "low", {"type": "enabled", "budget_tokens": 1024}, (None, 1056)),
+        ("claude-haiku-4-5", "none", None, (None, 32)),
+        ("claude-sonnet-4-6", "xhigh", {"type": "adaptive"}, ("high", 32)),
+        ("claude-opus-5", "minimal", {"type": "adaptive", "display": "summarized"}, ("low", 32)),
+        ("claude-opus-4-8", "xhigh", {"type": "adaptive", "display": "summarized"}, ("xhigh", 32)),
+        ("claude-opus-4-20250514", "high", {"type": "enabled", "budget_tokens": 16384}, (None, 16416)),
     ],
 )
-async def test_thinking(tmp_path: Path, model: str, given: dict[str, Any], thinking: Any, most: int) -> None:
-    """OpenAI's word for how much to think is a budget beside the answer's for older models, and left to the newer ones."""
-    answer, asked = await chat(tmp_path, model=f"anthropic/{model}", temperature=None, **given)
+async def test_thinking(tmp_path: Path, model: str, effort: str, thinking: Any, told: tuple[str | None, int]) -> None:
+    """OpenAI's word for how much to think is a budget beside the answer's for older models, and a word for newer ones.
+
+    The newest keep their thoughts to themselves unless they are asked for them.
+    """
+    answer, asked = await chat(tmp_path, model=f"anthropic/{model}", temperature=None, reasoning_effort=effort)
     assert answer.status_code == 200, answer.text
-    assert (asked[0].body.get("thinking"), asked[0].body["max_tokens"]) == (thinking, most)
+    body = asked[0].body
+    assert body.get("thinking") == thinking
+    assert (body.get("output_config", {}).get("effort"), body["max_tokens"]) == told
+
+
+async def test_one_call_at_a_time(tmp_path: Path) -> None:
+    """The wish for one tool call at a time goes where this API wants it, by either surface's word, and only when it is said."""
+    for choice, wanted in ((None, {"type": "auto"}), ("required", {"type": "any"})):
+        _, asked = await chat(tmp_path, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
+        assert asked[0].body["tool_choice"] == {**wanted, "disable_parallel_tool_use": True}
+    _, asked = await chat(tmp_path, tools=[TOOL], tool_choice="none", parallel_tool_calls=False)
+    assert asked[0].body["tool_choice"] == {"type": "none"}
+    _, asked = await chat(tmp_path, tools=[TOOL], parallel_tool_calls=True)
+    assert "tool_choice" not in asked[0].body
+    answer, asked = await chat(tmp_path, verbosity="low")
+    assert (answer.status_code, answer.json()["error"]["field"], asked) == (400, "verbosity", [])
+
+
+async def test_an_old_models_bound(tmp_path: Path) -> None:
+    """A request without a bound asks no model for more than it can say."""
+    answer, asked = await chat(tmp_path, model="anthropic/claude-3-haiku-20240307", max_tokens=None)
+    assert (answer.status_code, asked[0].body["max_tokens"]) == (200, 4096)
+
+
+async def test_a_thought_that_is_kept_back(tmp_path: Path) -> None:
+    """A thought of which only the signature is told is a block all the same, and goes there again with its calls."""
+    signed = anthropic.block(0, anthropic.delta(0, "signature_delta", signature="x"), type="thinking", thinking="")
+    calls = [item for item in anthropic.called() if item.get("index") != 0]
+    script = streamed(anthropic.framed(calls[0], *signed, *calls[1:]))
+    body: dict[str, Any] = {"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    async with wired(lambda _: script) as wire, asking(parts_of(tmp_path, "anthropic", wire.address, anthropic.KEY)) as client:
+        content = (await client.post("/v1/messages", json=body)).json()["content"]
+        results = [{"type": "tool_result", "tool_use_id": one["id"], "content": "1"} for one in content[1:]]
+        body["messages"] += [{"role": "assistant", "content": content}, {"role": "user", "content": results}]
+        assert (await client.post("/v1/messages", json=body)).status_code == 200
+    assert content[0] == {"type": "thinking", "thinking": "", "signature": "x"}
+    assert wire.asked[1].body["messages"][1]["content"][0] == content[0]
+
+
+async def test_a_refusal_goes_back(tmp_path: Path) -> None:
+    """A turn that OpenAI refused, whose content is null, is a turn of the conversation."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "refusal": "No."}]
+    _, asked = await chat(tmp_path, messages=[*turns, {"role": "user", "content": "So?"}])
+    assert asked[0].body["messages"][1] == {"role": "assistant", "content": [{"type": "text", "text": "No."}]}
 
 
 async def test_prefill(tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ async def test_tools(tmp_path: Path) -> None:
     ("fields", "field"),
     [
         ({"logprobs": True}, "logprobs"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
         ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "x"}]}, "messages[0].tool_call_id"),
         (
@@ -211,6 +213,38 @@ async def test_models(tmp_path: Path) -> None:
             listed = (await client.get("/v1/models")).json()["data"]
     assert [entry["id"] for entry in listed] == [MODEL, "gemini/gemini-9-pro", "smollm2-135m"]
     assert listed[0]["context_length"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "wanted"),
+    [
+        ("gemini-2.5-flash", "high", {"thinkingBudget": 24576, "includeThoughts": True}),
+        ("gemini-2.5-flash", "xhigh", {"thinkingBudget": 24576, "includeThoughts": True}),
+        ("gemini-2.5-flash", "none", {"thinkingBudget": 0, "includeThoughts": False}),
+        ("gemini-3-pro-preview", "xhigh", {"thinkingLevel": "high", "includeThoughts": True}),
+        ("gemini-3.6-flash", "none", {"thinkingLevel": "minimal", "includeThoughts": False}),
+    ],
+)
+async def test_how_much_to_think(tmp_path: Path, model: str, effort: str, wanted: dict[str, Any]) -> None:
+    """It is a number of tokens that all models before 3 take, and a level from 3 on."""
+    _, asked = await chat(tmp_path, model=f"gemini/{model}", reasoning_effort=effort)
+    assert asked[0].body["generationConfig"]["thinkingConfig"] == wanted
+
+
+@pytest.mark.parametrize(("model", "marked"), [("gemini-3.6-flash", True), ("gemini-2.5-flash", False)])
+async def test_calls_of_another_model(tmp_path: Path, model: str, marked: bool) -> None:
+    """A conversation whose calls another provider made goes on here: from 3 on an unsigned one is refused unless it says so."""
+    names = ("weather", "time")
+    calls = [{"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}} for name in names]
+    results = [{"role": "tool", "tool_call_id": name, "content": "1"} for name in names]
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    _, asked = await chat(tmp_path, model=f"gemini/{model}", messages=turns)
+    parts = asked[0].body["contents"][1]["parts"]
+    signs = [part.get("thoughtSignature") for part in parts]
+    assert signs == (["skip_thought_signature_validator", None] if marked else [None, None])
+    calls[0] |= {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+    _, asked = await chat(tmp_path, model=f"gemini/{model}", messages=turns)
+    assert asked[0].body["contents"][1]["parts"][0]["thoughtSignature"] == "c2ln"
 
 
 async def test_prefill_and_thinking(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""What goes to those who imitate OpenAI: the request in the words that each of them takes.
+
+Strict ones refuse what they do not know. An SDK's client sends back the message it got, with every field of it (`annotations`,
+`audio`, a thought), and a conversation can come from another provider, whose ids and thoughts are not this one's: so a message
+goes out with the fields that the API has, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+OWN = {"openai", "azure"}  # who speaks the language itself
+FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+NINE = re.compile(r"[a-zA-Z0-9]{9}")
+STRICT = {"minimal": "low", "xhigh": "high", "max": "high"}  # words that these do not have
+EFFORTS: dict[str, dict[str, str]] = {
+    "openai": {"max": "xhigh"},
+    "azure": {"max": "xhigh"},
+    "openrouter": {"max": "xhigh"},
+    "mistral": STRICT,
+    "ollama": STRICT,
+    "vllm": STRICT,
+    "groq": STRICT,
+    "deepseek": {"minimal": "low", "medium": "high", "xhigh": "max"},
+}
+
+
+def message(given: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return one message as the upstream of this name takes it."""
+    found = {word: given[word] for word in FIELDS if given.get(word) is not None or (word == "content" and word in given)}
+    if name != "openai" and found["role"] == "developer":
+        found["role"] = "system"
+    if isinstance(found.get("content"), list):
+        found["content"] = [part(one) for one in found["content"]]
+    refusal = given.get("refusal")
+    if isinstance(refusal, str) and name in OWN:
+        found["refusal"] = refusal
+    elif isinstance(refusal, str) and not found.get("content"):
+        found["content"] = refusal
+    if "tool_calls" in found:
+        found["tool_calls"] = [called(call) for call in found["tool_calls"]]
+    if name == "deepseek":
+        thoughtful(found, given)
+    return nine(found) if name == "mistral" else found
+
+
+def part(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a part of a content with OpenAI's fields, without others' (`cache_control`)."""
+    if given["type"] == "text":
+        return {"type": "text", "text": given["text"]}
+    image = {word: given["image_url"][word] for word in ("url", "detail") if word in given["image_url"]}
+    return {"type": "image_url", "image_url": image}
+
+
+def called(call: Any) -> Any:
+    """Return a tool's call with OpenAI's fields; what is none stays as it is, for the provider to say so."""
+    if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+        return call
+    function = {word: call["function"][word] for word in ("name", "arguments") if word in call["function"]}
+    return {**{word: call[word] for word in ("id", "type") if word in call}, "function": function}
+
+
+def thoughtful(found: dict[str, Any], given: dict[str, Any]) -> None:
+    """Give DeepSeek its thoughts back: where it thinks, it refuses a turn with calls that lacks them.
+
+    Another provider's turn has none, and gets a blank one.
+    """
+    if found["role"] != "assistant":
+        return
+    thought = given.get("reasoning_content")
+    if isinstance(thought, str) and thought:
+        found["reasoning_content"] = thought
+    elif found.get("tool_calls"):
+        found["reasoning_content"] = " "
+
+
+def nine(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with ids as Mistral wants them, nine letters or digits, and names for its tools' results only."""
+    if found["role"] != "tool":
+        found.pop("name", None)
+    if isinstance(found.get("tool_call_id"), str):
+        found["tool_call_id"] = short(found["tool_call_id"])
+    if "tool_calls" in found:
+        found["tool_calls"] = [
+            {**call, "id": short(call["id"])} if isinstance(call, dict) and isinstance(call.get("id"), str) else call
+            for call in found["tool_calls"]
+        ]
+    return found
+
+
+def short(told: str) -> str:
+    """Return an id of nine letters and digits: itself, or the same one for the same id each time."""
+    return told if NINE.fullmatch(told) else hashlib.sha256(told.encode()).hexdigest()[:9]
+
+
+def effort(body: dict[str, Any], name: str) -> None:
+    """Put the wish how much to think in the upstream's word."""
+    word = body.get("reasoning_effort")
+    if word is None:
+        return
+    if name == "deepseek" and word == "none":
+        del body["reasoning_effort"]
+        body["thinking"] = {"type": "disabled"}
+    else:
+        body["reasoning_effort"] = EFFORTS.get(name, {}).get(word, word)
