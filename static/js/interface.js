@@ -203,6 +203,7 @@
  * @property {'continue'|'restart'|'stop'} handover
  * @property {boolean} hedge
  * @property {boolean} trim
+ * @property {boolean} makeRoom whether models used longest ago may be deleted when the browser has no room for another
  */
 
 /**

@@ -238,7 +238,7 @@
 export const EVENTS = Object.freeze([
   'hybrid-llm:mode-changed', 'hybrid-llm:fallback', 'hybrid-llm:handover', 'hybrid-llm:hedge', 'hybrid-llm:complete',
   'hybrid-llm:stream-chunk', 'hybrid-llm:stream-complete', 'hybrid-llm:stream-error',
-  'local-llm:loading', 'local-llm:progress', 'local-llm:ready', 'local-llm:error', 'local-llm:unloaded', 'local-llm:replaced',
+  'local-llm:loading', 'local-llm:progress', 'local-llm:ready', 'local-llm:error', 'local-llm:unloaded', 'local-llm:replaced', 'local-llm:evicted',
   'cost:updated', 'cost:budget', 'rate-limit:exceeded', 'egress:asked', 'egress:sent', 'egress:refused',
 ]);
 

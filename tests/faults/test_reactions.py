@@ -102,7 +102,7 @@ FACTS = [
         "worker reload cloud",
     ),
     Fact(
-        "no room: a smaller model, tell the person",
+        "no room: others give way, a smaller model, tell the person",
         "QuotaExceededError",
         (
             "Failed to execute 'add' on 'Cache': Quota exceeded.",
@@ -112,7 +112,7 @@ FACTS = [
         "download",
         "no_space",
         "capability",
-        "smaller user cloud",
+        "evict smaller user cloud",
     ),
     Fact(
         "the network: again with pauses",
@@ -179,23 +179,23 @@ FACTS = [
         "cloud",
     ),
     Fact(
-        "tools: whoever calls them",
+        "tools: told in words, else whoever calls them",
         "UnsupportedModelIdError CustomSystemPromptError CustomResponseFormatError",
         (),
         "validate",
         "no_tools",
         "capability",
-        "cloud",
+        "prompt cloud",
     ),
     Fact(
-        "a schema: whoever holds to it",
+        "a schema: a simpler one, else whoever holds to it",
         "GrammarMatcherInitError InvalidResponseFormatError InvalidResponseFormatGrammarError "
         "InvalidResponseFormatStructuralTagError",
         (),
         "validate prefill decode",
         "bad_schema",
         "capability",
-        "cloud",
+        "simpler cloud",
     ),
     Fact(
         "a tool call that is none: once more",
@@ -282,4 +282,5 @@ def reactions(error: HybridError) -> str:
 def test_no_reaction_is_only_words() -> None:
     """Every reaction that the table names is taken somewhere: these are all there are, each with its test."""
     known = {"reload", "smaller", "clear", "refresh", "worker", "cloud", "trim", "retry", "user", "raise", "stop"}
+    known |= {"prompt", "simpler", "evict"}
     assert {one for row in taxonomy.ROWS for one in row.reactions} == known

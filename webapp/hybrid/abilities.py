@@ -1,6 +1,7 @@
 """What a request needs of a model (images, tools, a schema, a long window), and which of the models that may be asked have it.
 
 A local model has what the index says of it (`vision`, `tools`; a schema every engine here can hold to unless `schema` is false).
+One of which nothing is said about tools can be told of them in words (`prompted`), where nobody else may be asked.
 A cloud model has what `/v1/models` says under `capabilities`; what is not said is tried, and the provider's refusal is the
 answer.
 """
@@ -36,8 +37,13 @@ def wanted(asked: Options, messages: Iterable[Message]) -> frozenset[str]:
 def local(entry: Mapping[str, Any] | None) -> frozenset[str]:
     """What a model of the index can do."""
     found = entry or {}
-    has = {"images": found.get("vision"), "tools": found.get("tools"), "schema": found.get("schema", True)}
+    has = {"images": found.get("vision"), "tools": found.get("tools") is True, "schema": found.get("schema", True)}
     return frozenset(name for name, able in has.items() if able)
+
+
+def promptable(entry: Mapping[str, Any] | None) -> bool:
+    """Whether a local model may be told of tools in words: unless the index says that it is no good at them."""
+    return (entry or {}).get("tools") is not False
 
 
 def cloud(entry: Mapping[str, Any] | None) -> frozenset[str]:

@@ -28,6 +28,7 @@ ANSWER_TOKENS = 200  # expected where the caller set no limit
 HALF_SPEED_S = 10.0  # an answer that takes so long scores half for speed
 HALF_COST = 0.01  # dollars; likewise for cost
 TIE = 0.02
+MOST = 1e9  # of any setting: sums and products of such stay numbers
 SPELT = {"images": "images", "tools": "tools", "schema": "a JSON schema"}
 
 
@@ -105,7 +106,7 @@ def configure(config: AutoConfig, change: object) -> AutoConfig:
 
 def _checked(name: str, value: Any, known: Any) -> Any:
     if name == "priority":
-        if not isinstance(value, list | tuple) or sorted(value) != ["cloud", "local"]:
+        if not isinstance(value, list | tuple) or list(value) not in (["cloud", "local"], ["local", "cloud"]):
             raise OptionError("auto.priority must list 'local' and 'cloud' in the order you prefer.", field="auto.priority")
         return tuple(value)
     if name == "upstreams":
@@ -113,20 +114,20 @@ def _checked(name: str, value: Any, known: Any) -> Any:
             raise OptionError("auto.upstreams must list names of models or of their owners.", field="auto.upstreams")
         return tuple(value)
     if name in {"weights", "quality"}:
-        if not isinstance(value, Mapping) or not all(_number(one) for one in value.values()):
-            raise OptionError(f"auto.{name} must be an object of numbers, none below 0.", field=f"auto.{name}")
+        if not isinstance(value, Mapping) or not all(isinstance(one, str) and _number(value[one]) for one in value):
+            raise OptionError(f"auto.{name} must be an object of numbers, from 0 to {MOST:g}.", field=f"auto.{name}")
         if name == "weights" and not set(value) <= set(known):
             raise OptionError(f"auto.weights has {', '.join(known)} only.", field="auto.weights")
         return {**known, **value}
     if value is None and name == "budget":
         return None
     if not _number(value):
-        raise OptionError(f"auto.{name} must be a number, not below 0.", field=f"auto.{name}")
+        raise OptionError(f"auto.{name} must be a number from 0 to {MOST:g}.", field=f"auto.{name}")
     return value
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 def decide(

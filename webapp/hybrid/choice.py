@@ -14,6 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from hybr.webapp.hybrid.profile import key
+from hybr.webapp.hybrid.schema import said
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.modes import Remembers
@@ -62,7 +63,7 @@ class Choice:
     def prefer(self, wish: object) -> bool:
         """Wish now and on later visits; WebGPU's failures are forgiven. False for nonsense."""
         if wish not in WISHES:
-            log.warning("set_runtime(%r): there are: %s", wish, ", ".join(WISHES))
+            log.warning("set_runtime(%s): there are: %s", said(wish), ", ".join(WISHES))
             return False
         self._forced, self._failures, self._failing = None, [], False
         self._preferences.set("runtime", wish)

@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from hybr.webapp.hybrid import schema
 from hybr.webapp.hybrid.errors import OptionError, RefusedError
 from hybr.webapp.hybrid.redact import Redactor
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from hybr.webapp.hybrid.events import EventBus
     from hybr.webapp.hybrid.modes import Remembers
-    from hybr.webapp.hybrid.types import Call, Final, Options
+    from hybr.webapp.hybrid.types import Call, Cause, Final, Options
     from hybr.webapp.runtimes.base import CloudRuntime, Emit
 
 Policy = Literal["allow", "redact", "ask", "never"]
@@ -53,7 +54,7 @@ class Gate:
     def set_policy(self, policy: object) -> None:
         """Set the page's policy. Raises OptionError."""
         if policy not in POLICIES:
-            raise OptionError(f"egress is {policy!r}; it must be one of {', '.join(POLICIES)}.", field="egress")
+            raise OptionError(f"egress is {schema.said(policy)}; it must be one of {', '.join(POLICIES)}.", field="egress")
         self._preferences.set("egress", policy)
 
     def policy_for(self, asked: Options) -> Policy:
@@ -63,7 +64,7 @@ class Gate:
 
     def answer(self, request_id: str, allow: object) -> bool:
         """The person's answer to `egress:asked`: true, false or "redact". False when nobody is waiting for it."""
-        waiting = self._waiting.get(request_id)
+        waiting = self._waiting.get(request_id) if isinstance(request_id, str) else None
         if waiting is None or waiting.done():
             return False
         waiting.set_result("redact" if allow == "redact" else "allow" if allow else "never")
@@ -73,13 +74,15 @@ class Gate:
         """Whether the person is still being asked, so that nothing of this request has left."""
         return request_id in self._waiting
 
-    async def chat(self, cloud: CloudRuntime, call: Call, emit: Emit) -> Final:
-        """Ask the cloud, if the policy lets the call out. Raises RefusedError, and what the cloud raises."""
+    async def chat(self, cloud: CloudRuntime, call: Call, emit: Emit, *, barred: str = "") -> Final:
+        """Ask the cloud, if the policy lets the call out. `barred` says why not, whatever the policy. Raises RefusedError."""
         policy = self.policy_for(call.options)
+        if barred:
+            raise self.refused(call.request_id, call.cause, barred)
         if policy == "never":
-            raise self._refused(call, "the egress policy is 'never'")
+            raise self.refused(call.request_id, call.cause, "the egress policy is 'never'")
         if policy == "ask" and (policy := await self._ask(call)) == "never":
-            raise self._refused(call, "the person did not allow it")
+            raise self.refused(call.request_id, call.cause, "the person did not allow it")
         if policy != "redact":
             return await self._send(cloud, call, emit, {})
         redactor = Redactor()
@@ -120,14 +123,15 @@ class Gate:
         try:
             return await answer
         except asyncio.CancelledError:  # nobody waits for the answer any more: the question is taken back
-            self._refused(call, "the request is over")
+            self.refused(call.request_id, call.cause, "the request is over")
             raise
         finally:
             timer.cancel()
             del self._waiting[call.request_id]
 
-    def _refused(self, call: Call, reason: str) -> RefusedError:
-        self._events.emit("egress:refused", {"request_id": call.request_id, "cause": call.cause, "reason": reason})
+    def refused(self, request_id: str, cause: Cause, reason: str) -> RefusedError:
+        """Tell that nothing leaves, and the error that says so."""
+        self._events.emit("egress:refused", {"request_id": request_id, "cause": cause, "reason": reason})
         return RefusedError(f"Nothing was sent to the cloud: {reason}. Load a local model, or allow it.", code="egress_refused")
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from hybr.webapp.hybrid.errors import BudgetExceeded, OptionError
+from hybr.webapp.hybrid.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 KEY = "ledger"
 SUMS = ("requests", "errors", "prompt_tokens", "completion_tokens", "cost", "unpriced")
 WARN = 0.8
+MOST = 1e12  # dollars, or tokens: what is more is no sum of anybody's
 PERIODS = ("month", "session")
 Period = Literal["month", "session"]
 
@@ -58,13 +60,13 @@ class Ledger:
         for one in SUMS:
             sums[one] += booked[one]
         if self._storage:
-            self._storage.add(KEY, {month: {name: booked}})
+            kept(self._storage.add, KEY, {month: {name: booked}})
 
     def _begin(self, storage: Storage) -> None:
         months = _read(storage.get(KEY))
         if months is None:
             log.warning("the stored ledger cannot be read; it begins anew")
-            storage.set(KEY, "{}")  # else bookings would be added to nonsense
+            kept(storage.set, KEY, "{}")  # else bookings would be added to nonsense
         self._months = months or {}
         storage.listen(KEY, self._heard)
 
@@ -116,7 +118,9 @@ class Budget:
             if period not in PERIODS:
                 raise OptionError(f"budget.{period} is not a budget. There are: {', '.join(PERIODS)}.", field=f"budget.{period}")
             if dollars is not None and not _dollars(dollars):
-                raise OptionError(f"budget.{period} must be dollars, not below 0, or null for none.", field=f"budget.{period}")
+                raise OptionError(
+                    f"budget.{period} must be dollars, from 0 to {MOST:g}, or null for none.", field=f"budget.{period}"
+                )
         self._preferences.set("budget", {**self.limits(), **change})
         self._told.clear()
         return self.to_dict()
@@ -164,7 +168,7 @@ class Budget:
 
 
 def _dollars(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 def stated(value: object, otherwise: float | None = None) -> float | None:

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
 
-    from hybr.webapp.hybrid.errors import ProviderError
-    from hybr.webapp.hybrid.handover import Joiner
+    from hybr.webapp.hybrid.errors import ProviderError, RefusedError
+    from hybr.webapp.hybrid.handover import Joiner, Seam
     from hybr.webapp.hybrid.hedge import Bound
+    from hybr.webapp.hybrid.prompted import Reader
     from hybr.webapp.hybrid.types import Call, Cause, Final, Provider
     from hybr.webapp.runtimes.base import Emit
 
@@ -31,6 +32,8 @@ class Leg:
     worker for a sign of life. `stands_in`: it is asked only until the local model, which the person prefers, has been loaded.
     `bound` is when it counts as slow, so that the next leg may start beside it; None: no hedge. `context` is its window
     in tokens, 0 when that is not known. `unsent(request id)` says that nothing has gone out yet, since the person is being asked.
+    `barred(cause)` refuses, and tells so, where the page was closed after the plan was made. `prompted`: the model does not know
+    tools, and is told of them in words.
     """
 
     provider: Provider
@@ -47,6 +50,8 @@ class Leg:
     bound: Bound | None = None
     context: int = 0
     unsent: Callable[[str], bool] | None = None
+    barred: Callable[[Cause], RefusedError | None] = lambda _: None
+    prompted: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -54,19 +59,38 @@ class Attempt:
     """The leg under way and what it has spent; `started` and `first` on the loop's clock (s).
 
     `cause` is why it began; `thoughts` counts what its model told of its thinking. `closed`: its text counts no more, since it
-    was left behind or is over.
+    was left behind or is over. Its text passes `half` (a character of which only the first half came), `reader`, `joiner` and
+    `seam`, where there are such; `ended` is set where the text came to an end before its model did. `trimmed` messages were left
+    out for it, and `note` says in what else it was asked otherwise.
     """
 
     leg: Leg
     started: float
     cause: Cause = "mode"
     joiner: Joiner | None = None
+    seam: Seam | None = None
+    reader: Reader | None = None
+    half: str = ""
+    ended: bool = False
+    trimmed: int = 0
+    note: str = ""
     detail: dict[str, Any] | None = None
     first: float | None = None
     deltas: int = 0
     thoughts: int = 0
     closed: bool = False
     task: asyncio.Task[Final] | None = None
+
+    def whole(self, delta: str) -> str:
+        """A piece without half characters: one that stands at its end waits for the next piece, one alone becomes U+FFFD."""
+        text, self.half = self.half + delta, ""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            if "\ud800" <= text[-1] <= "\udbff":
+                text, self.half = text[:-1], text[-1]
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return text
 
     def usage(self) -> Usage:
         """What it spent as far as one can tell from outside."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hybr.webapp.hybrid.errors import HybridError, LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from hybr.webapp.runtimes.base import LocalRuntime
     from hybr.webapp.runtimes.catalogue import Catalogue
@@ -27,15 +27,18 @@ BUILD_SHARE = 0.5  # of the progress bar, for a model that the server still has 
 class Loader:
     """See the module."""
 
-    def __init__(self, runtime: Callable[[], LocalRuntime], catalogue: Catalogue) -> None:
+    def __init__(
+        self, runtime: Callable[[], LocalRuntime], catalogue: Catalogue, make_room: Callable[[str], Awaitable[bool]]
+    ) -> None:
         self._runtime = runtime
         self._catalogue = catalogue
+        self._make_room = make_room
 
     async def load(self, model: str, report: Report) -> dict[str, Any]:
         """Load `model` in place of whatever is loaded; returns the engine's account of it. Raises LocalError, Aborted.
 
-        A damaged copy is cleared away, and an old index read anew, once; a download that broke off is gone on with after each of
-        DOWNLOAD_PAUSES, since the files that are whole are kept.
+        A damaged copy is cleared away, an old index read anew, and room made where there is none, once; a download that broke off
+        is gone on with after each of DOWNLOAD_PAUSES, since the files that are whole are kept.
         """
         await self._runtime().make_way(model)  # one model at a time in graphics memory
         for pause in DOWNLOAD_PAUSES:
@@ -49,7 +52,9 @@ class Loader:
         return await self._once(model, report)
 
     async def _again(self, model: str, report: Report, error: LocalError) -> dict[str, Any]:
-        """Once more, with this model's files cleared away or the index read anew, where that can help; else raises `error`."""
+        """Once more, with this model's files cleared away, the index read anew or others gone, where that helps; else raises."""
+        if "evict" in error.reactions and await self._make_room(model):
+            return await self._once(model, report)
         if not {"clear", "refresh"} & set(error.reactions):
             raise error
         log.warning("%s did not load (%s); once more", model, error.message)

@@ -12,13 +12,16 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+from hybr.webapp.hybrid import device, room
 from hybr.webapp.hybrid.errors import Aborted, HybridError, LocalError, OptionError, UnknownModelError
 from hybr.webapp.hybrid.loader import Loader
 from hybr.webapp.hybrid.model import IDLE, Model
+from hybr.webapp.hybrid.schema import said
 from hybr.webapp.runtimes.others import added, addresses
 
 log = logging.getLogger(__name__)
 
+RECENT = 50  # models of which is remembered when they were used
 PREFLIGHT_S = 25.0  # the shell's probe gives up after 20 s
 
 
@@ -40,7 +43,7 @@ class Loading(Model):
     checking: dict[str, Any] | None = None  # {model, progress} while a model's files are checked
 
     def _listen(self) -> None:
-        self._loader = Loader(lambda: self._runtime, self._catalogue)
+        self._loader = Loader(lambda: self._runtime, self._catalogue, self._make_room)
         self._changed = asyncio.Event()  # set, and replaced, whenever another tab's load has come to an end
         for each in self._choice.all.values():
             each.on_death(self._died)
@@ -105,7 +108,7 @@ class Loading(Model):
         entry = self._catalogue.find(model_id)
         if entry is None:
             known = ", ".join(self._catalogue.ids()) or "none"
-            wrong = "No model was named." if model_id is None else f"There is no local model {model_id!r}."
+            wrong = "No model was named." if model_id is None else f"There is no local model {said(model_id)}."
             raise UnknownModelError(f"{wrong} There are: {known}.", field="model")
         return entry
 
@@ -149,8 +152,36 @@ class Loading(Model):
         self._set("ready", model=model, shared="state" in loaded, **told)
         self._state.progress["progress"] = 1.0
         self._cached.add(model)
+        self._preferences.set("recent", [model, *(one for one in self._recent() if one != model)][:RECENT])
         ready = {"model": model, "runtime": self._runtime.name, "gpu": loaded.get("gpu"), "profile": loaded.get("profile")}
         self._events.emit("local-llm:ready", ready)
+
+    def _recent(self) -> list[str]:
+        """The models that were loaded here, the latest first."""
+        stored = self._preferences.get("recent")
+        return [str(one) for one in stored] if isinstance(stored, list) else []
+
+    async def _make_room(self, model: str) -> bool:
+        """Delete models that were used longest ago, where `model` has no room beside them; whether there is room now.
+
+        Not where the person would rather keep them (the preference `make_room`); `local-llm:evicted` tells which went.
+        """
+        if self._preferences.get("make_room", True) is False:
+            return False
+        await self._look_into_cache()
+        sizes = {one: self._bytes(one) for one in self._cached}
+        need = self._bytes(model) - self._runtime.begun.get(model, {}).get("have", 0)
+        storage = self._preflight.get("storage") or {}
+        free = max(int(storage.get("quota") or 0) - int(storage.get("usage") or 0), 0)
+        chosen = room.choose(need, free, sizes, self._recent(), {model})
+        gone = [one for one in chosen if await self._quietly(self._runtime.delete(one))]
+        if gone:
+            self._events.emit("local-llm:evicted", {"model": model, "removed": gone, "bytes": sum(map(sizes.__getitem__, gone))})
+            await self._look_into_cache()
+        return bool(gone)
+
+    def _bytes(self, model: str) -> int:
+        return device.size(self._catalogue.find(model) or {}, self._runtime.name)
 
     def _report(self, load: _Load, progress: float, event: dict[str, Any]) -> None:
         if load.live:

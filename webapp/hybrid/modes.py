@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hybr.webapp.hybrid.account import DEPTH
+from hybr.webapp.hybrid.schema import said
 from hybr.webapp.hybrid.types import MODES
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Modes:
     def set(self, mode: object, *, manual: bool, remember: bool) -> bool:
         """Put `mode` in force if it can be. `remember`: keep the wish even if it cannot be granted yet."""
         if mode not in MODES:
-            log.warning("set_mode(%r): there is no such mode; there are: %s", mode, ", ".join(MODES))
+            log.warning("set_mode(%s): there is no such mode; there are: %s", said(mode), ", ".join(MODES))
             return False
         if self._pinned not in {None, mode}:
             log.warning("set_mode(%r): the mode of this document is '%s' and stays so", mode, self._pinned)

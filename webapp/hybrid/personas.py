@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from hybr.webapp.hybrid import validate
+from hybr.webapp.hybrid import schema, validate
 from hybr.webapp.hybrid.errors import OptionError
 from hybr.webapp.hybrid.types import MODES, Options
 
@@ -52,10 +52,10 @@ class Personas:
 
     def find(self, name: str, field: str = "persona") -> dict[str, Any]:
         """The persona of that name. Raises OptionError naming those that there are."""
-        found = self.all().get(name)
+        found = self.all().get(name) if isinstance(name, str) else None
         if found is None:
             known = ", ".join(self.all()) or "none"
-            raise OptionError(f"There is no persona {name!r}. There are: {known}.", field=field)
+            raise OptionError(f"There is no persona {schema.said(name)}. There are: {known}.", field=field)
         return found
 
     def save(self, name: object, persona: object) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Personas:
     def delete(self, name: str) -> bool:
         """Forget one; False if there was none."""
         kept = self.all()
-        if kept.pop(name, None) is None:
+        if not isinstance(name, str) or kept.pop(name, None) is None:
             return False
         self._preferences.set("personas", kept)
         if self._preferences.get("persona") == name:
@@ -113,7 +113,7 @@ def checked(value: object) -> dict[str, Any]:
         raise OptionError(f"persona.{unknown[0]} is unknown. There are: {', '.join(FIELDS)}.", field=f"persona.{unknown[0]}")
     mode, system = value.get("mode"), value.get("system")
     if mode is not None and mode not in MODES:
-        raise OptionError(f"persona.mode is {mode!r}; it must be one of {', '.join(MODES)}.", field="persona.mode")
+        raise OptionError(f"persona.mode is {schema.said(mode)}; it must be one of {', '.join(MODES)}.", field="persona.mode")
     if system is not None and (not isinstance(system, str) or not system.strip() or len(system) > LONGEST):
         raise OptionError(f"persona.system must be a text of 1 to {LONGEST:,} characters.", field="persona.system")
     options = value.get("options") or {}

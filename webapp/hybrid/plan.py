@@ -22,6 +22,7 @@ from hybr.webapp.hybrid.hedge import Bound
 from hybr.webapp.hybrid.leg import Leg
 from hybr.webapp.hybrid.profile import estimate_tokens
 from hybr.webapp.hybrid.scale import Scale
+from hybr.webapp.hybrid.schema import said
 from hybr.webapp.hybrid.types import Options
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.ledger import Budget
     from hybr.webapp.hybrid.local import LocalLLM
     from hybr.webapp.hybrid.modes import Modes, Remembers
-    from hybr.webapp.hybrid.types import Call, Final, Message, Mode, Provider
+    from hybr.webapp.hybrid.types import Call, Cause, Final, Message, Mode, Provider
     from hybr.webapp.runtimes.base import CloudRuntime, Emit
 
 NO_CLOUD = "Cloud API client not available: call HybridLLMProvider.init(cloud_client), or open the page from `hybr serve`."
@@ -92,11 +93,20 @@ class Planner:
         if not any(lack):
             return legs
         if all(missing or leg.chat is None for leg, missing in zip(legs, lack, strict=True)):
+            if prompted := self._prompted(legs, lack):
+                return [prompted]
             names = [str(leg.model or "the cloud's model") for leg, missing in zip(legs, lack, strict=True) if missing]
             raise abilities.refusal(lack[0] or lack[-1], " and ".join(names), self._who_could(wanted))
         if not lack[0]:
             return legs[:1]
         return [Leg(legs[0].provider, None, legs[0].model, error=abilities.lacking(legs[0].model, lack[0])), *legs[1:]]
+
+    def _prompted(self, legs: list[Leg], lack: list[frozenset[str]]) -> Leg | None:
+        """The local leg, told of the tools in words, where it lacks no more than those and nobody else may be asked."""
+        for leg, missing in zip(legs, lack, strict=True):
+            if missing == {"tools"} and leg.provider == "local" and abilities.promptable(self._local.entry(leg.model)):
+                return replace(leg, prompted=True)
+        return None
 
     def _abilities(self, leg: Leg) -> frozenset[str]:
         if leg.provider == "local":
@@ -252,9 +262,19 @@ class Planner:
         async def chat(call: Call, emit: Emit) -> Final:
             if not self.budget_allows(model) and self.budget and (error := self.budget.error()):
                 raise error  # it was spent by others since the plan was made
-            return await self._gate.chat(cloud, call, emit)
+            return await self._gate.chat(cloud, call, emit, barred=self._barred(asked))
 
-        return Leg("cloud", chat, model, prefill=cloud.prefills(model), unsent=self._gate.asking)
+        def barred(cause: Cause) -> RefusedError | None:
+            why = self._barred(asked)
+            return self._gate.refused(asked.request_id, cause, why) if why else None
+
+        return Leg("cloud", chat, model, prefill=cloud.prefills(model), unsent=self._gate.asking, barred=barred)
+
+    def _barred(self, asked: Options) -> str:
+        """Why the cloud may not be asked any more: the person has closed the page since the plan was made."""
+        if self._mode(asked) == "local-only":
+            return "the mode is local-only by now"
+        return "the egress policy is 'never'" if self._gate.policy_for(asked) == "never" else ""
 
     def _not_loaded(self, model: str | None) -> LocalUnavailableError:
         if model is None or not self._local.is_ready():
@@ -272,7 +292,7 @@ class Planner:
             names = [entry["id"] for entry in self._local.get_available_models()]
             names += [str(entry.get("id")) for entry in (self.cloud.models() if self.cloud else ())]
             raise UnknownModelError(
-                f"There is no model {model!r}. There are: {', '.join(dict.fromkeys(names)) or 'none'}.",
+                f"There is no model {said(model)}. There are: {', '.join(dict.fromkeys(names)) or 'none'}.",
                 field="options.model",
             )
         return frozenset(sides)

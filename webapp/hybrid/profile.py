@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hybr.webapp.hybrid.kept import kept
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -95,7 +97,7 @@ class DeviceProfile:
     def _write(self, model: str) -> None:
         """Only this model's row: other tabs measure others."""
         if self._storage:
-            self._storage.assign(KEY, {model: self._models[model].to_dict()})
+            kept(self._storage.assign, KEY, {model: self._models[model].to_dict()})
 
 
 def key(model: str, runtime: str) -> str:

@@ -169,8 +169,8 @@ class HybridLLMProvider:
 
     def abort(self, request_id: str | None = None) -> bool:
         """Stop one request, or all when None; True if there was one."""
-        runs = list(self._runs.values()) if request_id is None else [run for run in (self._runs.get(request_id),) if run]
-        return [run.stop() for run in runs].count(True) > 0
+        named = [run for run in self._runs.values() if request_id is None or run.id == request_id]
+        return [run.stop() for run in named].count(True) > 0
 
     async def _whole(self, messages: object, options: object, only: Side) -> Completion:
         run = self._run(messages, options, only, streaming=False)
@@ -187,7 +187,7 @@ class HybridLLMProvider:
     ) -> Run:
         given = validate.options(options)
         checked, asked = self._personas.apply(validate.messages(messages), given)
-        asked = self._recovery.resolve(asked)
+        asked = self._recovery.resolve(validate.together(asked))
         if not asked.request_id:
             asked = replace(asked, request_id=f"request-{next(self._ids)}")
         if asked.request_id in self._runs:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.modes import Remembers
 
 WINDOW_S = 60.0
+MOST = 1_000_000
 DEFAULTS: dict[str, int | None] = {"local": None, "cloud": 60}  # requests a window
 
 
@@ -77,4 +78,4 @@ class RateWindow:
 
 
 def _valid(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST)

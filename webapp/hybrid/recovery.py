@@ -1,8 +1,9 @@
-"""What a person prefers when something goes wrong in a request: three settings, each an option of a single request as well.
+"""What a person prefers when something goes wrong: three settings, each an option of a single request as well, and one of loads.
 
 `handover` (continue, restart, stop) is what becomes of an answer whose model fails in the middle; it is continued by default.
 `hedge` is whether the cloud may start beside a slow local model, and `trim` whether the oldest turns of a conversation that is
-too long may be left out; neither by default.
+too long may be left out; neither by default. `make_room` is whether models that were used longest ago may be deleted from the
+browser when it has no room for the one that is asked for; they may.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.modes import Remembers
     from hybr.webapp.hybrid.types import Options
 
-DEFAULTS: dict[str, Any] = {"handover": "continue", "hedge": False, "trim": False}
+OF_A_REQUEST = ("handover", "hedge", "trim")
+DEFAULTS: dict[str, Any] = {"handover": "continue", "hedge": False, "trim": False, "make_room": True}
 
 
 class Recovery:
@@ -28,7 +30,7 @@ class Recovery:
         self._preferences = preferences
 
     def to_dict(self) -> dict[str, Any]:
-        """All three; what is stored and makes no sense is the default."""
+        """All four; what is stored and makes no sense is the default."""
         return {name: self._stored(name, default) for name, default in DEFAULTS.items()}
 
     def _stored(self, name: str, default: Any) -> Any:
@@ -53,5 +55,5 @@ class Recovery:
 
     def resolve(self, asked: Options) -> Options:
         """The options with the person's settings where the request has none of its own."""
-        mine = {name: value for name, value in self.to_dict().items() if getattr(asked, name) is None}
-        return replace(asked, **mine)
+        mine = self.to_dict()
+        return replace(asked, **{name: mine[name] for name in OF_A_REQUEST if getattr(asked, name) is None})

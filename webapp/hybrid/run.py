@@ -46,7 +46,7 @@ class Run:
         self._asked = asked
         self._streaming = asked.streaming
         self._queue: deque[Chunk] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -90,11 +90,12 @@ class Run:
                 if error is not None:
                     raise error
                 return None
-            self._waiter = self._loop.create_future()
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
             try:
-                await self._waiter
+                await waiter
             finally:
-                self._waiter = None
+                self._waiters.remove(waiter)
 
     def stop(self) -> bool:
         """A stop: no chunk follows, the consumer gets Aborted. False if the run had ended."""
@@ -141,6 +142,9 @@ class Run:
             bug = HybridError(f"Something in this page is broken: {error!r}", code="internal")
             bug.text = self.text
             self._end(bug)
+        except BaseException:  # the loop is being closed: whoever waits is told all the same
+            self._end(Aborted(text=self.text))
+            raise
 
     def _show(self, delta: str, provider: Provider, restart: bool) -> None:
         """New text. Once per token: kept short."""
@@ -157,17 +161,25 @@ class Run:
 
     def _put(self, chunk: Chunk) -> None:
         self._queue.append(chunk)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     # -- the end
 
     def _finish(self, attempt: Attempt, final: Final) -> None:
         restart = self.walk.flush(attempt)
+        if self.over:
+            return  # somebody who heard the last piece of text stopped it
         usage, last = final.usage or attempt.usage(), self._loop.time()
         decode_tps = final.decode_tps or attempt.decode_rate(usage, last)
         timings = Timings(self._ttft_ms, (last - self._started) * 1000, final.prefill_tps, decode_tps)
         self.walk.finish(attempt, final)
+        if self.over:
+            return  # or who heard what it cost
         answer = self._answer
         self.completion = Completion(
             text=answer.text,
@@ -205,8 +217,7 @@ class Run:
             self._timer.cancel()
         self.on_end(self)
         self._tell(error)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
 
     def _tell(self, error: HybridError | None) -> None:
         emit = self._desk.events.emit

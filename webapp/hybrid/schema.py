@@ -6,7 +6,7 @@ trip over, at the place where it stands, before anybody is asked.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,9 +59,9 @@ def _plain(name: str, value: Any, path: str) -> tuple[str, str] | None:
         return path, "a list of names"
     if name == "enum" and not (_list(value) and value):
         return path, "a list of values, not empty"
-    if name in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+    if name in NUMBERS and not finite(value):
         return path, "a number"
-    if name in COUNTS and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value)):
+    if name in COUNTS and (not finite(value) or value < 0 or value != int(value)):
         return path, "a whole number, not below 0"
     if name in TEXTS and not isinstance(value, str):
         return path, "a text"
@@ -74,23 +74,37 @@ def _list(value: object) -> bool:
 
 def unfit(value: object, path: str, depth: int = 0) -> tuple[str, str] | None:
     """Where a value is not JSON, and why; None if it is. NaN, infinities and half characters are none."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else (path, "a finite number")
+    if isinstance(value, int | float):
+        return None if finite(value) else (path, "a finite number")
     if isinstance(value, str):
         return None if _whole(value) else (path, "text without half characters (unpaired surrogates)")
     if depth > DEEPEST * 2:
         return path, f"a value of at most {DEEPEST * 2} levels"
     if isinstance(value, Mapping):
         if odd := [key for key in value if not isinstance(key, str) or not _whole(key)]:
-            return path, f"an object whose names are texts (not {odd[0]!r:.40})"
+            return path, f"an object whose names are texts (not {said(odd[0], 40)})"
         pairs = [(f"{path}.{key}", one) for key, one in value.items()]
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
         pairs = [(f"{path}[{index}]", one) for index, one in enumerate(value)]
     else:
         return path, "a value that JSON has"
     return next(filter(None, (unfit(one, where, depth + 1) for where, one in pairs)), None)
+
+
+def finite(value: object) -> bool:
+    """Whether it is a number that every JSON reader holds: no NaN, no infinity, no whole number beyond a double's range."""
+    most = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
+
+
+def said(value: object, most: int = 80) -> str:
+    """A value as a complaint shows it; Python writes no number of more than 4,300 digits, and others' objects may fail too."""
+    try:
+        return f"{value!r:.{most}}"
+    except Exception:  # noqa: BLE001 - whatever a stranger's __repr__ raises
+        return f"something of type {type(value).__name__} that cannot be shown"
 
 
 def _whole(text: str) -> bool:

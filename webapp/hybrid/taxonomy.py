@@ -4,8 +4,8 @@ One row per row of the table in the project's facts on WebLLM 0.2.86, in the ord
 message and phase fit wins. Names alone do not do, because worker errors arrive as strings and many are a bare `Error:`.
 
 Reactions, in the order to try them: `reload` the same model; a `smaller` or f32 one; `clear` that model's cache, then reload;
-`refresh` the index, then reload; a new `worker`; the `cloud`; `trim` the request; `retry` the same once; tell the `user`; `raise`
-to the caller and nothing else; `stop`.
+`refresh` the index, then reload; `evict` other models, then reload; a new `worker`; the `cloud`; `trim` the request; `prompt`
+tools in words; a `simpler` schema; `retry` the same once; tell the `user`; `raise` to the caller and nothing else; `stop`.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ ROWS: tuple[Row, ...] = (
     _row(
         "no_space",
         "capability",
-        "smaller user cloud",
+        "evict smaller user cloud",
         "QuotaExceededError",
         pattern=r"quota|no space|artifact(indexeddb|opfs)cache failed to fetch",
         remedy="The browser has no room for this model: delete another model, free disk space, or leave the private window.",
@@ -249,14 +249,14 @@ ROWS: tuple[Row, ...] = (
     _row(
         "no_tools",
         "capability",
-        "cloud",
+        "prompt cloud",
         "UnsupportedModelIdError CustomSystemPromptError CustomResponseFormatError",
         remedy="The local model cannot call tools.",
     ),
     _row(
         "bad_schema",
         "capability",
-        "cloud",
+        "simpler cloud",
         "GrammarMatcherInitError InvalidResponseFormatError InvalidResponseFormatGrammarError "
         "InvalidResponseFormatStructuralTagError",
         remedy="Check the JSON schema.",

@@ -29,11 +29,17 @@ def numbers(error: ProviderError, messages: tuple[Message, ...], context: int) -
     return int(have.group(1)) if have else estimate_tokens(messages), int(window.group(1)) if window else context
 
 
-def exchanges(messages: tuple[Message, ...]) -> list[list[Message]]:
-    """The messages after the system turn, grouped by question; what comes before the first question belongs to it."""
+def exchanges(messages: tuple[Message, ...], *, goes_on: bool = False) -> list[list[Message]]:
+    """The messages after the system turn, grouped by question; what comes before the first question belongs to it.
+
+    `goes_on`: the last turn asks to go on with the answer before it (a handover), and is no question of its own.
+    """
     groups: list[list[Message]] = []
     for message in messages:
         if message["role"] == "system":
+            continue
+        if goes_on and message is messages[-1] and groups:
+            groups[-1].append(message)
             continue
         if not groups or (message["role"] == "user" and any(one["role"] == "user" for one in groups[-1])):
             groups.append([])
@@ -41,12 +47,14 @@ def exchanges(messages: tuple[Message, ...]) -> list[list[Message]]:
     return groups
 
 
-def shorten(messages: tuple[Message, ...], have: int, window: int, answer: int | None) -> tuple[Message, ...]:
+def shorten(
+    messages: tuple[Message, ...], have: int, window: int, answer: int | None, *, goes_on: bool = False
+) -> tuple[Message, ...]:
     """The messages without the oldest exchanges, so that they should fit; without one at least, where there is one to spare.
 
     `have` tokens by the model's own count scale our estimate. With an unknown window half of the exchanges go.
     """
-    system, groups = tuple(one for one in messages if one["role"] == "system"), exchanges(messages)
+    system, groups = tuple(one for one in messages if one["role"] == "system"), exchanges(messages, goes_on=goes_on)
     scale = have / max(estimate_tokens(messages), 1)
     room = window - min(answer or RESERVE, window * MOST) if window else have / 2
     while len(groups) > 1:

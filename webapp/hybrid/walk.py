@@ -7,6 +7,8 @@
     anew       it made something that cannot be used: the same model is asked once more, with no change of provider
     hedge      the first is slow: the second starts beside it, the next new text decides, the other is stopped
 
+How a leg is asked, and asked otherwise where it cannot do what was asked, is `asking.Asking`'s.
+
 An `Attempt` writes only while it is in the `lead`. It takes the lead with its first new text, and that is when a segment begins:
 so a rescue that never says anything takes nothing back.
 """
@@ -17,13 +19,13 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from hybr.webapp.hybrid import booking, sense, trim
+from hybr.webapp.hybrid import booking, sense
 from hybr.webapp.hybrid.answer import Answer
-from hybr.webapp.hybrid.errors import LocalError, ProviderError, RefusedError
-from hybr.webapp.hybrid.handover import Joiner, continuation
+from hybr.webapp.hybrid.asking import Asking
+from hybr.webapp.hybrid.errors import Aborted, LocalError, ProviderError, RefusedError
+from hybr.webapp.hybrid.handover import Joiner, Seam
 from hybr.webapp.hybrid.leg import Attempt
-from hybr.webapp.hybrid.patience import Watchdog
-from hybr.webapp.hybrid.types import Call, Part
+from hybr.webapp.hybrid.types import Part
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from hybr.webapp.hybrid.answer import Asked
     from hybr.webapp.hybrid.desk import Desk
     from hybr.webapp.hybrid.leg import Leg
-    from hybr.webapp.hybrid.types import Cause, Final, Provider, Usage
+    from hybr.webapp.hybrid.types import Call, Cause, Final, Provider, Usage
 
     Show = Callable[[str, Provider, bool], None]
     OnLeg = Callable[[Provider, Exception | None], object]
@@ -52,8 +54,9 @@ class Walk:
         self._loop: asyncio.AbstractEventLoop
         self._live: list[Attempt] = []
         self._lead: Attempt | None = None
-        self._works: set[asyncio.Task[Final]] = set()
+        self._asking = Asking(desk, asked, self.answer, self._emit, self._thought)
         self._changed = False
+        self._given_up = False
 
     async def go(self) -> tuple[Attempt, Final]:
         """Walk. Returns who finished, and how; raises what nobody could rescue."""
@@ -71,18 +74,20 @@ class Walk:
                 failure = error
         if not rest or self._changed or not self._may_change():
             raise failure
+        if refusal := rest[0].barred("handover" if self.answer.text else "fallback"):
+            raise refusal from failure
         self._changed = True
         return await self._rescue(first, rest[0], failure)
 
     def give_up(self) -> None:
         """A stop: what is under way is booked as far as it came, and writes no more."""
+        self._given_up = True
         for attempt in tuple(self._live):
             self._book(attempt, "stopped", attempt.usage())
 
     async def settled(self) -> None:
         """Wait until no runtime holds anything for this request."""
-        if self._works:
-            await asyncio.wait(self._works)
+        await self._asking.settled()
 
     def bereft(self, error: dict[str, Any]) -> None:
         """The local model that this leg stands in for will not come: what began as a stopgap is a fallback, told as one."""
@@ -96,7 +101,7 @@ class Walk:
     async def _begin(self, first: Leg, rest: list[Leg]) -> tuple[Attempt, Final]:
         if self._asked.prefix:
             return await self._resumed(first)
-        attempt, call = self._attempt(first, "mode"), self._call(first, "mode")
+        attempt, call = self._attempt(first, "mode"), self._asking.call(first, "mode")
         self._lead = attempt
         self._part(attempt)
         if first.bound is None or not rest or rest[0].chat is None:
@@ -117,10 +122,10 @@ class Walk:
         attempt = self._attempt(leg, "resume")
         journal = self._asked.options.journal if leg.provider == "local" else None
         if journal:
-            call = replace(self._call(leg, "resume"), prefix=shown, journal=journal)
+            call = replace(self._asking.call(leg, "resume"), prefix=shown, journal=journal)
             return attempt, await self._leg(attempt, call)
-        attempt.joiner = None if leg.prefill else Joiner(shown)
-        return attempt, await self._leg(attempt, self._continued(leg, "resume"))
+        self._join(attempt)
+        return attempt, await self._leg(attempt, self._go_on(leg, "resume"))
 
     def _may_hedge(self) -> bool:
         """Half a document is not raced for, nor an answer that the person wants left at that where its model ends."""
@@ -134,11 +139,11 @@ class Walk:
         self._desk.events.emit("hybrid-llm:hedge", {**detail, "request_id": self._asked.options.request_id})
         error = LocalError(f"The local model is slow here: {slow}.", name="SlowError", code="slow", kind="capability")
         told = self._detail(attempt.leg, second, error)
-        rival, call = self._attempt(second, "hedge", told), self._call(second, "hedge")
+        rival, call = self._attempt(second, "hedge", told), self._asking.call(second, "hedge")
         attempt.task = main
         if self.answer.text:
-            call = self._continued(second, "hedge")
-            rival.joiner = None if second.prefill else Joiner(self.answer.text)
+            call = self._go_on(second, "hedge")
+            self._join(rival)
         self._lead = None
         rival.task = beside = self._loop.create_task(self._leg(rival, call))
         try:
@@ -193,7 +198,7 @@ class Walk:
                 self.answer.strike()
             self._lead = attempt
             self._part(attempt)
-        return attempt, await self._leg(attempt, self._call(leg, attempt.cause))
+        return attempt, await self._leg(attempt, self._asking.call(leg, attempt.cause))
 
     # -- the second leg, after a failure of the first
 
@@ -204,13 +209,13 @@ class Walk:
             attempt = self._attempt(second, "fallback")
             self._lead = attempt
             self._part(attempt)
-            return attempt, await self._leg(attempt, self._call(second, "fallback"))
+            return attempt, await self._leg(attempt, self._asking.call(second, "fallback"))
         if self._restarts() or error.code == sense.CODE:  # nobody could go on from nonsense
             return await self._again(second, detail)
         self._note("handover", {**detail, "cause": error.code, "at_chars": self.answer.units()})
         attempt, self._lead = self._attempt(second, "handover"), None
-        attempt.joiner = None if second.prefill else Joiner(self.answer.text)
-        return attempt, await self._leg(attempt, self._continued(second, "handover"))
+        self._join(attempt)
+        return attempt, await self._leg(attempt, self._go_on(second, "handover"))
 
     async def _again(self, second: Leg, detail: dict[str, Any]) -> tuple[Attempt, Final]:
         """The second model begins anew, and it is said; where nobody has seen the first one's text it is a plain fallback."""
@@ -222,10 +227,12 @@ class Walk:
         else:
             self.answer.strike()
             self._note("fallback", detail)
-        return attempt, await self._leg(attempt, self._call(second, cause))
+        return attempt, await self._leg(attempt, self._asking.call(second, cause))
 
     def _may_change(self) -> bool:
-        return not self.answer.text or (self._asked.options.handover != "stop" and not self._asked.prefix)
+        """Not after a stop, which whoever heard of the failure may have made; and not where text is to be left at that."""
+        left = self._asked.options.handover == "stop" or bool(self._asked.prefix)
+        return not self._given_up and not (self.answer.text and left)
 
     def _restarts(self) -> bool:
         """Half a JSON document or tool call cannot be continued by another model."""
@@ -241,23 +248,16 @@ class Walk:
     def _note(self, kind: Literal["fallback", "handover"], detail: dict[str, Any]) -> None:
         setattr(self.answer, kind, detail)
         self._desk.account.changed(kind, {**detail, "timestamp": self._desk.now()})
-        self._desk.events.emit(f"hybrid-llm:{kind}", detail)
+        self._desk.events.emit(f"hybrid-llm:{kind}", {**detail, "error": dict(detail["error"])})  # theirs to do with as they like
 
-    # -- calls
-
-    def _call(self, leg: Leg, cause: Cause) -> Call:
-        call = Call(self._asked.options.request_id, self._asked.messages, self._asked.options, leg.model, cause=cause)
-        kept = self._asked.options.journal if leg.provider == "local" and cause == "mode" else None
-        return replace(call, journal=kept) if kept else call
-
-    def _continued(self, leg: Leg, cause: Cause) -> Call:
+    def _go_on(self, leg: Leg, cause: Cause) -> Call:
         """The call that makes a model go on from the text so far, with the tokens that are left."""
-        text, options = self.answer.text, self._asked.options
-        messages = continuation(self._asked.messages, text, prefill=leg.prefill)
-        if options.max_output_tokens:
-            written = self.answer.spent.completion_tokens + sum(attempt.deltas for attempt in self._live)
-            options = replace(options, max_output_tokens=max(1, options.max_output_tokens - written))
-        return Call(options.request_id, messages, options, leg.model, prefix=text, cause=cause)
+        return self._asking.continued(leg, cause, sum(attempt.deltas for attempt in self._live))
+
+    def _join(self, attempt: Attempt) -> None:
+        """Let the attempt's text go on from what was shown, as one text."""
+        attempt.joiner = None if attempt.leg.prefill else Joiner(self.answer.text)
+        attempt.seam = Seam(self.answer.text, self._asked.options.stop) if self._asked.options.stop else None
 
     # -- attempts
 
@@ -270,84 +270,43 @@ class Walk:
     async def _leg(self, attempt: Attempt, call: Call) -> Final:
         """Walk one leg. Raises what it raises; what it spent is booked."""
         leg = attempt.leg
+        if self._given_up:
+            raise Aborted  # by whoever heard of the change
         if leg.chat is None:
             raise leg.error or ProviderError(f"The {leg.provider} side cannot be asked.")
         if leg.provider == "local":
             self._desk.asked(leg.provider)  # what goes to the cloud is counted where it leaves: the gate may let nothing out
         try:
-            final = await (self._taken_up if call.journal and call.prefix else self._fitted)(attempt, call)
+            final = await self._asking.ask(attempt, call)
         except Exception as error:
             if not attempt.closed:
                 refused = isinstance(error, RefusedError)  # by the egress gate: the provider was never asked
                 self._book(attempt, "refused" if refused else "error", attempt.usage())
                 self.on_leg(leg.provider, error)
+            if attempt.deltas:
+                self._say_how(attempt)
             raise
         self.on_leg(leg.provider, None)
         return final
 
-    async def _taken_up(self, attempt: Attempt, call: Call) -> Final:
-        """The engine goes on with a generation that it kept; where that is gone, with the text that was shown."""
-        try:
-            return await self._watched(attempt, call)
-        except LocalError as error:
-            if error.name != "SessionGoneError" or attempt.deltas:
-                raise
-        attempt.joiner = None if attempt.leg.prefill else Joiner(call.prefix)
-        return await self._fitted(attempt, self._continued(attempt.leg, "resume"))
-
-    async def _fitted(self, attempt: Attempt, call: Call) -> Final:
-        """Ask; where the conversation is too long for the window and that is allowed, ask with less of it."""
-        whole = len(call.messages)
-        for tries in range(trim.TRIES + 1):
-            try:
-                return await self._watched(attempt, call)
-            except ProviderError as error:
-                if error.code != "context_overflow" or attempt.deltas:
-                    raise
-                have, window = trim.numbers(error, call.messages, attempt.leg.context)
-                fewer = trim.shorten(call.messages, have, window, call.options.max_output_tokens)
-                if not call.options.trim or len(fewer) == len(call.messages) or tries == trim.TRIES:
-                    error.message = trim.too_long(have, window)
-                    error.args = (error.message,)
-                    raise
-                if not self.answer.trimmed:
-                    first_have, first_window = have, window
-                self.answer.trimmed = whole - len(fewer)
-                self.answer.note = trim.said(self.answer.trimmed, first_have, first_window)
-                call = replace(call, messages=fewer)
-        raise AssertionError  # the last try returns or raises
-
-    async def _watched(self, attempt: Attempt, call: Call) -> Final:
-        """Await the runtime in a task of its own, so that a silent one can be left behind while it still cleans up."""
-        assert attempt.leg.chat is not None  # noqa: S101 - for mypy: `_leg` has looked
-        emit = self._emit
-        call = replace(call, think=lambda thought: self._thought(attempt, thought))
-        work = self._loop.create_task(attempt.leg.chat(call, lambda delta: emit(attempt, delta)))
-        self._works.add(work)
-        work.add_done_callback(self._left)
-        try:
-            await Watchdog(attempt, self._desk.attention).watch(work)
-        except BaseException:
-            work.cancel()
-            raise
-        return work.result()
-
-    def _left(self, work: asyncio.Task[Final]) -> None:
-        self._works.discard(work)
-        if not work.cancelled():
-            work.exception()  # seen: a leg that was left behind may end as it likes
-
     def _emit(self, attempt: Attempt, delta: str) -> None:
         """Take one piece of text from a leg. Once per token: kept short."""
-        if attempt.closed or not delta:
+        if attempt.closed or attempt.ended or not delta:
             return  # the run is over, or that leg has been left behind
         attempt.deltas += 1
         if attempt.first is None:
             attempt.first = self._loop.time()
+        if attempt.half or not delta.isascii():
+            delta = attempt.whole(delta)
+        if attempt.reader is not None:
+            delta = attempt.reader.feed(delta)
         if attempt.joiner is not None:
             delta = attempt.joiner.feed(delta)
-            if not delta:
-                return
+        if attempt.seam is not None:
+            delta = attempt.seam.feed(delta)
+            attempt.ended = attempt.seam.hit
+        if not delta:
+            return
         restart = self._lead is not attempt and self._take_lead(attempt)
         self._show(delta, attempt.leg.provider, restart)
 
@@ -361,7 +320,13 @@ class Walk:
 
     def flush(self, attempt: Attempt) -> bool:
         """The end of what the last leg wrote; True when it begins the answer anew and has nothing to say."""
-        if attempt.joiner is not None and (rest := attempt.joiner.flush()):
+        if attempt.half:
+            attempt.half = ""
+            self._emit(attempt, "\ufffd")  # whose other half never came
+        rest = attempt.joiner.flush() if attempt.joiner else ""
+        if attempt.seam:
+            rest = attempt.seam.feed(rest) + attempt.seam.flush()
+        if rest:
             restart = self._lead is not attempt and self._take_lead(attempt)
             self._show(rest, attempt.leg.provider, restart)
         return self._lead is not attempt and self._take_lead(attempt)
@@ -412,11 +377,19 @@ class Walk:
     def finish(self, attempt: Attempt, final: Final) -> None:
         """Book the leg that ended well."""
         self._book(attempt, "done", final.usage or attempt.usage(), final)
+        self._say_how(attempt)
         last = self.answer.parts[-1]
         self.answer.parts[-1] = replace(last, model=final.model)
 
+    def _say_how(self, attempt: Attempt) -> None:
+        """What was asked of the one whose text there is, where that is not what was asked of us."""
+        if attempt.note:
+            self.answer.trimmed, self.answer.note = attempt.trimmed, attempt.note
+
     def _book(self, attempt: Attempt, outcome: Outcome, usage: Usage, final: Final | None = None) -> None:
-        """Book an attempt and take it off the table."""
+        """Book an attempt and take it off the table, once."""
+        if attempt.closed:
+            return
         attempt.closed = True
         self._live.remove(attempt)
         now = self._loop.time()

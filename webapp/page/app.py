@@ -112,6 +112,7 @@ class App:
         events.on("hybrid-llm:fallback", self._tell_fallback)
         events.on("hybrid-llm:handover", self._tell_handover)
         events.on("local-llm:replaced", self._tell_replaced)
+        events.on("local-llm:evicted", self._tell_evicted)
         events.on("hybrid-llm:thought", self.chat.thought)
         events.on("cost:budget", self._tell_budget)
 
@@ -224,6 +225,9 @@ class App:
 
     def _tell_replaced(self, detail: dict[str, Any]) -> None:
         self._tell("warning", "replaced", model=detail["model"], instead=detail["instead"], **_cause(detail))
+
+    def _tell_evicted(self, detail: dict[str, Any]) -> None:
+        self._tell("info", "evicted", model=detail["model"], removed=", ".join(detail["removed"]))
 
     def _tell_budget(self, detail: dict[str, Any]) -> None:
         self._tell("warning", "budget", state=detail["state"], period=detail["period"], limit=f"{detail['limit']:.2f}")

@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.gate import POLICIES
+from hybr.webapp.hybrid.kept import kept
 from hybr.webapp.runtimes.base import UnreachableError
 from hybr.webapp.runtimes.http import read_json
 
@@ -56,7 +57,7 @@ class Preferences:
         if self._values.get(name) == value:
             return
         self._values[name] = value
-        self._storage.assign("preferences", {name: value})
+        kept(self._storage.assign, "preferences", {name: value})
         if self._transport is not None and name in KEYS:
             self._dirty.add(name)
             self._schedule()
@@ -71,7 +72,7 @@ class Preferences:
         missing = {name: value for name, value in theirs.items() if name in KEYS and name not in self._values}
         if missing:
             self._values |= missing
-            self._storage.assign("preferences", missing)
+            kept(self._storage.assign, "preferences", missing)
         return bool(missing)
 
     async def settled(self, name: str) -> bool:

@@ -148,8 +148,8 @@ export const de = {
       busy: () => 'Eine Antwort nach der anderen: Halte diese an oder warte auf sie.',
       budget: ({ state, period, limit }) =>
         state === 'exceeded'
-          ? `Das Budget von ${limit} $ ${period === 'month' ? 'im Monat' : 'für diese Sitzung'} ist ausgegeben: Modelle, die Geld kosten, werden nicht gefragt. Unter Einstellungen kannst du es erhöhen.`
-          : `Das Budget von ${limit} $ ${period === 'month' ? 'im Monat' : 'für diese Sitzung'} ist fast ausgegeben.`,
+          ? `Das Budget von ${String(limit).replace('.', ',')} $ ${period === 'month' ? 'im Monat' : 'für diese Sitzung'} ist ausgegeben: Modelle, die Geld kosten, werden nicht gefragt. Unter Einstellungen kannst du es erhöhen.`
+          : `Das Budget von ${String(limit).replace('.', ',')} $ ${period === 'month' ? 'im Monat' : 'für diese Sitzung'} ist fast ausgegeben.`,
       messageDeleted: () => 'Nachricht gelöscht.',
       branchDeleted: ({ count }) => `${count} Nachrichten gelöscht.`,
     },
@@ -635,6 +635,8 @@ export const de = {
     json: 'JSON exportieren',
     clear: 'Leeren',
     sure: 'Alle Zahlen dieses Browsers vergessen?',
+    sureYes: 'Vergessen',
+    sureNo: 'Behalten',
     plots: {
       time: 'Gefüllt p50, hohl p95',
       causes: 'Ausweichen und Übergaben nach Ursache',

@@ -658,6 +658,8 @@ export const en = {
     json: 'Export JSON',
     clear: 'Clear',
     sure: 'Forget all figures of this browser?',
+    sureYes: 'Forget them',
+    sureNo: 'Keep them',
     plots: {
       time: 'Filled p50, hollow p95',
       causes: 'Fallbacks and handovers by cause',

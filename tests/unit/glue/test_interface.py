@@ -45,7 +45,7 @@ async def test_a_restart_over_messages() -> None:
     deltas = [one["detail"] for one in shell.of("event", name="hybrid-llm:stream-chunk")]
     assert [detail.get("restart") for detail in deltas] == [None, True, None]
     assert (await shell.call(HYBRID, "setRecovery", {"handover": "stop"}))["handover"] == "stop"
-    assert (await shell.call(HYBRID, "getRecovery")) == {"handover": "stop", "hedge": False, "trim": False}
+    assert (await shell.call(HYBRID, "getRecovery")) == {"handover": "stop", "hedge": False, "trim": False, "makeRoom": True}
     await shell.end()
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybr.webapp.hybrid.handover import ANCHOR, Joiner, anchor, continuation
+from hybr.webapp.hybrid.handover import ANCHOR, Joiner, Seam, anchor, continuation
 
 SHOWN = "The capital of France is Paris, which lies on the river"
 
@@ -54,6 +54,50 @@ def test_a_new_sentence_gets_its_space() -> None:
 def test_a_beginning_that_occurs_twice() -> None:
     """The place where the text really ends is found, not the first that looks alike."""
     assert joined("chapter one, chapter two", ["chapter two", " ends"]) == " ends"
+
+
+LIST = "Here is the list of capitals:\n\n"
+JOINTS = [
+    ("ha " * 40, anchor("ha " * 40) + " ha ha END", "ha ha END"),  # what was asked for, not the longest overlap
+    ("a" * 200, "a" * ANCHOR + "aaab", "aaab"),
+    (LIST, "Here is the list of capitals:\n- Paris", "- Paris"),  # other white space than was shown
+    (LIST, "Here is the list of capitals:\n\n\n- Paris", "\n- Paris"),
+    (LIST, "- Paris", "- Paris"),
+    ("The capital of France is ", "The capital of France is\tParis", "\tParis"),
+    ("The capital of France is ", '"The capital of France is" Paris.', "Paris."),  # the anchor in quotes
+    ('He said "Paris is nice', '"Paris is nice" and left', '" and left'),  # quotes of the text's own
+    ("The capital of France is ", '"The capital of France is"', ""),
+    ("A family: \U0001f469\u200d", "A family: \U0001f469\u200d\U0001f4bb codes", "\U0001f4bb codes"),  # cut inside a cluster
+    ("cafe", "cafe\u0301 noir", "\u0301 noir"),
+    ("  ", "hello", "hello"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(("shown", "continuation", "want"), JOINTS)
+def test_hard_joints(shown: str, continuation: str, want: str, size: int) -> None:
+    """Texts that repeat themselves, white space, quotes and characters of several parts, in whichever pieces they come."""
+    pieces = [continuation[start : start + size] for start in range(0, len(continuation), size)]
+    assert joined(shown, pieces) == want
+
+
+@pytest.mark.parametrize(
+    ("shown", "pieces", "want", "hit"),
+    [
+        ("one E", ["ND two"], "", True),
+        ("one E", ["N", "D", " two"], "", True),
+        ("one E", ["N", "d", " END"], "Nd END", False),  # the one that lies beyond is its provider's business
+        ("one EN", ["E", "ND"], "END", False),
+        ("one", [" END"], " END", False),
+        ("one E", ["N"], "N", False),  # the end came first
+        ("one E", [], "", False),
+    ],
+)
+def test_a_stop_sequence_across_the_joint(shown: str, pieces: list[str], want: str, hit: bool) -> None:
+    """One that began in what was shown is found in whichever pieces it ends, and nothing is let through after it."""
+    seam = Seam(shown, ("END", "X"))
+    assert "".join([*(seam.feed(piece) for piece in pieces), seam.flush()]) == want
+    assert seam.hit is hit
 
 
 def test_after_the_joint_everything_passes() -> None:

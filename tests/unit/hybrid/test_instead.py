@@ -10,6 +10,7 @@ from lab.clock import virtual
 from lab.desk import ASK, Desk, entry
 from lab.engine import Die, Fail, Sleep
 
+from hybr.webapp.hybrid import room
 from hybr.webapp.hybrid.instead import choose
 
 BIG = entry("big-q4f16_1", quantisation="q4f16_1", bytes=9000, family="big")
@@ -130,3 +131,65 @@ async def test_a_download_that_breaks_off_is_gone_on_with() -> None:
     result = await desk.local.init("tiny")
     assert isinstance(result, dict)
     assert (result["error"]["code"], desk.engine.ops.count("delete")) == ("download_failed", 0)
+
+
+FULL = Fail("QuotaExceededError", "Quota exceeded.", "download")
+
+
+def test_who_gives_way() -> None:
+    """The one used longest ago first, one never used before all, no more than are needed, and nobody where it is no use."""
+    sizes = {"a": 10, "b": 20, "c": 30, "mine": 99}
+
+    def gone(need: int, free: int = 0, recent: tuple[str, ...] = ("a", "b", "c")) -> list[str]:
+        return room.choose(need, free, sizes, recent, {"mine"})
+
+    assert gone(25) == ["c"]
+    assert gone(40) == ["c", "b"]
+    assert gone(40, free=10) == ["c"]
+    assert gone(5, free=50) == ["c"]  # there seemed to be room, and there was none
+    assert gone(15, recent=("c", "b")) == ["a", "b"]
+    assert gone(61) == []
+    assert room.choose(1, 0, {}, (), ()) == []
+
+
+async def filled() -> Desk:
+    """A browser with two models, `middle` loaded before `small`; and no room for a third."""
+    desk = Desk(models=[BIG, MIDDLE, SMALL], preflight=F16)
+    for model in ("middle", "small"):
+        assert await desk.local.init(model) is True
+    desk.engine.loads.extend([[Sleep(0.1), FULL], [Sleep(0.1)]])
+    desk.engine.begun["big-q4f16_1"] = (4_500, 9_000)
+    desk.seen.clear()
+    return desk
+
+
+@virtual
+async def test_no_room_others_give_way() -> None:
+    """Quota exceeded: the model that was used longest ago goes, it is told, and the load goes on where it was."""
+    desk = await filled()
+    assert await desk.local.init("big-q4f16_1") is True
+    (told,) = desk.of("local-llm:evicted")
+    assert told == {"model": "big-q4f16_1", "removed": ["middle"], "bytes": 5000}
+    assert desk.engine.cache == {"small", "big-q4f16_1"}
+    assert desk.of("local-llm:error") == []
+    assert [one for one in desk.engine.ops if one in {"load", "delete"}][-3:] == ["load", "delete", "load"]
+
+
+@virtual
+async def test_no_room_and_nobody_gives_way() -> None:
+    """Where the person would rather keep them, or it would not be enough, nothing goes, and a smaller model takes its place."""
+    desk = await filled()
+    desk.hybrid.set_recovery({"make_room": False})
+    result = await desk.local.init("big-q4f16_1")
+    assert isinstance(result, dict)
+    assert (result["error"]["code"], desk.engine.ops.count("delete"), desk.of("local-llm:evicted")) == ("no_space", 0, [])
+    assert desk.of("local-llm:replaced")[0]["instead"] == "middle"
+    await desk.local.settled()
+    desk = await filled()
+    desk.engine.begun.clear()
+    desk.upstream.files["/models/index.json"] = {"schema": 1, "models": [{**BIG, "bytes": 90_000}, MIDDLE, SMALL]}
+    await desk.local.refresh()
+    result = await desk.local.init("big-q4f16_1")
+    assert isinstance(result, dict)
+    assert (result["error"]["code"], desk.engine.ops.count("delete")) == ("no_space", 0)
+    await desk.local.settled()

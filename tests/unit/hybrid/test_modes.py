@@ -139,7 +139,8 @@ async def test_m22_the_preference_survives_a_reload() -> None:
     """M22: mode and model are found again, and are in force once the model is loaded from the cache, not by hand."""
     storage = MemoryStorage()
     await Desk(storage=storage).ready()
-    assert json.loads(storage.values["preferences"]) == {"model": "tiny", "load_at_start": True, "mode": "local"}
+    kept = {"model": "tiny", "load_at_start": True, "mode": "local", "recent": ["tiny"]}
+    assert json.loads(storage.values["preferences"]) == kept
     desk = Desk(storage=storage)
     desk.engine.cache = {"tiny"}
     assert (desk.hybrid.get_mode(), desk.hybrid.preferred_mode) == ("cloud", "local")

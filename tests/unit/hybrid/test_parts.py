@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -32,6 +33,53 @@ def test_a_failing_listener_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A listener's exception is told where a developer looks."""
     bus = EventBus()
     bus.on("x", lambda _: 1 / 0)
+    with caplog.at_level(logging.ERROR):
+        bus.emit("x", {})
+    assert "a listener to x failed" in caplog.text
+
+
+def test_a_listener_that_reads_a_cancelled_future() -> None:
+    """A cancellation that a listener meets is its own: nobody else's, and the events after it are told."""
+    bus, seen = EventBus(), []
+
+    def bad(_: object) -> None:
+        raise asyncio.CancelledError
+
+    bus.on("x", bad)
+    bus.on("x", seen.append)
+    bus.emit("x", {"n": 1})
+    assert seen == [{"n": 1}]
+
+
+async def test_a_listener_may_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """A coroutine function as a listener is begun, and nobody waits for it; what it raises is logged."""
+    bus, seen, go = EventBus(), [], asyncio.Event()
+
+    async def slow(detail: dict[str, int]) -> None:
+        await go.wait()
+        seen.append(detail["n"])
+        if detail["n"] == 2:
+            raise ValueError("no")
+
+    bus.on("x", slow)
+    bus.emit("x", {"n": 1})
+    bus.emit("x", {"n": 2})
+    assert seen == []
+    go.set()
+    with caplog.at_level(logging.ERROR):
+        await asyncio.wait(bus._works)
+        await asyncio.sleep(0)
+    assert seen == [1, 2]
+    assert "a listener to x failed" in caplog.text
+
+
+def test_a_listener_that_waits_outside_of_a_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a loop there is no waiting: it is said, and harms nobody."""
+    bus = EventBus()
+
+    async def slow(_: object) -> None: ...
+
+    bus.on("x", slow)
     with caplog.at_level(logging.ERROR):
         bus.emit("x", {})
     assert "a listener to x failed" in caplog.text

@@ -221,8 +221,13 @@ async def test_litellm_bug_tool_calls_turn_into_prose() -> None:
 async def test_the_settings() -> None:
     """They are kept; nonsense is refused by name and changes nothing; nonsense that was stored is the default."""
     desk = Desk()
-    assert desk.hybrid.get_recovery() == {"handover": "continue", "hedge": False, "trim": False}
-    for change, field in [({"handover": "x"}, "recovery.handover"), ({"hedge": 1}, "recovery.hedge"), ({"x": 1}, "recovery.x")]:
+    assert desk.hybrid.get_recovery() == {"handover": "continue", "hedge": False, "trim": False, "make_room": True}
+    for change, field in [
+        ({"handover": "x"}, "recovery.handover"),
+        ({"hedge": 1}, "recovery.hedge"),
+        ({"make_room": "no"}, "recovery.make_room"),
+        ({"x": 1}, "recovery.x"),
+    ]:
         with pytest.raises(OptionError) as error:
             desk.hybrid.set_recovery({"trim": True, **change})
         assert error.value.field == field

@@ -12,7 +12,16 @@ from hybr.webapp.hybrid.errors import MessageError, OptionError
 from hybr.webapp.hybrid.types import Options
 
 USER = {"role": "user", "content": "hi"}
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+ONE = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALL = {"role": "assistant", "content": None, "tool_calls": [ONE]}
+RESULT = {"role": "tool", "content": "42", "tool_call_id": "1"}
+HUGE = 10**5000  # Python has it and cannot write it
+
+
+def called(**change: Any) -> list[dict[str, Any]]:
+    """A conversation whose tool call differs from a right one by that."""
+    return [USER, {**CALL, "tool_calls": [{**ONE, **change}]}, RESULT]
+
 
 PARAMETERS = "tools[0].function.parameters"
 DEEP: dict[str, Any] = {}
@@ -58,6 +67,29 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
     ([USER, {"role": "tool", "content": "42", "tool_call_id": "1"}], "messages[1].role"),
     ([{"role": "tool", "content": "42", "tool_call_id": "1"}], "messages[0].role"),
     ([{"role": "user", "content": [{"type": "text", "text": "é" * 2_100_000}]}], "messages"),
+    ([{"role": "user", "content": [{"type": "text", "text": " "}]}], "messages[0].content"),
+    ([{"role": "user", "content": [{"type": "text", "text": "x", "more": float("nan")}]}], "messages[0].content[0].more"),
+    ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}], "messages[0].content[0].image_url"),
+    (
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:\ud800"}}]}],
+        "messages[0].content[0].image_url.url",
+    ),
+    ([{"role": "user", "content": "x", "name": 5}], "messages[0].name"),
+    ([{"role": "user", "content": "x", "tool_call_id": "1"}], "messages[0].tool_call_id"),
+    ([USER, {**CALL, "tool_calls": [{}]}, RESULT], "messages[1].tool_calls[0].id"),
+    ([USER, {**CALL, "tool_calls": ["f"]}, RESULT], "messages[1].tool_calls[0].id"),
+    ([USER, {**CALL, "tool_calls": [ONE, ONE]}, RESULT, RESULT], "messages[1].tool_calls[1].id"),
+    (called(function={"name": "", "arguments": "{}"}), "messages[1].tool_calls[0].function.name"),
+    (called(function={"name": "f", "arguments": {}}), "messages[1].tool_calls[0].function.arguments"),
+    (called(function={"name": "f", "arguments": "x" * 5_000_000}), "messages"),
+    ([USER, CALL, {"role": "tool", "content": "42"}], "messages[2].tool_call_id"),
+    ([USER, CALL, {**RESULT, "tool_call_id": 1}], "messages[2].tool_call_id"),
+    ([USER, CALL, {**RESULT, "tool_call_id": "2"}], "messages[2].tool_call_id"),
+    ([USER, CALL, RESULT, RESULT], "messages[3].tool_call_id"),
+    ([USER, CALL, USER], "messages[2].role"),
+    ([USER, {**CALL, "tool_calls": [ONE, {**ONE, "id": "2"}]}, RESULT], "messages"),
+    ([{"role": HUGE, "content": "x"}], "messages[0].role"),
+    ([{"role": "user", "content": [{"type": HUGE}]}], "messages[0].content[0].type"),
 ]
 
 
@@ -79,11 +111,13 @@ def test_bad_messages(value: object, field: str) -> None:
         ({"role": "system", "content": "x"}, USER),
         [USER, {"role": "assistant", "content": "x"}, USER],
         [USER, USER],
-        [USER, CALL, {"role": "tool", "content": "42", "tool_call_id": "1"}],
+        [USER, CALL, RESULT],
+        [USER, CALL, RESULT, {**CALL, "content": "Once more."}, {**RESULT, "content": ""}],
         [
             USER,
-            CALL,
-            *[{"role": "tool", "content": "42", "tool_call_id": "1"}] * 2,
+            {**CALL, "tool_calls": [ONE, {**ONE, "id": "2"}]},
+            {**RESULT, "tool_call_id": "2"},
+            RESULT,
             {"role": "user", "content": "x", "name": "Ann"},
         ],
         [{"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]}],
@@ -93,6 +127,11 @@ def test_bad_messages(value: object, field: str) -> None:
 def test_good_messages(value: Any) -> None:
     """What a model could answer passes unchanged."""
     assert list(validate.messages(value)) == [dict(message) for message in value]
+
+
+def test_no_text_beside_tool_calls() -> None:
+    """An empty text beside tool calls says as much as none, and providers want none."""
+    assert validate.messages([USER, {**CALL, "content": ""}, RESULT])[1] == CALL
 
 
 BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
@@ -164,6 +203,14 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"signal": {"aborted": True}}, "signal"),
     ({"signal": SimpleNamespace(aborted=True)}, "signal"),
     ({"signal": "x"}, "signal"),
+    ({"temperature": 10**400}, "temperature"),
+    ({"temperature": HUGE}, "temperature"),
+    ({"seed": HUGE}, "seed"),
+    ({"timeout_ms": HUGE}, "timeout_ms"),
+    ({"stop": [HUGE]}, "stop"),
+    ({"response_format": shaped({"minLength": HUGE})}, "response_format.json_schema.schema.minLength"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "x": HUGE}}]}, "tools[0].function.x"),
+    ({"max_tokens": 1, "max_output_tokens": 2}, "max_tokens"),
     ({"nonsense": 1}, "nonsense"),
     ({"streem": True}, "streem"),
 ]
@@ -225,8 +272,40 @@ def test_good_options() -> None:
     assert got == Options(0, 1, 12, ("a", "b"), 7, schema, (tool,), tool, "tiny", True, 1000, "r")
     assert got.sampling()["max_tokens"] == 12
     assert validate.options(got) is got
+    with pytest.raises(OptionError) as error:
+        validate.options(Options(temperature=float("nan")))
+    assert error.value.field == "options.temperature"
+    with pytest.raises(OptionError, match="is not an option"):
+        validate.options({HUGE: 1})
     assert validate.options(None) == validate.options({}) == validate.options({"temperature": None}) == Options()
     assert validate.options(
         {"stop": "x", "tool_choice": "auto", "response_format": {"type": "json_object", "schema": {}}}
     ).stop == ("x",)
     assert Options().sampling() == {}
+
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (Options(tools=(TOOL, TOOL)), "options.tools"),
+        (Options(tool_choice="required"), "options.tool_choice"),
+        (Options(tools=(TOOL,), tool_choice={"type": "function", "function": {"name": "g"}}), "options.tool_choice"),
+    ],
+)
+def test_options_that_contradict_each_other(asked: Options, field: str) -> None:
+    """A choice among tools that are not there is the caller's mistake, and so are two of one name."""
+    with pytest.raises(OptionError) as error:
+        validate.together(asked)
+    assert error.value.field == field
+
+
+@pytest.mark.parametrize("choice", [None, "none", "auto", "required", TOOL])
+def test_choices_among_tools(choice: Any) -> None:
+    """Whatever chooses among tools that are there is right; `none` and `auto` are right without any."""
+    asked = Options(tools=(TOOL,), tool_choice=choice)
+    assert validate.together(asked) is asked
+    if choice in (None, "none", "auto"):
+        validate.together(Options(tool_choice=choice))
