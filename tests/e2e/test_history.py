@@ -479,6 +479,25 @@ class TestTabs:
         texts = page.evaluate(f"async () => (await {SHELF}.read('one')).nodes.map((node) => node.text)")
         assert sorted(texts) == ["About: precious", "precious"]
 
+    def test_it_can_be_brought_back_after_a_reload(self, page: Page) -> None:
+        """The notice is gone with the page; the menu still has it, whole, and has it no more when it is back."""
+        put(page, chat("one", "One", text="precious"), chat("two", "Two", days=1))
+        menu(page, "one", "delete-item")
+        wait_titles(page, "Two")
+        page.reload()
+        say(page, {"kind": "ready", "stage": "core"})
+        wait_titles(page, "Two")
+        page.get_by_test_id("history-more").click()
+        assert page.get_by_test_id("restore-item").inner_text().strip() == "Bring back 1 deleted chat"
+        page.get_by_test_id("restore-item").click()
+        wait_titles(page, "One", "Two")
+        page.get_by_test_id("history-more").click()
+        page.get_by_test_id("import-item").wait_for()
+        assert page.get_by_test_id("restore-item").count() == 0
+        page.keyboard.press("Escape")
+        texts = page.evaluate(f"async () => (await {SHELF}.read('one')).nodes.map((node) => node.text)")
+        assert sorted(texts) == ["About: precious", "precious"]
+
     def test_where_storage_is_denied_it_lasts_as_long_as_the_page(self, chromium_without_webgpu: Browser, origin: str) -> None:
         """Said once; what is written is listed, found and named all the same."""
         context = chromium_without_webgpu.new_context(viewport={"width": 1280, "height": 800})

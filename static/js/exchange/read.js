@@ -165,7 +165,8 @@ async function pictures(nodes, archive, limits, notes, named) {
   let lost = 0;
   for (const node of Array.isArray(nodes) ? nodes : []) {
     if (!plain(node)) continue;
-    for (const wanted of Array.isArray(node.wanted) && Array.isArray(node.attachments) ? node.wanted.filter(plain) : []) {
+    const all = Array.isArray(node.wanted) && Array.isArray(node.attachments) ? node.wanted.filter((/** @type {any} */ one) => plain(one) && typeof one.id === 'string') : [];
+    for (const wanted of /** @type {Wanted[]} */ (all)) {
       const found = archive && (await file(archive, wanted, limits));
       if (found) node.attachments.push(found);
       else lost += 1;

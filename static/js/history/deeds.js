@@ -3,7 +3,7 @@
  * under way, writes beside it.
  *
  * A deletion marks the row, and takes it away for good when its notice has gone: the tab that deleted it does, or at a next start any tab
- * that finds the mark older than UNDO_MS. Times are compared both ways, for a clock may have been set back.
+ * that finds the mark older than UNDO_MS; until then it can be brought back from the menu. Times are compared both ways, for a clock may have been set back.
  */
 
 import { catalogue } from '../strings.js';
@@ -56,6 +56,11 @@ export class Deeds {
     if (!(await this.#write(id, { deletedAt: Date.now() }))) return;
     const text = words.deleted(row.title || words.untitled);
     this.#toasts.show('info', text, { text: words.undo, run: () => void this.#undo(id).then(undone), gone: () => void this.#purge(id) });
+  }
+
+  /** Brings back what was deleted before this page, whose notice is gone but whose row is not. @param {Row[]} rows */
+  async restore(rows) {
+    for (const { id } of rows) await this.#undo(id);
   }
 
   /** @param {Row[]} rows of which the ones deleted long ago are taken away for good */
