@@ -79,15 +79,18 @@ def test_the_panel_shows_what_answers_took(visit: Callable[..., tuple[Page, Watc
     until(panel.is_visible, timeout=60, what="the panel again")
     panel.locator("summary").click()
     until(lambda: row.count() == 1 and row.locator("td").first.inner_text() == "2", timeout=60, what="what was kept")
-    page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_test_id("telemetry-clear").click()
+    page.get_by_test_id("telemetry-clear-really").click()
     until(lambda: row.count() == 0, timeout=30, what="nothing left")
     assert page.evaluate("localStorage.getItem('hybr:series')") == "{}"
     watch.check()
 
 
 def test_the_widget_compares_and_switches(visit: Callable[..., tuple[Page, Watch]]) -> None:
-    """Both providers, their figures, whether they can answer; its buttons switch, and the switch is listed as by hand."""
+    """Both providers, their figures, whether they can answer; its buttons switch, and the switch is listed as by hand.
+
+    A reply of the automatic mode says on demand why it came from there.
+    """
     page, _ = visit("/", viewport={"width": 1280, "height": 800})
     wait_core(page)
     page.evaluate(ASK, 1)
@@ -99,6 +102,12 @@ def test_the_widget_compares_and_switches(visit: Callable[..., tuple[Page, Watch
     assert usage.locator("tr[data-provider=local]").get_attribute("data-available") == "no", "no model is loaded"
     page.evaluate("ModuleLoader.getModule('HybridLLMProvider').then((H) => H.api.setMode('auto'))")
     until(lambda: attribute(page, "mode", "data-mode") == "auto", timeout=30, what="automatic mode")
+    page.get_by_test_id("composer").fill("Hello")
+    page.get_by_test_id("composer").press("Enter")
+    why = page.get_by_test_id("why")
+    until(why.is_visible, timeout=240, what="the question why, at the reply")
+    why.locator("summary").click()
+    until(lambda: "no local model is ready" in why.inner_text(), timeout=10, what="the reason of the automatic choice")
     page.get_by_test_id("use-cloud").click()
     until(lambda: attribute(page, "mode", "data-mode") == "cloud", timeout=30, what="the server's mode")
     until(lambda: "by hand" in usage.inner_text(), timeout=30, what="the switch in the list")

@@ -48,6 +48,27 @@ export function icon(name) {
   return svg;
 }
 
+/**
+ * A question in the button's place before something that cannot be taken back; a no, or what was done, brings the button back.
+ * @param {HTMLButtonElement} button with a data-testid
+ * @param {{ask: string, yes: string, no: string}} words
+ * @param {() => unknown} run after a yes
+ * @returns {HTMLElement} to be put beside the button
+ */
+export function twice(button, { ask, yes, no }, run) {
+  const keep = h('button', { type: 'button', text: no, onclick: () => show(false) });
+  const act = h('button', { type: 'button', class: 'danger', 'data-testid': `${button.dataset.testid}-really`, text: yes, onclick: () => void Promise.resolve(run()).then(() => show(false)) });
+  const box = h('div', { class: 'ask', role: 'alertdialog', 'aria-label': button.textContent }, h('p', { text: ask }), h('div', { class: 'buttons' }, keep, act));
+  const show = (/** @type {boolean} */ asked) => {
+    box.hidden = !asked;
+    button.hidden = asked;
+    (asked ? keep : button).focus();
+  };
+  box.hidden = true;
+  button.addEventListener('click', () => show(true));
+  return box;
+}
+
 let fields = 0;
 
 /**

@@ -3,7 +3,7 @@
  * and nothing of it in the local-only document, which asks the server nothing.
  */
 
-import { component, h, keep, reveal, revealed, say, set } from './dom.js';
+import { component, h, keep, reveal, revealed, say, set, twice } from './dom.js';
 import { keys } from './keys.js';
 import { looks } from './looks.js';
 import { spending } from './spending.js';
@@ -45,11 +45,8 @@ export const render = component((root, send, _, ask) => {
   const telemetry = tick('telemetry', words.telemetry, (on) => prefer('telemetry', on), words.telemetryHint);
   const hosts = h('ul', { class: 'checks', 'data-testid': 'allowed-hosts' });
   const noHosts = h('p', { class: 'line', text: words.noHosts });
-  const forget = h('button', { type: 'button', class: 'danger', 'data-testid': 'forget-me', text: words.forget, onclick: () => sure(true) });
-  const really = h('div', { class: 'ask', role: 'alertdialog', 'aria-label': words.forget },
-    h('p', { text: words.forgetAsk }), h('div', { class: 'buttons' },
-      h('button', { type: 'button', text: words.forgetNo, onclick: () => sure(false) }),
-      h('button', { type: 'button', class: 'danger', 'data-testid': 'forget-me-really', text: words.forgetYes, onclick: () => void forgetMe() })));
+  const forget = h('button', { type: 'button', class: 'danger', 'data-testid': 'forget-me', text: words.forget });
+  const really = twice(forget, { ask: words.forgetAsk, yes: words.forgetYes, no: words.forgetNo }, forgetMe);
   const leave = h('button', { type: 'button', 'data-testid': 'log-out', text: words.leave, onclick: () => void logOut() });
   const account = h('p', { class: 'line' });
   const server = h('div', {}, key.node, h('h3', { text: words.data }), h('div', { class: 'buttons' }, forget, leave), really);
@@ -60,7 +57,7 @@ export const render = component((root, send, _, ask) => {
     h('button', { type: 'button', class: 'quiet', 'data-testid': 'settings-doctor', text: catalogue.doctor.title, onclick: () => reveal('doctor') }));
   root.append(box);
   revealed('settings', box);
-  really.hidden = leave.hidden = true;
+  leave.hidden = true;
   /** @type {Map<string, HTMLElement>} */
   const rows = new Map();
   /** @type {State|null} */
@@ -79,16 +76,8 @@ export const render = component((root, send, _, ask) => {
     }
   }
 
-  /** @param {boolean} asked */
-  function sure(asked) {
-    really.hidden = !asked;
-    forget.hidden = asked;
-    (asked ? /** @type {HTMLElement} */ (really.querySelector('button')) : forget).focus();
-  }
-
   async function forgetMe() {
     await ask({ action: 'forget-me' }).then(() => say(told, words.forgot), failed);
-    sure(false);
     await open();
   }
 

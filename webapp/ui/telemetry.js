@@ -1,6 +1,6 @@
 /** How answers went over time: the controls, Bokeh's plots as Panel's children, and the same figures as a table for those who cannot see plots. */
 
-import { component, h, revealed, set } from './dom.js';
+import { component, h, revealed, set, twice } from './dom.js';
 import { average, catalogue, money, number } from './words.js';
 
 const words = catalogue.telemetry;
@@ -65,16 +65,18 @@ export const render = component((root, send, model) => {
   const tell = (/** @type {string} */ what, /** @type {object} */ more = {}) => send({ action: 'telemetry', do: what, ...more });
   const measure = choice(words.measures, words.measure, (value) => tell('choose', { measure: value }));
   const span = choice(words.spans, words.span, (value) => tell('choose', { span: value }));
-  const wide = h('button', { type: 'button', 'aria-pressed': 'false', text: words.widen, onclick: () => widen() });
+  const wide = h('button', { type: 'button', class: 'widen', 'aria-pressed': 'false', text: words.widen, onclick: () => widen() });
   const plots = h('div', { class: 'plots', role: 'group', 'aria-label': words.drawn });
   const body = h('tbody');
   const table = h('table', {}, h('caption', { text: words.table }), h('thead', {}, h('tr', {}, ...words.columns.map((text) => h('th', { scope: 'col', text })))), body);
   const counts = h('ul', { class: 'recent' });
   const none = h('p', { class: 'line', text: words.none });
   const button = (/** @type {string} */ text, /** @type {() => void} */ onclick, name = '') => h('button', { type: 'button', text, onclick, 'data-testid': name });
-  const buttons = h('div', { class: 'buttons pair' }, wide, button(words.csv, () => tell('export', { format: 'csv' }), 'telemetry-csv'), button(words.json, () => tell('export', { format: 'json' }), 'telemetry-json'), button(words.clear, () => confirm(words.sure) && tell('clear'), 'telemetry-clear'));
+  const clear = button(words.clear, () => {}, 'telemetry-clear');
+  const buttons = h('div', { class: 'buttons pair' }, wide, button(words.csv, () => tell('export', { format: 'csv' }), 'telemetry-csv'), button(words.json, () => tell('export', { format: 'json' }), 'telemetry-json'), clear);
+  const sure = twice(clear, { ask: words.sure, yes: words.sureYes, no: words.sureNo }, () => tell('clear'));
   const panel = h('details', { 'data-testid': 'telemetry', ontoggle: () => (panel.open ? tell('open', { words: words.plots, look: look() }) : (tell('close'), widen(false))) },
-    h('summary', { text: words.title }), h('p', { class: 'line', text: words.stays }), h('div', { class: 'choices' }, measure, span), none, plots, h('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': words.table }, table), counts, buttons);
+    h('summary', { text: words.title }), h('p', { class: 'line', text: words.stays }), h('div', { class: 'choices' }, measure, span), none, plots, h('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': words.table }, table), counts, buttons, sure);
   root.append(panel);
   revealed('telemetry', panel);
 
