@@ -133,4 +133,4 @@ async def gone(request: Request, error: FileNotFoundError) -> Response:  # noqa:
 async def crash(request: Request, error: Exception) -> Response:  # noqa: ARG001
     """Answer for a defect of ours without a word of its text, which can hold anything; the log has the traceback."""
     ours = HybrError("the server failed on this request; its log says why", code="internal_error")
-    return JSONResponse(ours.envelope(), status_code=500)
+    return JSONResponse(ours.envelope(), status_code=500, headers={"connection": "close"})  # for uvicorn closes it

@@ -27,10 +27,14 @@ BODY_SECONDS = 30.0  # a body that comes slower is no client of ours (uvicorn wa
 
 def check_type(scope: Scope) -> None:
     """Raise unless the body is declared as JSON: a form of another site can send anything else without asking first."""
+    good = False
     for name, value in scope["headers"]:
         if name == b"content-type" and (value == JSON or value.split(b";")[0].strip().lower() == JSON):
-            return
-    raise WrongTypeError("send Content-Type: application/json", code="wrong_type", field="Content-Type")
+            good = True
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise WrongTypeError("send the body as it is, not compressed", code="wrong_encoding", field="Content-Encoding")
+    if not good:
+        raise WrongTypeError("send Content-Type: application/json", code="wrong_type", field="Content-Type")
 
 
 async def read_body(receive: Receive, limit: int = BODY, scope: Scope | None = None) -> bytes:

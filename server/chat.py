@@ -160,12 +160,31 @@ def one_message(where: str, message: Any) -> None:
     role = message.get("role")
     if role not in ROLES:
         raise RequestError(f"{where}.role must be one of {', '.join(ROLES)}", field=f"{where}.role")
+    for name in ("name", "tool_call_id"):
+        if not isinstance(message.get(name, ""), str | None):
+            raise RequestError(f"{where}.{name} must be a text", field=f"{where}.{name}")
+    if message.get("tool_calls") not in (None, []):
+        tool_calls(f"{where}.tool_calls", message["tool_calls"], role)
     content = message.get("content")
     if content is None and role == "assistant" and (message.get("tool_calls") or isinstance(message.get("refusal"), str)):
         return
     words = content if isinstance(content, str) else parts(f"{where}.content", content)
     if role == "user" and not words.strip():
         raise RequestError(f"{where} is empty: write something first", code="empty_message", field=f"{where}.content")
+
+
+def tool_calls(where: str, value: Any, role: str) -> None:
+    """Check for a list of calls, which only the assistant's turns have."""
+    if role != "assistant":
+        raise RequestError(f"{where} belongs to an assistant's message", field=where)
+    if not isinstance(value, list):
+        raise RequestError(f"{where} must be a list of calls", field=where)
+    for index, call in enumerate(value):
+        function = call.get("function") if isinstance(call, dict) else None
+        named = isinstance(function, dict) and isinstance(function.get("name"), str) and isinstance(call.get("id"), str)
+        if not named or not isinstance(function.get("arguments", ""), str):
+            place = f"{where}[{index}]"
+            raise RequestError(f"{place} must have id, function.name and arguments as JSON in a text", field=place)
 
 
 def parts(where: str, content: Any) -> str:

@@ -101,7 +101,8 @@ class Wire(HttpToolsProtocol):
         if self.size + len(self.url) > HEADER_BYTES:  # a target, too, can come whole in one piece
             self.fail(too_large())
         self.reading, self.head, self.spare = False, 0, 0
-        if not self.url.startswith(b"/") and self.url != b"*":
+        # What begins with two slashes names another host to some readers and a path to others.
+        if (not self.url.startswith(b"/") and self.url != b"*") or self.url.startswith(b"//"):
             self.fail(RequestError("the request's target must be a path", code="bad_request"))
         if self.parser.should_upgrade():
             self.fail(RequestError("this server speaks HTTP/1.1 and upgrades to nothing", code="bad_request", field="Upgrade"))

@@ -43,6 +43,8 @@ def told(record: Record) -> dict[str, Any]:
         "vram_bytes": record.vram_bytes,
         "features": list(record.features),
         "overrides": record.overrides,
+        "vision": record.vision,
+        "tools": record.tools,
     }
     return {name: value for name, value in whole.items() if value}
 

@@ -39,8 +39,8 @@ def message(given: dict[str, Any], name: str) -> dict[str, Any]:
         found["refusal"] = refusal
     elif isinstance(refusal, str) and not found.get("content"):
         found["content"] = refusal
-    if "tool_calls" in found:
-        found["tool_calls"] = [called(call) for call in found["tool_calls"]]
+    if calls := found.pop("tool_calls", None):  # an empty list is refused
+        found["tool_calls"] = [called(call) for call in calls]
     if name == "deepseek":
         thoughtful(found, given)
     return nine(found) if name == "mistral" else found
@@ -54,10 +54,8 @@ def part(given: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image_url", "image_url": image}
 
 
-def called(call: Any) -> Any:
-    """Return a tool's call with OpenAI's fields; what is none stays as it is, for the provider to say so."""
-    if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
-        return call
+def called(call: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool's call with OpenAI's fields."""
     function = {word: call["function"][word] for word in ("name", "arguments") if word in call["function"]}
     return {**{word: call[word] for word in ("id", "type") if word in call}, "function": function}
 
@@ -80,13 +78,10 @@ def nine(found: dict[str, Any]) -> dict[str, Any]:
     """Return a message with ids as Mistral wants them, nine letters or digits, and names for its tools' results only."""
     if found["role"] != "tool":
         found.pop("name", None)
-    if isinstance(found.get("tool_call_id"), str):
+    if "tool_call_id" in found:
         found["tool_call_id"] = short(found["tool_call_id"])
     if "tool_calls" in found:
-        found["tool_calls"] = [
-            {**call, "id": short(call["id"])} if isinstance(call, dict) and isinstance(call.get("id"), str) else call
-            for call in found["tool_calls"]
-        ]
+        found["tool_calls"] = [{**call, "id": short(call["id"])} for call in found["tool_calls"]]
     return found
 
 

@@ -46,6 +46,8 @@ def turns(given: Any) -> Iterator[dict[str, Any]]:
             wrong(f"{where}.role", "must be user or assistant")
         content = message.get("content")
         if isinstance(content, str):
+            if message["role"] == "user" and not content.strip():
+                wrong(f"{where}.content", "is empty: write something first", "empty_message")
             yield {"role": message["role"], "content": content}
         elif not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
             wrong(f"{where}.content", "must be a text or a list of blocks")
@@ -66,6 +68,8 @@ def user(content: list[dict[str, Any]], where: str) -> Iterator[dict[str, Any]]:
             yield {"role": "tool", "tool_call_id": block["tool_use_id"], "content": result(block, place)}
         else:
             parts.append(part(block, place))
+    if not content or (parts and not any(part["type"] != "text" or part["text"].strip() for part in parts)):
+        wrong(where, "is empty: write something first", "empty_message")
     if parts:
         yield {"role": "user", "content": parts}
 

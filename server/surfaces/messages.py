@@ -133,6 +133,9 @@ def output(given: Any) -> dict[str, Any]:
         raise RequestError("output_config may have format and effort", field="output_config")
     body: dict[str, Any] = {}
     if (effort := given.get("effort")) is not None:
+        if effort not in ("low", "medium", "high", "xhigh", "max"):
+            text = "output_config.effort must be one of low, medium, high, xhigh, max"
+            raise RequestError(text, field="output_config.effort")
         body["reasoning_effort"] = effort
     if (form := given.get("format")) is not None:
         if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):

@@ -126,6 +126,7 @@ async def test_25_large_headers(address: str, headers: bytes) -> None:
         b"GET http://evil.example/v1/models HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET //evil.example\\@x HTTP/9.9\r\n" + HOST + b"\r\n",
         b"GET v1/models HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET //evil.example/v1/models HTTP/1.1\r\n" + HOST + b"\r\n",
         GET + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
         GET + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from fakes.wire import events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybr.server.providers import sse
-from hybr.server.providers.dialect import Stream
+from hybr.server import chat
+from hybr.server.errors import RequestError
+from hybr.server.providers import house, sse
+from hybr.server.providers.dialect import Question, Stream
 from hybr.server.providers.registry import dialect
 from hybr.server.upstreams import Upstream
 
@@ -145,3 +148,67 @@ def test_14_bounds() -> None:
         decoder = sse.Decoder()
         with pytest.raises(sse.OverflowingError):
             all(decoder.feed(piece) is not None for _ in range(300_000))
+
+
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 99)
+    | st.sampled_from(["x", "", "text", "function", "auto", "data:,", "{}", "high"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "text", "function", "name", "arguments", "id", "image_url", "url", "schema", "json_schema"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+CALL = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(["a", "call_1"]),
+        "function": st.fixed_dictionaries({"name": st.just("f"), "arguments": st.just("{}") | ANY}),
+    }
+)
+PART = st.sampled_from([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,aaaa"}}])
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(chat.ROLES), "content": st.none() | st.just("a") | st.lists(PART, min_size=1, max_size=2) | ANY},
+    optional={
+        "tool_calls": st.lists(CALL | ANY, max_size=2) | ANY,
+        "tool_call_id": st.just("a") | ANY,
+        "refusal": ANY,
+        "name": ANY,
+        "reasoning_content": ANY,
+        "reasoning_signature": ANY,
+        "extra_content": ANY,
+    },
+)
+FUNCTION = st.fixed_dictionaries({"type": st.just("function"), "function": st.fixed_dictionaries({"name": st.just("f")}) | ANY})
+SET = {
+    "tools": st.lists(FUNCTION, max_size=2) | ANY,
+    "tool_choice": st.fixed_dictionaries({"type": st.just("function"), "function": ANY}) | ANY,
+    "response_format": st.fixed_dictionaries({"type": st.just("json_schema"), "json_schema": ANY}) | ANY,
+    **dict.fromkeys(("stop", "reasoning_effort", "parallel_tool_calls", "verbosity", "seed", "max_tokens", "logit_bias"), ANY),
+}
+UPSTREAMS = [
+    ("anthropic", "anthropic"),
+    ("gemini", "gemini"),
+    *((name, "openai") for name in ("openai", "mistral", "deepseek", "vllm")),
+]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(MESSAGE, min_size=1, max_size=4), st.fixed_dictionaries({}, optional=SET))
+def test_27_any_request_is_put_or_refused(messages: list[Any], fields: dict[str, Any]) -> None:
+    """Whatever passed the checks is put in every provider's words or refused, never another exception: that would be a 500."""
+    try:
+        call = chat.checked({"messages": messages, "model": "m", **fields}, "")
+    except RequestError:
+        return
+    for name, kind in UPSTREAMS:
+        for model in ("gemini-3-pro", "m") if kind == "gemini" else ("claude-opus-5", "m"):
+            with contextlib.suppress(RequestError):
+                assert isinstance(dialect(Upstream(name, "https://x", kind=kind, prefill="yes")).question(call, model), Question)
+    with contextlib.suppress(RequestError):
+        assert house.translate(call)["stream"] is True
