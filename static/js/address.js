@@ -1,10 +1,11 @@
 /**
- * The open conversation's id in the address bar, as `#c=ID`: a reload opens it again, Back goes to the one before, and it never
+ * The open conversation in the tab's title, and its id in the address bar, as `#c=ID`: a reload opens it again, Back goes to the one before, and it never
  * reaches a server, which a query would. All else in the address (`?model=`, `/local`) is left as it is; `?c=ID` is understood too.
  */
 
 /** @import {OpenConversation} from './protocol.js' */
 
+const NAME = document.title;
 const HASH = /^#c=([\w-]+)$/;
 
 /** @returns {string|null} the id that the address names */
@@ -28,8 +29,9 @@ export class Address {
    * The page shows this one now: another conversation is another entry of the history, a new one's first message is not.
    * @param {OpenConversation} conversation
    */
-  shows({ id, stored }) {
+  shows({ id, stored, title }) {
     const now = stored ? id : null;
+    document.title = now && title ? `${title} · ${NAME}` : NAME; // one that is kept nowhere is not named there either
     const another = this.#here !== null && now !== this.#here && !this.#went;
     this.#here = now;
     this.#went = false;

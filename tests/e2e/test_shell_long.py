@@ -145,6 +145,9 @@ def test_reveal_goes_to_a_message_and_marks_the_words(page: Page) -> None:
     assert page.locator("[data-id=m101] mark").count() == 0
     until(lambda: settled(page), timeout=5, what="at rest")
     assert "m101" in in_sight(page), "it is not left again for the end"
+    assert page.evaluate("[scrollY, document.scrollingElement.scrollHeight <= innerHeight]") == [0, True], (
+        "the page itself is still"
+    )
     op(page, {"type": "reveal", "id": "m500"})
     until(lambda: "m500" in in_sight(page), timeout=10, what="the other one")
 
