@@ -36,6 +36,8 @@ MODEL = "openai/gpt-5-mini"
 STREAMS = 50
 HURRY = Patience(connect=1, first=0.3, idle=0.3, total=5, listing=1)
 PAGE = resource.getpagesize()
+# A client that keeps a connection as long as the server does may ask on it in the very moment it is closed: these let go sooner.
+HOLD = {"limit": 0, "keepalive_timeout": 1}
 KEPT = 8  # descriptors that this process may open once for itself in the while; one lost of a hundred requests would be more
 HI = events(openai.chunk({"content": "Hi "}))
 
@@ -140,7 +142,7 @@ async def soaked(folder: Path, seconds: float) -> None:
         parts.relay.tries = Tries(lambda wait: asyncio.sleep(wait / 100))
         remote_of(parts).breaker = Breaker(lambda: time.monotonic() * 100)  # it opens and closes many times in the while
         async with listening(parts) as address:
-            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(**HOLD)) as session:
                 crowd = Crowd(address, chance)
 
                 async def for_a_while(share: float) -> None:
@@ -199,7 +201,7 @@ async def test_37_a_storm_of_leavers(tmp_path: Path) -> None:
 
     async with wired(script) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY, Patience())
-        async with listening(parts) as address, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        async with listening(parts) as address, aiohttp.ClientSession(connector=aiohttp.TCPConnector(**HOLD)) as session:
 
             async def come_and_go(stay: float) -> None:
                 with contextlib.suppress(TimeoutError):
@@ -229,7 +231,7 @@ async def test_38_a_long_request_delays_nobody(tmp_path: Path) -> None:
 
     async with wired(script) as wire:
         parts = parts_of(tmp_path, "openai", wire.address, openai.KEY, Patience())
-        async with listening(parts) as address, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        async with listening(parts) as address, aiohttp.ClientSession(connector=aiohttp.TCPConnector(**HOLD)) as session:
 
             async def gaps(words: str = "Hi") -> list[float]:
                 found, last = [], 0.0

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 AUDIT = r"""(root) => {
   const list = (text) => new Set(text.split(/\s+/));
   const tags = list(`LI H2 DIV SPAN BUTTON P BR HR H1 H3 H4 H5 H6 EM STRONG DEL CODE PRE BLOCKQUOTE UL OL A TABLE THEAD TBODY TR
-    TH TD SUP SUB FOOTER DETAILS SUMMARY IMG svg use`);
-  const names = list('class href title target rel tabindex type align start role style open alt src hidden');
+    TH TD SUP SUB KBD FOOTER DETAILS SUMMARY IMG svg use`);
+  const names = list('class href title target rel tabindex type align start role style open alt src hidden dir');
   const classes = list(`block plain section code code-bar copy-code table-box piece formula display message hidden body
     message-acts stats figure badge icon reasoning thought attached file name size handover seam struck problem cut acts act`);
   const ours = (one) => classes.has(one) || /^(language-\S+|hljs-\S+|math-(inline|block)|\w+_)$/.test(one);
@@ -45,13 +45,15 @@ AUDIT = r"""(root) => {
       if (name === 'href' && node.tagName === 'use' && !value.startsWith('#icon-')) said(`href=${value}`);
       if (name === 'src' && !picture.test(value)) said(`src=${value}`);
       if (name === 'class' && !value.split(/\s+/).every((one) => !one || ours(one))) said(`class=${value}`);
-      const wellKnown = names.has(name) || /^aria-/.test(name) || (/^data-/.test(name) && !node.closest('.body'));
+      const language = name === 'data-lang' && node.classList.contains('code');
+      const wellKnown = names.has(name) || /^aria-/.test(name) || language || (/^data-/.test(name) && !node.closest('.body'));
       if (!wellKnown) said(`${name}=${value}`);
     }
   }
   return bad;
 }"""
 
+LINES = [text for text in PAYLOADS if "\n" not in text and "\r" not in text]
 STREAM = """async (text) => {
   const {Reply} = await import(document.querySelector('meta[name=assets]').content + '/js/reply.js');
   const holder = document.createElement('div');
@@ -176,7 +178,7 @@ def test_streams_that_begin_anew_and_toasts(shell: tuple[Page, Watch]) -> None:
 
 
 def test_47_titles_and_imports(shell: tuple[Page, Watch]) -> None:
-    """Files of three makers whose titles, texts, names and ids are payloads: read, put on the shelf, listed and opened."""
+    """Files of four makers whose titles, texts, names and ids are payloads: read, put on the shelf, listed and opened."""
     page, _ = shell
     own = {
         "format": "hybr",
@@ -232,9 +234,12 @@ def test_47_titles_and_imports(shell: tuple[Page, Watch]) -> None:
     ]
     history = {"currentId": "b", "messages": {"b": {"id": "b", "parentId": None, "role": "assistant", "content": PAYLOADS[0]}}}
     third = [{"id": text, "title": text, "chat": {"title": text, "history": history}} for text in PAYLOADS]
-    for content in (own, theirs, third):
-        count = page.evaluate(IMPORT, json.dumps(content))
-        assert count >= len(PAYLOADS) * 0.9, "they are read, and are what they are: text"
+    heads = (f"# {text} <!-- hybr chat {i} 1 2 -->\n\n## {text} <!-- hybr user {text} 1 -->\n\n" for i, text in enumerate(LINES))
+    more = (f"\n\n## You ({text}) <!-- hybr assistant a{i} 1 start -->\n\n{text}" for i, text in enumerate(LINES))
+    markdown = "\n".join([*heads, *more])
+    for content in (json.dumps(own), json.dumps(theirs), json.dumps(third), markdown):
+        count = page.evaluate(IMPORT, content)
+        assert count >= (len(LINES) if content == markdown else len(PAYLOADS)) * 0.9, "they are read, and are what they are: text"
     until(lambda: page.get_by_test_id("conversation").count() > 5, timeout=10, what="their titles in the list")
     assert page.locator("#history :is(img, script, iframe, object, style, form)").count() == 0
     op(page, {"type": "open", "conversation": {"id": "i", "title": "i", "temporary": False, "stored": True}, "messages": []})

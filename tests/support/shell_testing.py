@@ -123,6 +123,8 @@ def shell_page(browser: Browser, origin: str, *, core: bool = True, **options: A
     page.goto(origin)
     if core:
         say(page, {"kind": "ready", "stage": "core"})
+        wait_sent(page, "rpc")  # the shell's own question, who answers; what comes after it is the test's
+        page.evaluate("() => { python.sent = python.sent.filter(({kind}) => kind !== 'rpc'); }")
     yield page, watch
     assert page.evaluate("window.__violations") == []
     context.close()
