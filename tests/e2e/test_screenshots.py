@@ -158,6 +158,34 @@ def test_screenshots_of_the_panel(talked: Page) -> None:
 
 
 @ALL
+def test_screenshots_of_models_and_forms(talked: Page) -> None:
+    """WebLLM's list with its filters, the question before another host, a persona, the settings of answers, prompts, sync."""
+    talked.get_by_test_id("models-web").click()
+    until(lambda: talked.get_by_test_id("model-option").count() > 10, timeout=60, what="WebLLM's list")
+    talked.get_by_test_id("model-filters").locator("summary").click()
+    _shots(talked, "models", opens="#panel-toggle", at=talked.get_by_test_id("models-found"))
+    talked.get_by_test_id("model-filters").locator("summary").click()
+    talked.get_by_test_id("model-option").first.click()
+    talked.get_by_test_id("load-model").click()
+    until(talked.get_by_test_id("host-consent").is_visible, timeout=30, what="the question")
+    _shots(talked, "host-question")
+    talked.get_by_test_id("refuse-host").click()
+    talked.get_by_test_id("new-persona").click()
+    _shots(talked, "persona", opens="#panel-toggle", at=talked.get_by_test_id("save-persona"))
+    generation = talked.get_by_test_id("generation")
+    generation.locator("summary").first.click()
+    _shots(talked, "generation", opens="#panel-toggle", at=generation)
+    for words, name in (("prompt library", "promptbook"), ("sync", "sync")):
+        talked.keyboard.press("Escape")
+        talked.get_by_test_id("composer").focus()
+        talked.keyboard.press("Control+k")
+        talked.keyboard.type(words)
+        talked.keyboard.press("Enter")
+        until(lambda: talked.locator("dialog[open]").count() == 1, timeout=30, what=name)
+        _shots(talked, name)
+
+
+@ALL
 def test_screenshots_of_local_and_no_webgpu(
     visit: Callable[..., tuple[Page, Watch]], visit_without_webgpu: Callable[..., tuple[Page, Watch]]
 ) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from hybr.webapp.page import Context
 
+    Actions = Mapping[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]]
+
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,7 @@ async def set_policy(context: Context, message: dict[str, Any]) -> None:
     context.hybrid.set_egress_policy(message.get("policy"))
 
 
-ACTIONS: dict[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]] = {
+ACTIONS: Actions = {
     "set-mode": set_mode,
     "set-egress": set_egress,
     "set-policy": set_policy,
@@ -47,9 +49,7 @@ ACTIONS: dict[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]] = {
 }
 
 
-async def act(
-    context: Context, message: Any, actions: Mapping[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]] = ACTIONS
-) -> dict[str, Any]:
+async def act(context: Context, message: Any, actions: Actions = ACTIONS) -> dict[str, Any]:
     """Do what `message` asks, of `actions`, and return `{value}`, or `{error: {message, field, code}}`.
 
     An unknown action is logged and ignored, so that either side can grow first.
