@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .encoder.weights import Encoder
 
 HERE = Path(__file__).parent
-LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "software": "model-software.wasm"}
+LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "subgroups": "model-subgroups.wasm", "software": "model-software.wasm"}
 PLANNED = "planned.txt"
 
 BOTH = ("encoder", "quantise.py", "blocks.py")
@@ -91,7 +91,11 @@ def build_entry(
 
 
 def suited(entry: Entry, profiles: Sequence[Profile]) -> Sequence[Profile]:
-    """Return the profiles that can be built: software adapters have no halves. Raises UnknownQuantisation where none is left."""
+    """Return the profiles that can be built: an embedding model decodes nothing, which is what subgroups are for.
+
+    Software adapters have no halves. Raises UnknownQuantisation where none is left.
+    """
+    profiles = [profile for profile in profiles if profile != "subgroups" or entry.kind != "embedding"]
     if width(entry.quantisation) == "float32":
         return profiles
     if "gpu" not in profiles:
@@ -99,7 +103,7 @@ def suited(entry: Entry, profiles: Sequence[Profile]) -> Sequence[Profile]:
             f"adapters that run on the processor have no shader-f16, which {entry.quantisation} needs: "
             f"choose {entry.quantisation.replace('f16', 'f32')}, or --profile gpu"
         )
-    return ("gpu",)
+    return [profile for profile in profiles if profile != "software"]
 
 
 def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:

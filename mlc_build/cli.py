@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .compile import Profile
 
-PROFILES: tuple[Profile, ...] = ("gpu", "software")
+PROFILES: dict[str, tuple[Profile, ...]] = {"gpu": ("gpu", "subgroups"), "software": ("software",)}
 COMPILERS = ("own", "mlc-llm")
 
 
@@ -74,7 +74,7 @@ def build_model(args: argparse.Namespace) -> None:
     from . import own
     from .build import build_entry
 
-    chosen = [profile for profile in PROFILES if args.profile in {profile, "both"}]
+    chosen = [profile for name, profiles in PROFILES.items() if args.profile in {name, "both"} for profile in profiles]
     entry = own.entry_of(args.source, args.quant, name=args.id, context=args.context, chunk=args.prefill_chunk)
     build_entry(entry, chosen)
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from .encoder.config import EncoderConfig
     from .model.config import ModelConfig
 
-Profile = Literal["gpu", "software"]
-PROFILES: tuple[Profile, ...] = ("gpu", "software")
+Profile = Literal["gpu", "subgroups", "software"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, prof
     Args:
         config: the model's numbers.
         quantisation: one of `quantise.FORMS`.
-        profile: `gpu` for real devices, `software` for adapters that run on the CPU.
+        profile: `gpu` for real devices, `subgroups` for those with that feature, `software` for adapters that run on the CPU.
         out: folder for the object; made when missing.
 
     Raises:
@@ -64,7 +63,7 @@ def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, prof
     from tvm import relax
 
     from . import validate
-    from .lower import device_target, pipeline
+    from .lower import device_target, pipeline, shader_pipeline
     from .manifest import FLOORS
     from .memory import Planned
 
@@ -74,7 +73,8 @@ def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, prof
     module, metadata = build_module(config, quantisation, profile, target)
     planned = Planned()
     with target, tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": False}):
-        executable = relax.build(module, target=target, relax_pipeline=pipeline(profile, target, planned), system_lib=True)
+        passes = {"relax_pipeline": pipeline(profile, target, planned), "tir_pipeline": shader_pipeline(profile)}
+        executable = relax.build(module, target=target, **passes, system_lib=True)
     objects = write_objects(executable, out)
     validated = validate.check(validate.modules(shaders(executable)), FLOORS)
     return CompiledLibrary(objects, kernel_names(executable), metadata, time.monotonic() - start, planned.bytes, validated)

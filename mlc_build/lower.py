@@ -12,20 +12,51 @@ from typing import TYPE_CHECKING, Any
 import tvm
 from tvm import relax as rx
 from tvm.s_tir import dlight
+from tvm.tirx.compilation_pipeline import get_tir_pipeline, register_tir_pipeline
 
 from . import memory
-from .kernels import draw, sampler
+from .kernels import draw, sampler, sift, softmax
 
 if TYPE_CHECKING:
     from .compile import Profile
     from .memory import Planned
 
+DEVICE = {"kind": "webgpu", "max_num_threads": 256}
+SUBGROUPS = "hybr_subgroups"
 HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "vector-width": 128}  # the width it would warn about
 
 
 def device_target() -> tvm.target.Target:
     """WebGPU's floor, with wasm32 as the host."""
-    return tvm.target.Target({"kind": "webgpu", "max_num_threads": 256}, host=tvm.target.Target(HOST))
+    return tvm.target.Target(DEVICE, host=tvm.target.Target(HOST))
+
+
+def shader_pipeline(profile: Profile) -> str:
+    """Return the name of the passes from kernels to shaders, as `relax.build` takes it.
+
+    For `subgroups` each shader asks the device for that feature, but only our own kernels use it: of a target that has it TVM
+    takes a warp of 32 for granted and shuffles in its reductions, which is wrong where a subgroup has 4 or 64. So its passes see
+    the target without the feature, and the code generator the one with it.
+    """
+    if profile != "subgroups":
+        return "default"
+    register_tir_pipeline(SUBGROUPS, _with_subgroups)
+    return SUBGROUPS
+
+
+def _with_subgroups() -> tuple[tvm.transform.Pass, Any, Any]:
+    lowered, host, device = get_tir_pipeline("default")
+    target = tvm.target.Target({**DEVICE, "supports_subgroups": True}, host=tvm.target.Target(HOST))
+
+    @tvm.transform.module_pass(opt_level=0, name="with_subgroups")
+    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        module = lowered(module)
+        for name, function in list(module.functions.items()):
+            if function.attrs["target"].kind.name == DEVICE["kind"]:
+                module.update_func(name, function.with_attr("target", target))
+        return module
+
+    return run, host, device
 
 
 def native_target() -> tvm.target.Target:
@@ -47,17 +78,9 @@ def pipeline(profile: Profile, target: tvm.target.Target, planned: Planned | Non
         t.DeadCodeElimination(),
     ]
     if not native:
-        schedules = {
-            "gpu": [
-                dlight.gpu.Matmul(),
-                dlight.gpu.GEMV(),
-                dlight.gpu.Reduction(),
-                dlight.gpu.GeneralReduction(),
-                dlight.gpu.Fallback(),
-            ],
-            "software": [dlight.gpu.Fallback()],
-        }[profile]
-        passes.append(dlight.ApplyDefaultSchedule(*schedules))
+        gpu = dlight.gpu
+        parallel = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()]
+        passes.append(dlight.ApplyDefaultSchedule(*([] if profile == "software" else parallel), gpu.Fallback()))
     passes += [
         t.ToNonDataflow(),
         t.RemovePurityChecking(),
@@ -142,25 +165,37 @@ def add_sampler(module: tvm.IRModule, v: int, profile: Profile = "software") -> 
     logits, temperature = tensor("logits", (1, 1, v), "float32"), tensor("temperature", (1,), "float32")
     with builder.function("softmax_with_temperature", params=[logits, temperature]):
         with builder.dataflow():
-            partial = call(sampler.softmax_partial(v), "softmax_partial", [logits, temperature], (2, sampler.THREADS))
-            full = call(sampler.softmax_normalise(v), "softmax_normalise", [logits, temperature, partial], (1, 1, v))
+            if profile == "software":
+                partial = call(softmax.partial(v), "softmax_partial", [logits, temperature], (2, softmax.PARTS))
+                full = call(softmax.normalise(v), "softmax_normalise", [logits, temperature, partial], (1, 1, v))
+            else:
+                full = call(softmax.whole(v), "softmax", [logits, temperature], (1, 1, v))
             out = builder.emit_output(full)
         builder.emit_func_output(out)
 
-    # Nothing is sorted (see kernels/sampler.py): both results are the probabilities, and only the draw reads them.
+    # Nothing is sorted: where barriers cost little both results are the probabilities, which only the draw reads.
     p = tensor("probabilities", (1, v), "float32")
-    with builder.function("argsort_probs", params=[p]):
-        builder.emit_func_output(rx.Tuple([p, p]))
-
-    p, ids = tensor("probabilities", (1, v), "float32"), tensor("also", (1, v), "float32")
     uniform, rows, top_p = tensor("uniform", (1,), "float32"), tensor("rows", (1,), "int32"), tensor("top_p", (1,), "float32")
-    with builder.function("sample_with_top_p", params=[p, ids, uniform, rows, top_p]):
-        with builder.dataflow():
-            if profile == "gpu":
+    if profile == "software":
+        size = (sift.length(v),)
+        with builder.function("argsort_probs", params=[p]):
+            with builder.dataflow():
+                out = builder.emit_output(_call(builder, sift.sift(v), "sift", [p], (size, "float32"), (size, "int32")))
+            builder.emit_func_output(out)
+        candidates = [tensor("values", size, "float32"), tensor("ids", size, "int32")]
+        with builder.function("sample_with_top_p", params=[*candidates, uniform, rows, top_p]):
+            with builder.dataflow():
+                made = _call(builder, sift.pick(v), "pick", [*candidates, uniform, top_p], ((1,), "int32"))
+                out = builder.emit_output(made)
+            builder.emit_func_output(out)
+    else:
+        with builder.function("argsort_probs", params=[p]):
+            builder.emit_func_output(rx.Tuple([p, p]))
+        p, also = tensor("probabilities", (1, v), "float32"), tensor("also", (1, v), "float32")
+        with builder.function("sample_with_top_p", params=[p, also, uniform, rows, top_p]):
+            with builder.dataflow():
                 out = builder.emit_output(_call(builder, draw.draw(v), "draw", [p, uniform, top_p], ((1,), "int32")))
-            else:
-                out = builder.emit_output(_draw(builder, v, p, uniform, top_p))
-        builder.emit_func_output(out)
+            builder.emit_func_output(out)
 
     b, n, m = var("batch"), var("sequences"), var("masks")
     inplace(
@@ -201,19 +236,3 @@ def add_sampler(module: tvm.IRModule, v: int, profile: Profile = "software") -> 
 def _call(builder: rx.BlockBuilder, kernel: Any, name: str, args: list[Any], *outs: tuple[tuple[Any, ...], str]) -> Any:
     made = [rx.TensorType(shape, dtype) for shape, dtype in outs]
     return builder.emit(rx.call_tir(builder.add_func(kernel, name), args, made if len(made) > 1 else made[0]))
-
-
-def _draw(builder: rx.BlockBuilder, v: int, p: Any, uniform: Any, top_p: Any) -> Any:
-    """Emit the search for top_p's mass and then for the token."""
-    state = (((4,), "int32"), ((4,), "float32"))
-    begin, weigh, narrow = sampler.begin(), sampler.weigh(v), sampler.narrow()
-    place, mass = _pair(builder, _call(builder, begin, "begin", [top_p], *state))
-    for _ in range(2 * sampler.ROUNDS):
-        weights = _call(builder, weigh, "weigh", [p, place], ((sampler.PARTS, sampler.DIGITS), "float32"))
-        place, mass = _pair(builder, _call(builder, narrow, "narrow", [weights, place, mass, uniform], *state))
-    count = _call(builder, sampler.find(v), "find", [p, place], ((sampler.PARTS,), "int32"))
-    return _call(builder, sampler.pick(v), "pick", [p, place, mass, count], ((1,), "int32"))
-
-
-def _pair(builder: rx.BlockBuilder, both: Any) -> tuple[Any, Any]:
-    return builder.emit(rx.TupleGetItem(both, 0)), builder.emit(rx.TupleGetItem(both, 1))

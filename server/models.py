@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 REV = re.compile(r"[0-9a-f]{16}")
-LIBRARIES = {"gpu": "model.wasm", "software": "model-software.wasm"}
+LIBRARIES = {"gpu": "model.wasm", "subgroups": "model-subgroups.wasm", "software": "model-software.wasm"}
 # What the index says of every model, and what it says before a manifest exists.
 FIELDS: dict[str, Any] = {
     "name": "",

@@ -17,4 +17,4 @@ def family_of(profile: Profile, target: Target) -> Family:
     from .gpu import Gpu
     from .software import Software
 
-    return {"gpu": Gpu, "software": Software}[profile](target)
+    return Software(target) if profile == "software" else Gpu(target, subgroups=profile == "subgroups")

@@ -33,6 +33,14 @@ LEAST = -5e4
 
 BLOCK = 32
 
+UNROLLED = 64
+"""Elements of a head at once: with all 256 of Gemma's, a software adapter compiles the shaders for three minutes."""
+
+
+def span(dim: int) -> int:
+    """Return how many elements of a head are unrolled: all of a small one, else the largest even part of it."""
+    return max(part for part in range(2, UNROLLED + 1, 2) if dim % part == 0)
+
 
 def layer_scale(config: ModelConfig, layer: int) -> float:
     """Return the scale that a layer hands to its attention: negative where it slides."""
@@ -142,9 +150,10 @@ def merge(config: ModelConfig, kind: str) -> Any:
 
 @T.macro
 def _start(q, dim, token, head, factor, query, out, state):
-    for i in T.unroll(dim):
-        query[i] = T.cast(q[token, head, i], "float32") * factor
-        out[i] = T.float32(0)
+    for run in T.serial(dim // span(dim)):
+        for i in T.unroll(span(dim)):
+            query[run * span(dim) + i] = T.cast(q[token, head, run * span(dim) + i], "float32") * factor
+            out[run * span(dim) + i] = T.float32(0)
     state[0] = T.float32(LEAST)
     state[1] = T.float32(1)
 
@@ -164,15 +173,16 @@ def _weigh(state):
 
 @T.macro
 def _finish(output, lse, dim, token, head, out, state, kind):
-    for i in T.unroll(dim):
-        output[token, head, i] = T.cast(out[i] / state[1], kind)
+    for run in T.serial(dim // span(dim)):
+        for i in T.unroll(span(dim)):
+            output[token, head, run * span(dim) + i] = T.cast(out[run * span(dim) + i] / state[1], kind)
     lse[token, head] = state[0] + T.log2(state[1])
 
 
 def prefill_self(config: ModelConfig, kind: str) -> Any:
     """New tokens among themselves: each sees itself and those before it, or of those its window."""
     queries, heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-    group = queries // heads
+    group, part = queries // heads, span(dim)
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(
@@ -208,14 +218,18 @@ def prefill_self(config: ModelConfig, kind: str) -> Any:
                         begin[0] = first_seen(config, scale, token)
                         for j in T.serial(count(config, begin, token + 1)):
                             state[2] = T.float32(0)
-                            for i in T.unroll(dim):
-                                state[2] = state[2] + query[i] * T.cast(k[key_at(config, begin, j), head // group, i], "float32")
+                            for run in T.serial(dim // part):
+                                for i in T.unroll(part):
+                                    state[2] = state[2] + query[run * part + i] * T.cast(
+                                        k[key_at(config, begin, j), head // group, run * part + i], "float32"
+                                    )
                             state[2] = score(config, state[2])
                             _weigh(state)
-                            for i in T.unroll(dim):
-                                out[i] = out[i] * state[3] + state[2] * T.cast(
-                                    v[key_at(config, begin, j), head // group, i], "float32"
-                                )
+                            for run in T.serial(dim // part):
+                                for i in T.unroll(part):
+                                    out[run * part + i] = out[run * part + i] * state[3] + state[2] * T.cast(
+                                        v[key_at(config, begin, j), head // group, run * part + i], "float32"
+                                    )
                         _finish(output, lse, dim, token, head, out, state, kind)
 
     return kernel
@@ -226,12 +240,18 @@ def _read_pages(config, pages, table, first, begin, seen, dim, kv, query, out, s
     for j in T.serial(count(config, begin, seen)):
         page: T.let[T.int32] = table[first + key_at(config, begin, j) // PAGE]
         state[2] = T.float32(0)
-        for i in T.unroll(dim):
-            state[2] = state[2] + query[i] * T.cast(pages[page, 0, kv, key_at(config, begin, j) % PAGE, i], "float32")
+        for run in T.serial(dim // span(dim)):
+            for i in T.unroll(span(dim)):
+                state[2] = state[2] + query[run * span(dim) + i] * T.cast(
+                    pages[page, 0, kv, key_at(config, begin, j) % PAGE, run * span(dim) + i], "float32"
+                )
         state[2] = score(config, state[2])
         _weigh(state)
-        for i in T.unroll(dim):
-            out[i] = out[i] * state[3] + state[2] * T.cast(pages[page, 1, kv, key_at(config, begin, j) % PAGE, i], "float32")
+        for run in T.serial(dim // span(dim)):
+            for i in T.unroll(span(dim)):
+                out[run * span(dim) + i] = out[run * span(dim) + i] * state[3] + state[2] * T.cast(
+                    pages[page, 1, kv, key_at(config, begin, j) % PAGE, run * span(dim) + i], "float32"
+                )
 
 
 def prefill_past(config: ModelConfig, kind: str) -> Any:

@@ -1,7 +1,9 @@
-"""The draw of `kernels/sampler.py` in one dispatch: for devices where a barrier costs less than a dispatch.
+"""The draw of `kernels/sift.py` in one dispatch: for devices where a barrier costs less than a dispatch, and one thread is slow.
 
-One workgroup does all twelve rounds: 256 threads weigh their strides of the vocabulary, add up through workgroup memory, and each
-comes to the same digit by itself. The probabilities are read fourteen times, after the first from the cache. The token comes out.
+With G(t) the mass of the tokens whose probability's bits are at least t, the wanted one's bits are the largest t with G(t) > aim:
+found by bisection, five bits a round, six rounds, and twice, for what top_p keeps and for the drawn part of it. One workgroup
+does all twelve rounds: 256 threads weigh their strides of the vocabulary, add up through workgroup memory, and each comes to the
+same digit by itself. The probabilities are read fourteen times, after the first from the cache. The token comes out.
 """
 
 from __future__ import annotations
@@ -10,9 +12,13 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from .sampler import ALMOST, DIGITS, ROUNDS, TINY, WIDTH
+from .sift import ALMOST, TINY
 
 PARTS = 256
+DIGITS = 31
+ROUNDS = 6
+WIDTH = 5
+"""Six rounds of five bits: the thirty bits of a float in 0..1, sign and top exponent bit being zero."""
 
 # The search's state: threshold found, shift of the next digit (integers); mass wanted, mass above the threshold, a sum (floats).
 LOW, SHIFT, DIGIT = range(3)

@@ -1,4 +1,4 @@
-"""The kernels of the `gpu` profile: TVM's schedules for many tokens, and our own product for the one of a decode."""
+"""The kernels of `gpu` and `subgroups`: TVM's schedules for many tokens, and our own product for the one of a decode."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .vector import vector
 
 if TYPE_CHECKING:
     from tvm.relax.frontend import nn
+    from tvm.target import Target
 
     from hybr.mlc_build.model.llama import Matrix
 
@@ -17,24 +18,27 @@ if TYPE_CHECKING:
 
 
 class Gpu(Stock):
-    """Kernels for real devices; what is not here is as in Stock."""
+    """Kernels for real devices, which may let the threads of a subgroup see each other's numbers; the rest is as in Stock."""
+
+    def __init__(self, target: Target, *, subgroups: bool = False) -> None:
+        super().__init__(target)
+        self.subgroups = subgroups
 
     def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
         """See Family."""
         if x.shape[1] != 1 or matrix.encoding in {"float", "half"}:
             return super().linear(x, matrix, residual)
-        return _one(x, matrix, "plain" if residual is None else "add", [] if residual is None else [residual])
+        return self._one(x, matrix, "plain" if residual is None else "add", [] if residual is None else [residual])
 
     def gated(self, x: nn.Tensor, matrix: Matrix, activation: str) -> nn.Tensor:
         """See Family."""
         if x.shape[1] != 1 or matrix.encoding in {"float", "half"}:
             return super().gated(x, matrix, activation)
-        return _one(x, matrix, "silu" if activation == "silu" else "gelu", [])
+        return self._one(x, matrix, "silu" if activation == "silu" else "gelu", [])
 
-
-def _one(x: nn.Tensor, matrix: Matrix, kind: Kind, more: list[nn.Tensor]) -> nn.Tensor:
-    words, shared = matrix.held
-    results = matrix.rows if kind in {"plain", "add"} else matrix.rows // 2
-    codes = view(words, [words.shape[0], words.shape[1] // 4], "uint32x4")
-    kernel = vector(matrix.rows, matrix.columns, kind, matrix.encoding)
-    return call(f"vector_{kind}", kernel, [quads(x), codes, shared, *more], (1, 1, results))
+    def _one(self, x: nn.Tensor, matrix: Matrix, kind: Kind, more: list[nn.Tensor]) -> nn.Tensor:
+        words, shared = matrix.held
+        results = matrix.rows if kind in {"plain", "add"} else matrix.rows // 2
+        codes = view(words, [words.shape[0], words.shape[1] // 4], "uint32x4")
+        kernel = vector(matrix.rows, matrix.columns, kind, matrix.encoding, subgroups=self.subgroups)
+        return call(f"vector_{kind}", kernel, [quads(x), codes, shared, *more], (1, 1, results))

@@ -5,7 +5,12 @@ loads of four words; what is shared by the group comes beside. The activations a
 at a time, so with 64 rows to a workgroup their reading adds a tenth to that of 4-bit weights (4 bytes a column and workgroup
 against 64 x 0.625). Each weight is read once. Gate and up projection, activation and residual are part of the same dispatch.
 
-Rows and columns are constants of the kernel; the four partial sums of a row meet in the workgroup's memory.
+Rows and columns are constants of the kernel. The four partial sums of a row meet in the workgroup's memory, or, where the device
+has subgroups, in registers: the threads trade them with the one beside and the two beside (a butterfly), without a barrier. Four
+is the least size of a subgroup that WebGPU allows, and sizes are powers of two, so four neighbours from a multiple of four are in
+one on every device; that a subgroup is a run of a one-dimensional workgroup's threads is what Metal and Vulkan (full subgroups)
+say, and Direct3D does. TVM's code generator writes `enable subgroups` for a target that has them and calls of WGSL's functions as
+they are; WebLLM 0.2.86 asks the device for the feature wherever the adapter has it (`requiredFeatures.push("subgroups")`).
 """
 
 from __future__ import annotations
@@ -32,8 +37,13 @@ STRIDE = GROUP + 1
 """A group's place in the workgroup's memory: one float further on, so that four threads read four banks."""
 
 
+def beside(number: Any, distance: int) -> Any:
+    """Return the number of the thread whose place differs in that bit."""
+    return T.call_pure_extern("float32", "subgroupShuffleXor", number, T.uint32(distance))
+
+
 @cache
-def vector(rows: int, columns: int, kind: Kind, encoding: Encoding) -> Any:
+def vector(rows: int, columns: int, kind: Kind, encoding: Encoding, *, subgroups: bool = False) -> Any:
     """Return a kernel for x `(1, 1, columns)` as quads, words of codes as quads, and what groups share `(rows, columns / 32)`.
 
     Args:
@@ -41,6 +51,7 @@ def vector(rows: int, columns: int, kind: Kind, encoding: Encoding) -> Any:
         columns: of the matrix, a multiple of 32.
         kind: as in `product.product`: `plain`, `add` (fourth argument: the residual), or an activation (half as many results).
         encoding: the form of the weights.
+        subgroups: the device has that feature.
 
     """
     form = FORMS[encoding]
@@ -82,6 +93,25 @@ def vector(rows: int, columns: int, kind: Kind, encoding: Encoding) -> Any:
             )
 
     @T.macro
+    def join(xs, total, thread):
+        """Give the first of a row's four threads the sum of all."""
+        if subgroups:  # outside of every condition: a subgroup's threads must come here together
+            for half in T.unroll(halves):
+                total[half] = total[half] + beside(total[half], 1)
+                total[half] = total[half] + beside(total[half], 2)
+        else:
+            T.tvm_storage_sync("shared")  # the memory of the activations is taken up again
+            for half in T.unroll(halves):
+                xs[half * THREADS + thread] = total[half]
+            T.tvm_storage_sync("shared")
+            for half in T.unroll(halves):
+                total[half] = (
+                    xs[half * THREADS + thread // LANES * LANES]
+                    + xs[half * THREADS + thread // LANES * LANES + 1]
+                    + (xs[half * THREADS + thread // LANES * LANES + 2] + xs[half * THREADS + thread // LANES * LANES + 3])
+                )
+
+    @T.macro
     def run(x, b, c, y, add):
         codes = T.decl_buffer((rows * groups * loads,), "uint32x4", data=b.data)
         shared = T.decl_buffer((rows * groups,), form.shared, data=c.data)
@@ -91,7 +121,6 @@ def vector(rows: int, columns: int, kind: Kind, encoding: Encoding) -> Any:
                     T.reads()
                     T.writes()
                     xs = T.sblock_alloc_buffer((TILE // GROUP * STRIDE,), "float32", scope="shared")
-                    meet = T.sblock_alloc_buffer((THREADS * halves,), "float32", scope="shared")
                     total = T.sblock_alloc_buffer((halves,), "float32", scope="local")
                     part = T.sblock_alloc_buffer((2,), "float32", scope="local")
                     word = T.sblock_alloc_buffer((4,), "uint32", scope="local")
@@ -114,18 +143,8 @@ def vector(rows: int, columns: int, kind: Kind, encoding: Encoding) -> Any:
                                         (row + half * results) * groups + tile * (TILE // GROUP) + step * LANES + thread % LANES
                                     )
                                 weigh(codes, shared, xs, total, word, held, part, at, near)
-                    T.tvm_storage_sync("shared")  # the memory of the activations is taken up again
-                    for half in T.unroll(halves):
-                        meet[half * THREADS + thread] = total[half]
-                    T.tvm_storage_sync("shared")
+                    join(xs, total, thread)
                     if row < results and thread % LANES == 0:
-                        for half in T.unroll(halves):
-                            total[half] = (
-                                meet[half * THREADS + thread]
-                                + meet[half * THREADS + thread + 1]
-                                + meet[half * THREADS + thread + 2]
-                                + meet[half * THREADS + thread + 3]
-                            )
                         if kind == "add":
                             y[0, 0, row] = total[0] + add[0, 0, row]
                         else:

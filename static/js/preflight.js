@@ -105,9 +105,15 @@ function identify(adapter) {
   };
 }
 
-/** @param {{vendor: string, architecture: string, description: string, fallback: boolean}} gpu @returns {'gpu'|'software'} */
-export const profileOf = (gpu) =>
-  gpu.fallback || SOFTWARE.test(`${gpu.vendor} ${gpu.architecture} ${gpu.description}`) ? 'software' : 'gpu';
+/**
+ * WebLLM asks the device for `subgroups` wherever the adapter has them.
+ * @param {{vendor: string, architecture: string, description: string, fallback: boolean}} gpu @param {GPUSupportedFeatures} features
+ * @returns {'gpu'|'subgroups'|'software'}
+ */
+const profileOf = (gpu, features) => {
+  if (gpu.fallback || SOFTWARE.test(`${gpu.vendor} ${gpu.architecture} ${gpu.description}`)) return 'software';
+  return features.has('subgroups') ? 'subgroups' : 'gpu';
+};
 
 /** @param {World} world @returns {Promise<{quota: number, usage: number, persisted: boolean}|null>} bytes; null where it is not told */
 async function storageOf({storage}) {
@@ -176,5 +182,5 @@ export async function preflight(world = here()) {
   const found = {adapter: gpu, features: [...adapter.features].sort(), limits, ...common};
   const low = lowLimit(limits);
   if (low) return {webgpu: 'no', ...low, profile: null, ...found};
-  return {webgpu: 'yes', code: null, reason: null, remedy: null, profile: profileOf(gpu), ...found};
+  return {webgpu: 'yes', code: null, reason: null, remedy: null, profile: profileOf(gpu, adapter.features), ...found};
 }

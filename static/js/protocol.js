@@ -34,7 +34,7 @@
  * @property {'yes'|'no'} [wasm] whether llama.cpp can run here in WebAssembly
  * @property {string|null} [wasmReason] a sentence, set when `wasm` is 'no'
  * @property {boolean} [memory64] WebAssembly has 64-bit memory; without it llama.cpp's older, slower build is used
- * @property {'gpu'|'software'|null} profile which of a model's libraries fits the adapter
+ * @property {'gpu'|'subgroups'|'software'|null} profile which of a model's libraries fits the adapter
  * @property {{vendor?: string, architecture?: string, description?: string, fallback?: boolean, [more: string]: unknown}|null} [adapter]
  * @property {string[]} [features] the adapter's features, e.g. 'shader-f16'
  * @property {Record<string, number>} [limits] the adapter's limits, bytes and counts

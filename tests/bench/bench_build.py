@@ -13,7 +13,7 @@ from harness import Figure, bench
 from prose import TEXT
 
 from hybr.mlc_build import catalogue, checkpoint, sources, store
-from hybr.mlc_build.build import build
+from hybr.mlc_build.build import LIBRARIES, build
 from hybr.mlc_build.compile import compile_library
 from hybr.mlc_build.link import link
 from hybr.mlc_build.perplexity import perplexity
@@ -48,14 +48,14 @@ def model_build() -> Iterator[Figure]:
 def _build_twice(folder: Path) -> Iterator[Figure]:
     seconds: dict[str, float] = {}
     made = build(MODEL, stream=io.StringIO(), seconds=seconds)
-    for step in ("runtime", "weights", "gpu", "software", "publish"):
+    for step in ("runtime", "weights", *LIBRARIES, "publish"):
         yield Figure(f"build.{step}", seconds[step], "s", "", None, f"{MODEL}, once a machine" if step == "runtime" else MODEL)
     yield Figure("build.cold", sum(seconds.values()), "s", "", None, "everything but the download")
     began = time.monotonic()
     build(MODEL, stream=io.StringIO())
     yield Figure("build.again", time.monotonic() - began, "s", "limit: 60 s", REBUILD_LIMIT_S, "nothing changed")
     yield _link(folder)
-    for name in ("model.wasm.br", "model-software.wasm.br"):
+    for name in (f"{library}.br" for library in LIBRARIES.values()):
         yield Figure(f"build.{name}", (made / name).stat().st_size, "bytes", "limit: 1.2 MB", LIBRARY_LIMIT, "brotli 9")
     yield Figure(
         "build.bytes", store.manifest(MODEL)["bytes"], "bytes", "the GGUF", sources.fetch(MODEL).stat().st_size, "q4e8f32_1"

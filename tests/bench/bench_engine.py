@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COUNT = 20_000
+FLOORS = {("smollm2-135m", "prefill"): 15.0, ("smollm2-135m", "decode"): 2.0}
+"""Tokens a second on a software adapter that must be reached; TVM's schedules give 2.3 and 0.165."""
 PROMPT = "What is the capital of France?"
 QUESTION = "Tell me a long story about a lighthouse keeper, the sea, a lost ship and the people of the village. " * 8
 OPTIONS = {"temperature": 0, "max_tokens": 64}
@@ -61,16 +63,15 @@ def engine_deltas() -> Iterator[Figure]:
 @bench
 def engine_models() -> Iterator[Figure]:
     """Load and rates of each built model on the software adapter."""
-    aims = {"tiny": None, "smollm2-135m": 1.0}
-    for name, aim in aims.items():
+    for name in ("tiny", "smollm2-135m"):
         state = home() / "models" / name / "state.json"
         if not state.exists() or json.loads(state.read_text())["state"] != "built":
             print(f"   {name} is not built: skipped")
             continue
-        yield from _rates(name, aim)
+        yield from _rates(name)
 
 
-def _rates(name: str, aim: float | None) -> Iterator[Figure]:
+def _rates(name: str) -> Iterator[Figure]:
     folder = home() / "models" / name
     rev = json.loads((folder / "state.json").read_text())["rev"]
     listed = json.loads((folder / rev / "manifest.json").read_text())["files"]
@@ -87,9 +88,9 @@ def _rates(name: str, aim: float | None) -> Iterator[Figure]:
             result = page.call("chat", chat)
             assert "failed" not in result, result
             best = max(best, result["timings"], key=lambda each: each.get("decodeTps") or 0)
-        limit = "limit: aim" if aim else "none"
-        yield Figure(f"engine.{name}.prefill", best["prefillTps"], "tokens/s", limit, aim, conditions)
-        yield Figure(f"engine.{name}.decode", best["decodeTps"], "tokens/s", limit, aim, conditions)
+        for rate, value in {"prefill": best["prefillTps"], "decode": best["decodeTps"]}.items():
+            floor = FLOORS.get((name, rate))
+            yield Figure(f"engine.{name}.{rate}", value, "tokens/s", "at least" if floor else "none", floor, conditions)
         yield Figure(f"engine.{name}.ttft", best["ttftMs"] / 1000, "s", "none", None, conditions)
         yield from _kept(name, page, conditions)
 

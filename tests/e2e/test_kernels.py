@@ -8,7 +8,7 @@ import library_desk
 import numpy as np
 import pytest
 import sampler_desk
-from families import ENTRY, write_folder
+from families import CONFIGS, ENTRY, write_folder
 from hybr_testing import until
 from parity import PROMPT
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from hybr.mlc_build.blocks import Encoding
+    from hybr.mlc_build.compile import Profile
 
 pytestmark = pytest.mark.models
 
@@ -32,6 +33,10 @@ SHAPES = {"ragged": (130, 96), "two tiles": (70, 2080)}
 """Rows that fill no workgroup, and columns that fill no tile."""
 ENCODINGS: tuple[Encoding, ...] = ("q4", "q4m", "q8")
 KINDS = ("plain", "add", "silu")
+MADE: dict[Profile, list[tuple[str, Encoding, str]]] = {
+    "gpu": [(name, encoding, kind) for name in SHAPES for encoding in ENCODINGS for kind in KINDS],
+    "subgroups": [("ragged", "q4m", kind) for kind in KINDS],  # they differ at the end alone, and compile for seconds each
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
     folder = tmp_path_factory.mktemp("libraries")
     sampler_desk.make(VOCABULARY, "gpu", folder / "sampler")
     sampler_desk.make(VOCABULARY, "software", folder / "bisection")
-    _products(folder / "products")
+    for profile in MADE:
+        _products(folder / profile, profile)
     with library_desk.serve(folder, sampler_desk.HTML) as origin:
         page = chromium.new_page()
         page.goto(origin)
@@ -49,14 +55,14 @@ def page(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
         page.close()
 
 
-def _products(folder: Path) -> None:
-    """Compile a function for each shape, encoding and kind."""
+def _products(folder: Path, profile: Profile) -> None:
+    """Compile a function for each shape, encoding and kind of a profile."""
     from tvm import relax as rx
 
     from hybr.mlc_build.kernels.vector import vector
 
     builder = sampler_desk.begun()
-    for name, encoding, kind in ((n, e, k) for n in SHAPES for e in ENCODINGS for k in KINDS):
+    for name, encoding, kind in MADE[profile]:
         rows, columns = SHAPES[name]
         results = rows // 2 if kind == "silu" else rows
         words, shared = layout("", rows, columns, encoding)
@@ -70,39 +76,44 @@ def _products(folder: Path) -> None:
             with builder.dataflow():
                 quads = builder.emit(rx.op.memory.view(x, [1, 1, columns // 4], "float32x4"))
                 codes = builder.emit(rx.op.memory.view(held[0], [rows, words.shape[1] // 4], "uint32x4"))
-                kernel = builder.add_func(vector(rows, columns, kind, encoding), "vector")
-                made = rx.call_tir(kernel, [quads, codes, held[1], *more], rx.TensorType((1, 1, results), "float32"))
-                out = builder.emit_output(made)
+                made = vector(rows, columns, kind, encoding, subgroups=profile == "subgroups")
+                kernel = builder.add_func(made, "vector")
+                called = rx.call_tir(kernel, [quads, codes, held[1], *more], rx.TensorType((1, 1, results), "float32"))
+                out = builder.emit_output(called)
             builder.emit_func_output(out)
-    sampler_desk.pack(builder.finalize(), "gpu", folder)
+    sampler_desk.pack(builder.finalize(), profile, folder)
 
 
 def _given(array: Any) -> dict[str, Any]:
     return {"data": array.reshape(-1).tolist(), "type": str(array.dtype), "shape": list(array.shape)}
 
 
-def test_products_equal_numpy(page: Page) -> None:
-    """Every form and kind, over ragged shapes: the product with the decoded weights, within rounding."""
-    page.evaluate("window.load('products')")
+@pytest.mark.parametrize("profile", MADE)
+def test_products_equal_numpy(page: Page, profile: Profile) -> None:
+    """Every form and kind, over ragged shapes: the product with the decoded weights, within rounding, with and without subgroups.
+
+    SwiftShader's subgroups are of four, the least that WebGPU allows; a larger one holds the same four threads.
+    """
+    assert page.evaluate("async () => (await navigator.gpu.requestAdapter()).features.has('subgroups')")
+    page.evaluate("name => window.load(name)", profile)
     source = np.random.Generator(np.random.PCG64(9))
-    for name, (rows, columns) in SHAPES.items():
-        x, add = (source.standard_normal((1, 1, n)).astype(np.float32) for n in (columns, rows))
-        weight = (source.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
-        for encoding in ENCODINGS:
-            coded = encode(weight, encoding)
-            plain = decode(Coded(coded.words, coded.shared), encoding) @ x.reshape(-1)
-            gate, up = np.split(plain, 2)
-            wanted = {"plain": plain, "add": plain + add.reshape(-1), "silu": gate / (1 + np.exp(-gate)) * up}
-            for kind in KINDS:
-                args = [_given(one) for one in (x, coded.words, coded.shared, *([add] if kind == "add" else []))]
-                found = page.evaluate(
-                    "([name, args]) => window.run(name, args)", [f"{name}_{encoding}_{kind}".replace(" ", "_"), args]
-                )
-                assert np.abs(np.array(found) - wanted[kind]).max() < 2e-5, (name, encoding, kind)
+    numbers = {
+        (name, n): source.standard_normal((1, 1, n)).astype(np.float32) for name, shape in SHAPES.items() for n in reversed(shape)
+    }
+    matrices = {name: source.standard_normal(shape).astype(np.float32) / np.sqrt(shape[1]) for name, shape in SHAPES.items()}
+    for name, encoding, kind in MADE[profile]:
+        x, add = (numbers[name, n] for n in reversed(SHAPES[name]))
+        coded = encode(matrices[name], encoding)
+        plain = decode(Coded(coded.words, coded.shared), encoding) @ x.reshape(-1)
+        gate, up = np.split(plain, 2)
+        wanted = {"plain": plain, "add": plain + add.reshape(-1), "silu": gate / (1 + np.exp(-gate)) * up}[kind]
+        args = [_given(one) for one in (x, coded.words, coded.shared, *([add] if kind == "add" else []))]
+        found = page.evaluate("([name, args]) => window.run(name, args)", [f"{name}_{encoding}_{kind}".replace(" ", "_"), args])
+        assert np.abs(np.array(found) - wanted).max() < 2e-5, (name, encoding, kind)
 
 
-def test_one_dispatch_draws_what_twelve_rounds_draw(page: Page) -> None:
-    """For the same numbers the gpu profile's draw, the bisection and the full sort name the same tokens; NaN names none."""
+def test_one_dispatch_draws_what_a_sort_draws(page: Page) -> None:
+    """For the same numbers the gpu profile's draw, the sifting one and the full sort name the same tokens; NaN names none."""
     source = np.random.Generator(np.random.PCG64(2))
     uniforms = [float(u) for u in source.random(12)]
     found: dict[str, list[int]] = {}
@@ -124,14 +135,27 @@ def test_one_dispatch_draws_what_twelve_rounds_draw(page: Page) -> None:
     assert len(set(first)) > 8
 
 
-@pytest.mark.long
-def test_the_whole_gpu_library(chromium: Browser, tmp_path: Path) -> None:
-    """A small Llama's gpu library gives the reference's logits over a prompt and 16 tokens; a software adapter takes minutes."""
+WIDE = {**CONFIGS["gemma2"], "head_dim": 256, "num_hidden_layers": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [
+        ("wide", "software"),
+        *(pytest.param("llama", profile, marks=pytest.mark.long) for profile in ("gpu", "subgroups")),
+    ],
+)
+def test_a_whole_library(chromium: Browser, tmp_path: Path, name: str, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library gives the reference's logits over a prompt and 16 tokens: Gemma's heads of 256, and a small Llama's GPU kernels.
+
+    A software adapter takes minutes to compile the latter; unrolled as a whole, it took as long for the former.
+    """
+    monkeypatch.setitem(CONFIGS, "wide", WIDE)
     (tmp_path / "source").mkdir()
     (tmp_path / "models").mkdir()
-    write_folder(tmp_path / "source", "llama")
+    write_folder(tmp_path / "source", name)
     opened = huggingface.open_folder(tmp_path / "source", ENTRY)
-    library_desk.make(opened, "q4e8f32_1", "gpu", tmp_path / "models" / "small")
+    library_desk.make(opened, "q4e8f32_1", profile, tmp_path / "models" / "small")
     reference = Reference.open(tmp_path / "models" / "small", opened.config)
     with library_desk.serve(tmp_path / "models") as origin:
         page = chromium.new_page()

@@ -54,6 +54,17 @@ def lowered(config: ModelConfig, quantisation: str, profile: Profile, family: Fa
         return pipeline(profile, target)(module)
 
 
+def sampler(vocabulary: int, profile: Profile) -> Any:
+    """Return the module between logits and token as it runs."""
+    import tvm
+
+    from hybr.mlc_build.lower import add_sampler, device_target, pipeline
+
+    target = device_target()
+    with target:
+        return pipeline(profile, target)(add_sampler(tvm.IRModule(), vocabulary, profile))
+
+
 def weights(config: ModelConfig, quantisation: str) -> int:
     """Return the bytes of a model's parameters."""
     from hybr.mlc_build.quantise import specs
@@ -97,7 +108,8 @@ def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound:
         for one in node.seq:
             yield from _walk(one, loops, conditions, bound)
     elif kind == "For":
-        yield from _walk(node.body, [*loops, (node.loop_var, int(node.extent))], conditions, bound)
+        extent = getattr(node.extent, "value", 1)  # one that data decide counts as one
+        yield from _walk(node.body, [*loops, (node.loop_var, int(extent))], conditions, bound)
     elif kind == "SBlockRealize":
         inner = {**bound, **{it.var: value for it, value in zip(node.block.iter_vars, node.iter_values, strict=True)}}
         if node.block.init is not None:

@@ -94,13 +94,14 @@ def pack(module: Any, profile: Profile, folder: Path, vocabulary: int = 0) -> No
 
     from hybr.mlc_build.compile import write_objects
     from hybr.mlc_build.link import link
-    from hybr.mlc_build.lower import add_metadata, device_target, pipeline
+    from hybr.mlc_build.lower import add_metadata, device_target, pipeline, shader_pipeline
 
     (folder / "objects").mkdir(parents=True)
     target = device_target()
     told = {"max_batch_size": 1, "prefill_chunk_size": 16, "context_window_size": 16, "params": [{"name": "none"}]}
     with target, tvm.transform.PassContext(opt_level=3, config={"relax.backend.use_cuda_graph": False}):
-        built = relax.build(add_metadata(module, told), target=target, relax_pipeline=pipeline(profile, target), system_lib=True)
+        passes = {"relax_pipeline": pipeline(profile, target), "tir_pipeline": shader_pipeline(profile)}
+        built = relax.build(add_metadata(module, told), target=target, **passes, system_lib=True)
     link(write_objects(built, folder / "objects"), folder / "library.wasm")
     shards.write([Parameter("none", np.zeros(4, np.float32))], folder)
     tokenizer.write(checkpoint.open_seeded(), folder)

@@ -43,10 +43,10 @@ export async function described(entry, origin, signal) {
   return {...entry, files, libraries: {gpu: LIBRARY}};
 }
 
-/** @param {{path: string}[]} files @returns {{gpu?: string, software?: string}} */
+/** @param {{path: string}[]} files @returns {ModelEntry['libraries']} */
 function libraries(files) {
   const has = (/** @type {string} */ path) => (files.some((file) => file.path === path) ? path : undefined);
-  return {gpu: has(LIBRARY), software: has('model-software.wasm')};
+  return {gpu: has(LIBRARY), subgroups: has('model-subgroups.wasm'), software: has('model-software.wasm')};
 }
 
 /** @param {string} root @param {any} config @param {AbortSignal} signal @returns {Promise<ModelFile[]>} what WebLLM will read */

@@ -32,7 +32,7 @@
 
 /** @typedef {'probe'|'download'|'load'|'prefill'|'decode'|'validate'|'worker'} Phase where a failure happened */
 /** @typedef {'webgpu'|'wasm'} Runtime WebLLM, or llama.cpp in WebAssembly where there is no WebGPU */
-/** @typedef {'gpu'|'software'|'wasm'} Profile which of a model's forms: kernels for a GPU or for an adapter on the CPU; `wasm`: its GGUF */
+/** @typedef {'gpu'|'subgroups'|'software'|'wasm'} Profile a model's forms: kernels for a GPU, for one with subgroups, for a CPU; `wasm`: its GGUF */
 
 /**
  * `sha256` in hex, `bytes` uncompressed; null where another host states none. `url` where the file is not beside the others.
@@ -52,7 +52,7 @@
  * @property {string|null} base '/models/<id>/<rev>/', null while there is nothing to load; an address at another host with `remote`
  * @property {{library: string|null, manifest: boolean}} [remote] a model of another host, whose `files` are found out when it is loaded
  * @property {Record<string, number>} [overrides] go over mlc-chat-config.json
- * @property {{gpu?: string, software?: string}} libraries path of the library by profile
+ * @property {{gpu?: string, subgroups?: string, software?: string}} libraries path of the library by profile; gpu's stands in for the others
  * @property {ModelFile[]} files
  * @property {Gguf|null} [gguf] the same model for llama.cpp; without it there is none for runtime `wasm`
  * @property {number} [context] window in tokens

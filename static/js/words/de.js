@@ -363,6 +363,7 @@ export const de = {
       weights: 'quantisiert die Gewichte',
       runtime: 'bereitet den Compiler vor',
       gpu: 'kompiliert für Grafikprozessoren',
+      subgroups: 'kompiliert für Grafikprozessoren mit Untergruppen',
       software: 'kompiliert für den Hauptprozessor',
       library: 'kompiliert',
       publish: 'prüft',

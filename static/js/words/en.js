@@ -381,6 +381,7 @@ export const en = {
       weights: 'quantising the weights',
       runtime: 'preparing the compiler',
       gpu: 'compiling for graphics processors',
+      subgroups: 'compiling for graphics processors with subgroups',
       software: 'compiling for the main processor',
       library: 'compiling',
       publish: 'checking',

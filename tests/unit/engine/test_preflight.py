@@ -45,6 +45,7 @@ def test_a_good_adapter_gets_the_gpu_profile(bench: Bench) -> None:
     found = play(bench, limits=LIMITS, features=["shader-f16"])
     assert (found["webgpu"], found["profile"], found["features"]) == ("yes", "gpu", ["shader-f16"])
     assert found["storage"] == {"quota": 5, "usage": 2, "persisted": True}
+    assert play(bench, limits=LIMITS, features=["subgroups"])["profile"] == "subgroups"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.models
 
 FILES = {
     "mlc-chat-config.json", "tensor-cache.json", "params_shard_0.bin", "tokenizer.json", "tokenizer_config.json",
-    "model.wasm", "model-software.wasm", "tiny.gguf",
+    "model.wasm", "model-subgroups.wasm", "model-software.wasm", "tiny.gguf",
 }  # fmt: skip
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hybr.mlc_build import tiny
+from hybr.mlc_build import tiny, validate
 from hybr.mlc_build.compile import CompiledLibrary, build_module, compile_library, shaders
 from hybr.mlc_build.quantise import specs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROFILES = ("gpu", "software")
+PROFILES = ("gpu", "subgroups", "software")
 
 
 @pytest.fixture(scope="module", params=PROFILES)
@@ -35,12 +35,13 @@ def wgsl(profile: Any) -> str:
     import tvm
     from tvm import relax
 
-    from hybr.mlc_build.lower import device_target, pipeline
+    from hybr.mlc_build.lower import device_target, pipeline, shader_pipeline
 
     target = device_target()
     module, _ = build_module(tiny.CONFIG, "q4f32_1", profile, target)
     with target, tvm.transform.PassContext(opt_level=3):
-        return shaders(relax.build(module, target=target, relax_pipeline=pipeline(profile, target), system_lib=True))
+        passes = {"relax_pipeline": pipeline(profile, target), "tir_pipeline": shader_pipeline(profile)}
+        return shaders(relax.build(module, target=target, **passes, system_lib=True))
 
 
 def test_same_bytes_twice(library: CompiledLibrary, profile: Any, tmp_path: Path) -> None:
@@ -80,3 +81,16 @@ def test_software_profile_has_no_barrier(wgsl: str, profile: Any, library: Compi
         assert "var<workgroup>" not in wgsl
         assert len(library.kernels) <= 26
     assert len(library.kernels) == len(set(library.kernels)) == wgsl.count("@compute")
+
+
+def test_subgroups_join_the_sums_of_a_row(wgsl: str, profile: Any, library: CompiledLibrary) -> None:
+    """Where the device has them a product's sums meet without a barrier; TVM's own reductions, made for 32, never shuffle."""
+    found = validate.modules(wgsl)
+    products = {name for name in found if name.startswith("vector_")}
+    assert {name for name, code in found.items() if "subgroupShuffleXor" in code} == (
+        products if profile == "subgroups" else set()
+    )
+    assert {"enable subgroups;" in code for code in found.values()} == {profile == "subgroups"}
+    barriers = {found[name].count("workgroupBarrier()") for name in products}
+    assert barriers == {"gpu": {4}, "subgroups": {2}, "software": set()}[profile]
+    assert library.validated

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hybr.mlc_build import emscripten, pack, steps
+from hybr.mlc_build.build import LIBRARIES
 from hybr.mlc_build.errors import CompileError, MissingTool
 from hybr.mlc_build.link import link
 
@@ -39,7 +40,7 @@ NO_OBJECT = base64.b64decode("AGFzbQEAAAA=")
 @pytest.mark.models
 def test_surface(tiny: Path) -> None:
     """A built library asks the page for nothing the page has not, and has everything the page looks up."""
-    for name in ("model.wasm", "model-software.wasm"):
+    for name in LIBRARIES.values():
         told = json.loads(subprocess.run(["node", "-e", ASK, tiny / name], capture_output=True, check=True).stdout)
         assert set(told["imports"]) <= IMPORTS
         assert set(told["exports"]) >= EXPORTS
@@ -49,8 +50,8 @@ def test_surface(tiny: Path) -> None:
 def test_small(tiny: Path, smollm: Path) -> None:
     """A library is a fraction of a megabyte on the wire: what WebLLM never calls is not in it."""
     for folder in (tiny, smollm):
-        for name in ("model.wasm.br", "model-software.wasm.br"):
-            assert (folder / name).stat().st_size < 1_200_000
+        for name in LIBRARIES.values():
+            assert (folder / f"{name}.br").stat().st_size < 1_200_000
 
 
 @pytest.mark.models
