@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from . import pieces, tiny
-from .blocks import Blocks
 from .errors import SourceError
+from .ggml import KNOWN_BLOCKS
 from .model.config import ModelConfig, gemma, sliding
+from .told import Told, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from .blocks import Blocks
     from .catalogue import Entry
     from .quantise import Tensor
 
@@ -111,6 +113,14 @@ class Vocabulary:
     pattern: str | None = None
     ready: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise SourceError for an id that is no token's."""
+        ids = {"bos": self.bos, "eos": self.eos, "pad": self.pad, "unknown": self.unknown}
+        ids |= {f"stop {i}": i for i in self.stops} | {f"special {i}": i for i in self.specials}
+        for role, at in ids.items():
+            if not 0 <= at < len(self.tokens):
+                raise SourceError(f"the tokenizer does not match: its {role} token is {at}, and it has {len(self.tokens)} tokens")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -151,17 +161,36 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
     try:
         reader = GGUFReader(path)
     except (ValueError, OSError, IndexError) as error:
+        if "GGMLQuantizationType" in str(error):
+            raise SourceError(
+                f"{path} has a tensor of a type that is not known here ({error}); take one in Q8_0 or F16"
+            ) from error
         raise SourceError(f"{path} is not a whole GGUF file ({error}); remove it and run the command again") from error
-    fields = {name: field.contents() for name, field in reader.fields.items()}
-    config = _config(fields, reader, entry)
-    family = str(fields["general.architecture"])
+    if reader.byte_order != "I":
+        raise SourceError(f"{path} is of the other byte order (big endian); convert it with gguf-convert-endian")
+    with readable(str(path)):
+        return _opened(reader, entry)
+
+
+def _opened(reader: Any, entry: Entry) -> Checkpoint:
+    told = Told({name: field.contents() for name, field in reader.fields.items()}, "the checkpoint")
+    if (parts := told.whole("split.count", 1, least=0)) > 1:
+        raise SourceError(f"split.count is {parts}: this is one part of several; join them with llama-gguf-split --merge")
+    config = _config(told, reader, entry)
+    family = str(told.need("general.architecture"))
     tensors = {
         hugging_face_name(tensor.name, family): tensor
         for tensor in reader.tensors
         if tensor.name.removesuffix(".weight") not in ROPE_TABLES
     }
     found = {name: GgufTensor(tensor, _order(name, config)) for name, tensor in tensors.items()}
-    return Checkpoint(config, _vocabulary(fields), str(_need(fields, "tokenizer.chat_template")), found)
+    vocabulary, table = _vocabulary(told), found.get("model.embed_tokens.weight")
+    if table is not None and table.shape[0] != len(vocabulary.tokens):
+        raise SourceError(
+            f"the tokenizer does not match: tokenizer.ggml.tokens has {len(vocabulary.tokens)}, and token_embd.weight "
+            f"{table.shape[0]} rows; they are of two models"
+        )
+    return Checkpoint(config, vocabulary, str(told.need("tokenizer.chat_template")), found)
 
 
 class GgufTensor:
@@ -176,7 +205,14 @@ class GgufTensor:
         """See quantise.Tensor."""
         from gguf.quants import dequantize
 
-        array = np.ascontiguousarray(dequantize(self.tensor.data, self.tensor.tensor_type), dtype=np.float32).reshape(self.shape)
+        try:
+            floats = dequantize(self.tensor.data, self.tensor.tensor_type)
+        except NotImplementedError as error:
+            kind = self.tensor.tensor_type.name
+            raise SourceError(
+                f"tensor {self.tensor.name} is in {kind}, which cannot be read here; take one in Q8_0 or F16"
+            ) from error
+        array = np.ascontiguousarray(floats, dtype=np.float32).reshape(self.shape)
         return array if self.order is None else self.order(array)
 
     def blocks(self) -> Blocks | None:
@@ -186,37 +222,6 @@ class GgufTensor:
             return None
         found = read(np.ascontiguousarray(self.tensor.data))
         return found if self.order is None else found.rows(self.order)
-
-
-def _numbers(raw: npt.NDArray[np.uint8], size: int, halves: int) -> tuple[npt.NDArray[np.uint8], list[F32]]:
-    """Split rows of blocks into their codes, `(rows, blocks, bytes)`, and the halves before them, each `(rows, blocks)`."""
-    blocks = raw.reshape(len(raw), -1, size)
-    numbers = np.ascontiguousarray(blocks[:, :, : 2 * halves]).view("<f2").astype(np.float32)
-    return blocks[:, :, 2 * halves :], [np.ascontiguousarray(numbers[:, :, i]) for i in range(halves)]
-
-
-def _nibbles(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    """Unpack: the low nibbles are a block's first half, the high ones its second."""
-    return np.concatenate([codes & 15, codes >> 4], axis=2).astype(np.int16).reshape(len(codes), -1)
-
-
-def _q4_0(raw: npt.NDArray[np.uint8]) -> Blocks:
-    codes, (scale,) = _numbers(raw, 18, 1)
-    return Blocks(4, _nibbles(codes), scale, -8 * scale)
-
-
-def _q4_1(raw: npt.NDArray[np.uint8]) -> Blocks:
-    codes, (scale, least) = _numbers(raw, 20, 2)
-    return Blocks(4, _nibbles(codes), scale, least)
-
-
-def _q8_0(raw: npt.NDArray[np.uint8]) -> Blocks:
-    codes, (scale,) = _numbers(raw, 34, 1)
-    return Blocks(8, codes.reshape(len(raw), -1).view(np.int8).astype(np.int16), scale, None)
-
-
-KNOWN_BLOCKS = {"Q4_0": _q4_0, "Q4_1": _q4_1, "Q8_0": _q8_0}
-"""GGUF's block types whose groups are ours, with their readers (ggml-common.h's block_q4_0, block_q4_1, block_q8_0)."""
 
 
 def uninterleave(weight: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
@@ -264,41 +269,34 @@ def window(entry: Entry, longest: int) -> int:
     return entry.context or min(longest, 4096)
 
 
-def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
-    family = _need(fields, "general.architecture")
+def _config(whole: Told, reader: Any, entry: Entry) -> ModelConfig:
+    family = whole.need("general.architecture")
     if family not in LAYERS:
         raise SourceError(f"general.architecture is {family!r}; there can be built {', '.join(LAYERS)}")
-
-    def need(name: str) -> Any:
-        return _need(fields, f"{family}.{name}")
-
-    def have(name: str, otherwise: Any) -> Any:
-        return fields.get(f"{family}.{name}", otherwise)
-
-    heads, width, layers = int(need("attention.head_count")), int(need("embedding_length")), int(need("block_count"))
-    head_dim = int(have("attention.key_length", have("rope.dimension_count", width // heads)))
-    if int(have("rope.dimension_count", head_dim)) != head_dim:
-        raise SourceError(
-            f"{family}.rope.dimension_count is {have('rope.dimension_count', 0)}; only whole heads of {head_dim} can turn"
-        )
-    if have("rope.scaling.type", "none") not in {"none", "linear", "longrope"}:
-        raise SourceError(
-            f"{family}.rope.scaling.type is {have('rope.scaling.type', '')!r}; there can be built none, linear and longrope"
-        )
-    context = window(entry, int(need("context_length")))
-    factors, magnitude = _rope(reader, have, head_dim, context)
+    told = whole.under(f"{family}.")
+    heads, width = told.whole("attention.head_count"), told.whole("embedding_length")
+    layers = told.whole("block_count")
+    head_dim = told.whole("attention.key_length", told.whole("rope.dimension_count", max(width // heads, 1)))
+    for name, what in {"rope.dimension_count": "turn", "attention.value_length": "be values"}.items():
+        if told.whole(name, head_dim) != head_dim:
+            raise SourceError(f"{family}.{name} is {told.get(name)}; only whole heads of {head_dim} can {what}")
+    kind = told.get("rope.scaling.type", "none")
+    if kind not in {"none", "linear", "longrope"}:
+        raise SourceError(f"{family}.rope.scaling.type is {kind!r}; there can be built none, linear and longrope")
+    context = window(entry, told.whole("context_length"))
+    factors, magnitude = _rope(reader, told, head_dim, context)
     sizes = {"width": width, "heads": heads, "head_dim": head_dim, "layers": layers}
     return ModelConfig(
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=int(have("attention.head_count_kv", heads)),
+        num_key_value_heads=told.whole("attention.head_count_kv", heads),
         head_dim=head_dim,
-        intermediate_size=int(need("feed_forward_length")),
-        vocab_size=len(_need(fields, "tokenizer.ggml.tokens")),
-        rope_theta=float(have("rope.freq_base", 1e6 if family == "gemma3" else 10000.0)),
+        intermediate_size=told.whole("feed_forward_length"),
+        vocab_size=len(whole.need("tokenizer.ggml.tokens")),
+        rope_theta=told.real("rope.freq_base", 1e6 if family == "gemma3" else 10000.0),
         # Stored as float32: 1e-5 comes back as 9.999999747378752e-06, which is the same float32.
-        rms_norm_eps=float(need("attention.layer_norm_rms_epsilon")),
+        rms_norm_eps=told.real("attention.layer_norm_rms_epsilon", zero=True),
         tie_word_embeddings=all(tensor.name != "output.weight" for tensor in reader.tensors),
         context_window_size=context,
         prefill_chunk_size=min(entry.prefill_chunk, context),
@@ -307,24 +305,24 @@ def _config(fields: dict[str, Any], reader: Any, entry: Entry) -> ModelConfig:
         qk_norm=any(tensor.name == "blk.0.attn_q_norm.weight" for tensor in reader.tensors),
         rope_factors=factors,
         rope_magnitude=magnitude,
-        **_sliding(family, have, layers, context),
-        **(_gemma(have, sizes, second=family == "gemma2") if family in {"gemma2", "gemma3"} else {}),
+        **_sliding(family, told, layers, context),
+        **(_gemma(told, sizes, second=family == "gemma2") if family in {"gemma2", "gemma3"} else {}),
     )
 
 
-def _sliding(family: str, have: Callable[[str, Any], Any], layers: int, context: int) -> dict[str, Any]:
+def _sliding(family: str, told: Told, layers: int, context: int) -> dict[str, Any]:
     """Return the options of layers that slide; which ones, a GGUF leaves to the reader (llama.cpp's set_swa_pattern)."""
-    width = int(have("attention.sliding_window", 0))
-    told = have("attention.sliding_window_pattern", {"gemma2": 2, "gemma3": 6}.get(family, 0))
-    if isinstance(told, list):  # one by one
-        slide = tuple(i for i, yes in enumerate(told) if yes)
+    width, name = told.whole("attention.sliding_window", 0, least=0), "attention.sliding_window_pattern"
+    if isinstance(listed := told.get(name), list):  # one by one
+        slide = tuple(i for i, yes in enumerate(listed[:layers]) if yes)
     else:
-        slide = tuple(i for i in range(layers) if not told or (i + 1) % int(told))
-    local = float(have("rope.freq_base_swa", 10000.0)) if family == "gemma3" else 0.0
+        every = told.whole(name, {"gemma2": 2, "gemma3": 6}.get(family, 0), least=0)
+        slide = tuple(i for i in range(layers) if not every or (i + 1) % every)
+    local = told.real("rope.freq_base_swa", 10000.0) if family == "gemma3" else 0.0
     return sliding(context, width, slide, local)
 
 
-def _gemma(have: Callable[[str, Any], Any], c: dict[str, int], *, second: bool) -> dict[str, Any]:
+def _gemma(told: Told, c: dict[str, int], *, second: bool) -> dict[str, Any]:
     """Return Gemma's options.
 
     A GGUF does not tell query_pre_attn_scalar: it is head_dim but in the largest model of each generation (llama.cpp's rule).
@@ -334,54 +332,54 @@ def _gemma(have: Callable[[str, Any], Any], c: dict[str, int], *, second: bool) 
     return gemma(
         c["width"],
         float(c["width"] // c["heads"] if largest else c["head_dim"]),
-        float(have("attn_logit_softcapping", 50.0)) if second else 0.0,
-        float(have("final_logit_softcapping", 30.0 if second else 0.0)),
+        told.real("attn_logit_softcapping", 50.0, zero=True) if second else 0.0,
+        told.real("final_logit_softcapping", 30.0 if second else 0.0, zero=True),
     )
 
 
-def _rope(reader: Any, have: Callable[[str, Any], Any], head_dim: int, context: int) -> tuple[tuple[float, ...], float]:
+def _rope(reader: Any, told: Told, head_dim: int, context: int) -> tuple[tuple[float, ...], float]:
     """Return the divisors of the rotary frequencies, a table among the tensors or one number, and the factor on what turns."""
     tables = {tensor.name.removesuffix(".weight"): tensor for tensor in reader.tensors}
-    original = int(have("rope.scaling.original_context_length", 0)) or int(have("context_length", 0))
+    original = told.whole("rope.scaling.original_context_length", 0, least=0) or told.whole("context_length")
     name = "rope_freqs" if "rope_freqs" in tables else "rope_factors_long" if context > original else "rope_factors_short"
     if name in tables:
-        return tuple(float(x) for x in tables[name].data), float(have("rope.scaling.attn_factor", 1.0))
-    if have("rope.scaling.type", "none") == "linear":
-        return (float(have("rope.scaling.factor", 1.0)),) * (head_dim // 2), 1.0
+        table = Told({name: [float(x) for x in tables[name].data]}, "the checkpoint")
+        return table.reals(name, head_dim // 2), told.real("rope.scaling.attn_factor", 1.0)
+    if told.get("rope.scaling.type") == "linear":
+        return (told.real("rope.scaling.factor", 1.0),) * (head_dim // 2), 1.0
     return (), 1.0
 
 
-def _vocabulary(fields: dict[str, Any]) -> Vocabulary:
-    model, split = _need(fields, "tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "default")
+def _vocabulary(told: Told) -> Vocabulary:
+    ggml = told.under("tokenizer.ggml.")
+    model, split = ggml.need("model"), ggml.get("pre", "default")
     if model not in {"gpt2", "llama"} or (model == "gpt2" and split not in {"smollm", "gpt-2", "default", *PATTERNS}):
         raise SourceError(
             f"tokenizer.ggml.model is {model!r}, split by {split!r}; there can be built llama, and gpt2 split by smollm, gpt-2, "
             f"{' or '.join(PATTERNS)}. Build it from the same model's safetensors, which bring their tokenizer.json"
         )
-    eos = int(_need(fields, "tokenizer.ggml.eos_token_id"))
-    tokens, kinds = list(_need(fields, "tokenizer.ggml.tokens")), list(_need(fields, "tokenizer.ggml.token_type"))
+    eos = ggml.whole("eos_token_id", least=0)
+    tokens, kinds = list(ggml.need("tokens")), list(ggml.need("token_type"))
     ready = None
     if model == "llama":
-        prefix = bool(fields.get("tokenizer.ggml.add_space_prefix", True))
-        ready = pieces.ready(tokens, _need(fields, "tokenizer.ggml.scores"), kinds, prefix=prefix)
+        ready = pieces.ready(tokens, ggml.need("scores"), kinds, prefix=bool(ggml.get("add_space_prefix", True)))
+    elif len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
+        raise SourceError(
+            f"the tokenizer does not match: tokenizer.ggml has {len(tokens)} tokens, {len(set(tokens))} of them different, "
+            f"and {len(kinds)} types"
+        )
     return Vocabulary(
         tokens=tokens,
-        merges=[] if ready else list(_need(fields, "tokenizer.ggml.merges")),
+        merges=[] if ready else list(ggml.need("merges")),
         specials=[i for i, kind in enumerate(kinds) if kind == CONTROL],
         digits=split == "smollm",
         words=True,
-        bos=int(fields.get("tokenizer.ggml.bos_token_id", eos)),
+        bos=ggml.whole("bos_token_id", eos, least=0),
         eos=eos,
-        pad=int(fields.get("tokenizer.ggml.padding_token_id", eos)),
-        unknown=int(fields.get("tokenizer.ggml.unknown_token_id", eos)),
-        stops=tuple(dict.fromkeys([eos, int(fields.get("tokenizer.ggml.eot_token_id", eos))])),
-        opens="tokenizer.ggml.bos_token_id" in fields,
+        pad=ggml.whole("padding_token_id", eos, least=0),
+        unknown=ggml.whole("unknown_token_id", eos, least=0),
+        stops=tuple(dict.fromkeys([eos, ggml.whole("eot_token_id", eos, least=0)])),
+        opens=ggml.get("bos_token_id") is not None,
         pattern=PATTERNS.get(split),
         ready=ready,
     )
-
-
-def _need(fields: dict[str, Any], name: str) -> Any:
-    if name not in fields:
-        raise SourceError(f"the checkpoint's field {name} is missing; it is damaged or of another family")
-    return fields[name]

@@ -16,6 +16,7 @@ from . import safetensors
 from .checkpoint import Checkpoint, Vocabulary, window
 from .errors import SourceError
 from .model.config import FAMILIES, ModelConfig, gemma, sliding
+from .told import Told, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,11 @@ def folder_of(path: Path) -> Path:
 
 def open_folder(path: Path, entry: Entry) -> Checkpoint:
     """Read a checkpoint's numbers, vocabulary and template now, and its tensors when they are wanted. Raises SourceError."""
-    folder = folder_of(path)
+    with readable(str(path)):
+        return _opened(path, folder_of(path), entry)
+
+
+def _opened(path: Path, folder: Path, entry: Entry) -> Checkpoint:
     told = _json(folder / "config.json")
     config = read_config(told, entry)
     tensors: dict[str, Tensor] = {
@@ -50,30 +55,31 @@ def open_folder(path: Path, entry: Entry) -> Checkpoint:
     return Checkpoint(config, _vocabulary(folder, told), _template(folder), tensors)
 
 
-def read_config(told: dict[str, Any], entry: Entry) -> ModelConfig:
+def read_config(values: dict[str, Any], entry: Entry) -> ModelConfig:
     """Return the numbers of a config.json, with the window of `entry`. Raises SourceError naming the field."""
+    told = Told(values, "config.json")
     family = told.get("model_type")
     if family not in FAMILIES:
         raise SourceError(f"model_type in config.json is {family!r}; there can be built {', '.join(FAMILIES)}")
     is_gemma = family in GEMMAS
-    _refuse(told, family)
-    heads, width = int(_need(told, "num_attention_heads")), int(_need(told, "hidden_size"))
-    context = window(entry, int(_need(told, "max_position_embeddings")))
-    head_dim = int(told.get("head_dim") or (256 if is_gemma else width // heads))
+    _refuse(values, family)
+    heads, width = told.whole("num_attention_heads"), told.whole("hidden_size")
+    context = window(entry, told.whole("max_position_embeddings"))
+    head_dim = told.whole("head_dim", 256 if is_gemma else max(width // heads, 1))
     rope, local = _rotations(told)
-    theta = float(rope.get("rope_theta") or told.get("rope_theta") or (1e6 if family == "gemma3_text" else 10000.0))
+    theta = rope.real("rope_theta", told.real("rope_theta", 1e6 if family == "gemma3_text" else 10000.0))
     factors, magnitude = rope_factors(rope, told, theta, head_dim, context)
-    layers = int(_need(told, "num_hidden_layers"))
+    layers = told.whole("num_hidden_layers")
     return ModelConfig(
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=int(told.get("num_key_value_heads") or heads),
+        num_key_value_heads=told.whole("num_key_value_heads", heads),
         head_dim=head_dim,
-        intermediate_size=int(_need(told, "intermediate_size")),
-        vocab_size=int(_need(told, "vocab_size")),
+        intermediate_size=told.whole("intermediate_size"),
+        vocab_size=told.whole("vocab_size"),
         rope_theta=theta,
-        rms_norm_eps=float(_need(told, "rms_norm_eps")),
+        rms_norm_eps=told.real("rms_norm_eps", zero=True),
         tie_word_embeddings=bool(told.get("tie_word_embeddings", is_gemma)),
         context_window_size=context,
         prefill_chunk_size=min(entry.prefill_chunk, context),
@@ -82,7 +88,7 @@ def read_config(told: dict[str, Any], entry: Entry) -> ModelConfig:
         qk_norm=family in {"qwen3", "gemma3_text"},
         rope_factors=factors,
         rope_magnitude=magnitude,
-        **sliding(context, int(told.get("sliding_window") or 0), _sliding_layers(told, family, layers), local),
+        **sliding(context, told.whole("sliding_window", 0, least=0), _sliding_layers(told, family, layers), local),
         **(_gemma(told, family, width) if is_gemma else {}),
     )
 
@@ -98,24 +104,28 @@ def _refuse(told: dict[str, Any], family: str) -> None:
         raise SourceError(f"partial_rotary_factor in config.json is {told['partial_rotary_factor']}; only 1 can be built")
     if told.get("attention_bias") and family != "qwen2":
         raise SourceError(f"attention_bias in config.json is true; no {family} with biases can be built")
+    if told.get("quantization_config"):
+        raise SourceError(
+            "quantization_config in config.json: its weights are packed; take the model's unquantised safetensors or a GGUF"
+        )
     if told.get("use_bidirectional_attention"):
         raise SourceError("use_bidirectional_attention in config.json is true; only models that read forward can be built")
 
 
-def _rotations(told: dict[str, Any]) -> tuple[dict[str, Any], float]:
+def _rotations(told: Told) -> tuple[Told, float]:
     """Return the numbers of the rotation, and the base of sliding layers where they have one of their own (Gemma 3).
 
     transformers 5 writes them into one field, by kind of layer where those differ; 4 into several.
     """
-    new, old = told.get("rope_parameters") or {}, told.get("rope_scaling") or {}
-    whole = new.get("full_attention", new)
-    local = (new.get("sliding_attention") or {}).get("rope_theta") or told.get("rope_local_base_freq") or 0.0
-    if not local and told.get("model_type") == "gemma3_text":
-        local = 10000.0
-    return {**old, **whole}, float(local)
+    new = Told(told.part("rope_parameters"), "rope_parameters of config.json")
+    whole = Told({**told.part("rope_scaling"), **(new.part("full_attention") or new.values)}, "rope_scaling of config.json")
+    third = told.get("model_type") == "gemma3_text"
+    local = Told(new.part("sliding_attention"), new.where).real("rope_theta", 0.0, zero=True)
+    local = local or told.real("rope_local_base_freq", 10000.0 if third else 0.0, zero=True)
+    return whole, local
 
 
-def _sliding_layers(told: dict[str, Any], family: str, layers: int) -> tuple[int, ...]:
+def _sliding_layers(told: Told, family: str, layers: int) -> tuple[int, ...]:
     """Return the numbers of the layers whose attention slides."""
     qwen = family in {"qwen2", "qwen3"}
     if family == "llama" or not told.get("sliding_window") or not told.get("use_sliding_window", not qwen):
@@ -123,19 +133,20 @@ def _sliding_layers(told: dict[str, Any], family: str, layers: int) -> tuple[int
     if kinds := told.get("layer_types"):
         return tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
     if family == "gemma3_text":  # every sixth sees all
-        return tuple(i for i in range(layers) if (i + 1) % int(told.get("sliding_window_pattern") or 6))
+        return tuple(i for i in range(layers) if (i + 1) % told.whole("sliding_window_pattern", 6))
     if family == "gemma2":
         return tuple(range(0, layers, 2))
-    return tuple(range(int(told.get("max_window_layers") or 0) if qwen else 0, layers))
+    return tuple(range(told.whole("max_window_layers", 0, least=0) if qwen else 0, layers))
 
 
-def _gemma(told: dict[str, Any], family: str, width: int) -> dict[str, Any]:
+def _gemma(told: Told, family: str, width: int) -> dict[str, Any]:
     second = family == "gemma2"  # the third caps no scores, whatever its configuration says
+    absent = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0 if second else 0.0}
+    # Named and null is no cap; not named at all is the family's own.
+    caps = {name: told.real(name, 0.0 if name in told.values else most, zero=True) for name, most in absent.items()}
+    scalar = told.real("query_pre_attn_scalar", 256.0)
     return gemma(
-        width,
-        float(told.get("query_pre_attn_scalar", 256)),
-        float(told.get("attn_logit_softcapping", 50.0) or 0) if second else 0.0,
-        float(told.get("final_logit_softcapping", 30.0 if second else 0.0) or 0),
+        width, scalar, caps["attn_logit_softcapping"] if second else 0.0, caps["final_logit_softcapping"] if second else 0.0
     )
 
 
@@ -153,9 +164,7 @@ class OneMore:
         """See quantise.Tensor."""
 
 
-def rope_factors(
-    rope: dict[str, Any], told: dict[str, Any], theta: float, head_dim: int, context: int
-) -> tuple[tuple[float, ...], float]:
+def rope_factors(rope: Told, told: Told, theta: float, head_dim: int, context: int) -> tuple[tuple[float, ...], float]:
     """Return what each rotary frequency is divided by, and what the rotated vectors are multiplied by.
 
     `default`, `linear`, `llama3` (Llama 3.1's smooth interpolation by wavelength) and `longrope` (arXiv:2402.13753, where the
@@ -165,17 +174,16 @@ def rope_factors(
     if kind == "default":
         return (), 1.0
     if kind == "linear":
-        return (float(rope["factor"]),) * half, 1.0
+        return (rope.real("factor"),) * half, 1.0
     if kind == "llama3":
         return tuple(llama3(theta, head_dim, rope)), 1.0
     if kind not in {"longrope", "su"}:
         raise SourceError(f"rope_scaling's rope_type is {kind!r}; there can be built default, linear, llama3 and longrope")
-    longest = int(_need(told, "max_position_embeddings"))
-    original = int(told.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings") or longest)
-    listed = rope["long_factor" if context > original else "short_factor"]
-    if len(listed) != half:
-        raise SourceError(f"rope_scaling lists {len(listed)} factors; a head of {head_dim} needs {half}")
-    return tuple(float(f) for f in listed), float(rope.get("attention_factor") or stretch(longest / original, original))
+    longest = told.whole("max_position_embeddings")
+    name = "original_max_position_embeddings"
+    original = told.whole(name, rope.whole(name, longest))
+    listed = rope.reals("long_factor" if context > original else "short_factor", half)
+    return listed, rope.real("attention_factor", stretch(longest / original, original))
 
 
 def stretch(ratio: float, original: int) -> float:
@@ -183,10 +191,12 @@ def stretch(ratio: float, original: int) -> float:
     return math.sqrt(1 + math.log(ratio) / math.log(original)) if ratio > 1 else 1.0
 
 
-def llama3(theta: float, head_dim: int, rope: dict[str, Any]) -> list[float]:
+def llama3(theta: float, head_dim: int, rope: Told) -> list[float]:
     """Return Llama 3.1's divisors: 1 for short waves, `factor` for long ones, and a smooth change between."""
-    low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
-    factor, original = float(rope["factor"]), float(rope["original_max_position_embeddings"])
+    low, high = rope.real("low_freq_factor"), rope.real("high_freq_factor")
+    factor, original = rope.real("factor"), rope.whole("original_max_position_embeddings")
+    if high <= low:
+        raise SourceError(f"rope_scaling's high_freq_factor is {high}; it must be above low_freq_factor ({low})")
     found = []
     for i in range(head_dim // 2):
         turns = original / (2 * math.pi * theta ** (2 * i / head_dim))  # of this pair within the original window
@@ -197,7 +207,8 @@ def llama3(theta: float, head_dim: int, rope: dict[str, Any]) -> list[float]:
 
 def words(folder: Path) -> tuple[Vocabulary, str]:
     """Return a checkpoint's vocabulary and its conversation template, whatever its family. Raises SourceError."""
-    return _vocabulary(folder, _json(folder / "config.json")), _template(folder)
+    with readable(str(folder)):
+        return _vocabulary(folder, _json(folder / "config.json")), _template(folder)
 
 
 def _vocabulary(folder: Path, told: dict[str, Any]) -> Vocabulary:
@@ -205,8 +216,8 @@ def _vocabulary(folder: Path, told: dict[str, Any]) -> Vocabulary:
     if ready.get("model", {}).get("type") != "BPE":
         raise SourceError(f"{folder / 'tokenizer.json'} is not a BPE tokenizer; no other kind can be built")
     ids = {**ready["model"]["vocab"], **{token["content"]: token["id"] for token in ready.get("added_tokens", [])}}
-    size = int(_need(told, "vocab_size"))
-    if max(ids.values()) >= size:
+    size = Told(told, "config.json").whole("vocab_size")
+    if min(ids.values()) < 0 or max(ids.values()) >= size:
         raise SourceError(
             f"tokenizer.json has a token {max(ids.values())}, but vocab_size in config.json is {size}: they are of two models"
         )
@@ -214,12 +225,12 @@ def _vocabulary(folder: Path, told: dict[str, Any]) -> Vocabulary:
     for token, at in ids.items():
         tokens[at] = token
     stops = _ids(_json(folder / "generation_config.json", {}).get("eos_token_id", told.get("eos_token_id")))
-    ended = _named(words.get("eos_token"), ids)
+    named = {role: _named(role, words, ids) for role in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    ended = named["eos_token"]
     stops = list(dict.fromkeys([*([] if ended is None else [ended]), *stops]))
     if not stops:
         raise SourceError("no eos_token_id in config.json or generation_config.json: an answer would never end")
-    bos = _named(words.get("bos_token"), ids)
-    pad, unknown = _named(words.get("pad_token"), ids), _named(words.get("unk_token"), ids)
+    bos, pad, unknown = (named[role] for role in ("bos_token", "pad_token", "unk_token"))
     specials = [token["id"] for token in ready.get("added_tokens", []) if token.get("special")]
     return Vocabulary(
         tokens=tokens, merges=[], specials=specials, digits=False, words=True, bos=stops[0] if bos is None else bos, eos=stops[0],
@@ -228,9 +239,20 @@ def _vocabulary(folder: Path, told: dict[str, Any]) -> Vocabulary:
     )  # fmt: skip
 
 
-def _named(token: Any, ids: dict[str, int]) -> int | None:
-    """Return the id of a token that tokenizer_config.json names, as a text or as a description."""
-    return ids.get(token["content"] if isinstance(token, dict) else token) if token else None
+def _named(role: str, words: dict[str, Any], ids: dict[str, int]) -> int | None:
+    """Return the id of a token that tokenizer_config.json names, as a text or as a description.
+
+    Raises SourceError where the one that opens or ends a text is none of the tokenizer's: it would never be drawn, or be split.
+    """
+    token = words.get(role)
+    text = token.get("content") if isinstance(token, dict) else token
+    if not text:
+        return None
+    if text not in ids and role in {"bos_token", "eos_token"}:
+        raise SourceError(
+            f"the tokenizer does not match: {role} in tokenizer_config.json is {text!r}, which tokenizer.json does not have"
+        )
+    return ids.get(text)
 
 
 def _ids(told: Any) -> list[int]:
@@ -255,13 +277,9 @@ def _json(file: Path, otherwise: dict[str, Any] | None = None) -> dict[str, Any]
             return otherwise
         raise SourceError(f"{file} is missing; a checkpoint in Hugging Face's layout has it")
     try:
-        found: dict[str, Any] = json.loads(file.read_bytes())
-    except ValueError as error:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{file} is not JSON ({error}); fetch it again") from error
+    if not isinstance(found, dict):
+        raise SourceError(f"{file} is not a JSON object; fetch it again")
     return found
-
-
-def _need(told: dict[str, Any], field: str) -> Any:
-    if told.get(field) is None:
-        raise SourceError(f"config.json has no {field}")
-    return told[field]

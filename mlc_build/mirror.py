@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from hybr.server import paths
 
-from . import licence, manifest, own, prebuilt, steps, store
+from . import licence, manifest, prebuilt, steps, store
 from .download import Line, NotThere, Want, fits
 from .errors import Damaged, DiskFull, SourceError, UnknownModel, disk
 from .progress import Progress
@@ -75,7 +75,7 @@ def choose(
             record, model=_moved(record.model, host), library=record.library if library else _moved(record.library, host)
         )
     chosen = name or record.id.lower()
-    if not own.ID.fullmatch(chosen):
+    if not store.ID.fullmatch(chosen):
         raise UnknownModel(f"{chosen!r} cannot be an id: give one with --id, up to 64 of a-z, 0-9, '.', '_' and '-'")
     return Remote(chosen, record)
 
@@ -100,10 +100,10 @@ def _there(remote: Remote) -> Path | None:
     folder = store.current(remote.id)
     if folder is None:
         return None
-    found = store.manifest(remote.id)
-    if found.get("mirrored", {}).get("model") != remote.record.model:
-        return None
     try:
+        found = store.manifest(remote.id)
+        if found.get("mirrored", {}).get("model") != remote.record.model:
+            return None
         manifest.verify(folder, found)
     except Damaged:
         shutil.rmtree(folder)

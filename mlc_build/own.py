@@ -15,11 +15,11 @@ from . import catalogue
 from .catalogue import Entry
 from .encoder.config import FORMS, is_encoder
 from .errors import UnknownModel, UnknownQuantisation
+from .store import ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 QUANTISATIONS = ("q4f32_1", "q4e8f32_1", "q0f32", "q4f16_1", "q4e8f16_1", "q0f16")
 DEFAULT = "q4e8f32_1"
 PREFILL_CHUNK = 256

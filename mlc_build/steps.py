@@ -2,7 +2,8 @@
 
 A step writes into a folder of its own beside the final place and is renamed when it is whole, so what is there is complete:
 a build that was interrupted goes on after its last finished step, and two builds may run side by side. What dead builds
-left behind is swept at the next one.
+left behind is swept at the next one. Beside a step's files lie their sums, and they are looked at before it is used again: the
+shelf's files are links to them, so what was damaged there is damaged here too, and is made anew.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PREFIX = "tmp-"
 LOCK = ".lock"
+SUMS = ".sums"
+"""What a step's files were when they were made: JSON, sha256 by name."""
 
 
 def key(*parts: object) -> str:
@@ -45,15 +48,45 @@ def once(final: Path, make: Callable[[Path], None]) -> Path:
 
     `make` gets an empty folder on the same disk. Raises what it raises, and DiskFull; then nothing is left behind.
     """
-    if not final.is_dir():
+    if not whole(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         # One at a time of each kind: two builds that want the same thing share it, and a small machine has no room for two.
         with disk(final.parent), hold(final.parent / LOCK), workspace(final.parent) as made:
-            if not final.is_dir():
+            if not whole(final):
                 make(made)
+                dump(sums(made), made / SUMS)
+                if final.exists():
+                    shutil.rmtree(final)
                 publish(made, final)
     os.utime(final)  # in use: prune leaves it
     return final
+
+
+def whole(folder: Path) -> bool:
+    """Say whether a finished step is there, with the bytes that it was made with.
+
+    One that an earlier compiler left, which noted no sums, is taken as it is, and noted.
+    """
+    if not folder.is_dir():
+        return False
+    if not (folder / SUMS).exists():
+        noted = folder.with_name(f"{PREFIX}{os.getpid()}-{folder.name}")
+        dump(sums(folder), noted)
+        noted.replace(folder / SUMS)  # whole at once: another process may be looking
+    try:
+        return bool(json.loads((folder / SUMS).read_bytes()) == sums(folder))
+    except ValueError:
+        return False
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file of a step, by name."""
+    found = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.name != SUMS:
+            with file.open("rb") as opened:
+                found[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return found
 
 
 def publish(made: Path, final: Path) -> None:

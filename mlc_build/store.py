@@ -5,11 +5,13 @@ into place after its last byte. state.json is what the page shows while a build 
 
     {"state": "building|built|failed", "progress": {"step", "fraction", "text", "eta_s"} | null,
      "error": {"code", "message"} | null, "rev": "<16 hex>" | null, "made_by": "<maker.fingerprint of rev>" | null,
-     "pid": 123, "updated": <unix seconds>}
+     "manifest": "<sha256 of rev's manifest.json>" | null, "pid": 123, "updated": <unix seconds>}
 """
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
 import json
 import os
 import re
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 STATE = "state.json"
 MANIFEST = "manifest.json"
 REV = re.compile(r"[0-9a-f]{16}")
+ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a model may be called: it is a folder's name and a part of URLs."""
 
 
 def root() -> Path:
@@ -60,6 +64,7 @@ def write(name: str, state: str, *, progress: dict[str, Any] | None = None, erro
         "error": error,
         "rev": _rev(name),
         "made_by": read(name).get("made_by"),
+        "manifest": read(name).get("manifest"),
     }
     _replace(folder / STATE, found)
 
@@ -78,14 +83,28 @@ def put(name: str, made: Path, rev: str) -> Path:
     """
     final, before = root() / name / rev, _rev(name)
     publish(made, final)
-    if (made / MANIFEST).is_file():  # the same files were there: a newer compiler may still have more to say of them
-        (made / MANIFEST).replace(final / MANIFEST)
-    found = {"state": "built", "progress": None, "error": None, "rev": rev, "made_by": maker.fingerprint()}
+    if made.is_dir():  # the same revision was there
+        _renew(made, final)
+    found = {
+        "state": "built", "progress": None, "error": None, "rev": rev, "made_by": maker.fingerprint(),
+        "manifest": hashlib.sha256((final / MANIFEST).read_bytes()).hexdigest() if (final / MANIFEST).is_file() else None,
+    }  # fmt: skip
     _replace(final.parent / STATE, found)
     for other in final.parent.iterdir():
         if other.name not in {rev, before} and REV.fullmatch(other.name):
             shutil.rmtree(other, ignore_errors=True)
     return final
+
+
+def _renew(made: Path, final: Path) -> None:
+    """Put a build's files over those of the same revision, one by one: what was damaged there is whole again.
+
+    The manifest goes last; a newer compiler may have more to say in it of the same files.
+    """
+    for file in sorted(made.iterdir(), key=lambda file: file.name == MANIFEST):
+        there = final / file.name
+        if not (there.is_file() and (there.samefile(file) or filecmp.cmp(there, file, shallow=False))):
+            file.replace(there)
 
 
 def current(name: str) -> Path | None:
@@ -104,7 +123,15 @@ def manifest(name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
         raise Damaged(f"{folder / MANIFEST} cannot be read ({error}); run: hybr models build {name}") from error
+    if not _sealed(name, folder):
+        raise Damaged(f"{folder / MANIFEST} was altered or damaged since it was published; run: hybr models build {name}")
     return found
+
+
+def _sealed(name: str, folder: Path) -> bool:
+    """Say whether a model's manifest is, byte for byte, the one that was published; True where nobody noted it."""
+    told = json.loads((root() / name / STATE).read_bytes()).get("manifest")
+    return told in {None, hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()}
 
 
 def names() -> list[str]:
@@ -115,7 +142,7 @@ def names() -> list[str]:
 def remove(name: str) -> None:
     """Delete a model's builds, and what a mirror of it has fetched. Raises UnknownModel for none, Busy while one is made."""
     folder, fetched = root() / name, paths.home() / "mirrors" / name
-    if not folder.is_dir():
+    if not ID.fullmatch(name) or not folder.is_dir():  # `..` is a folder too
         raise UnknownModel(f"{name} is not built; there are {', '.join(names()) or 'none'}")
     with building(name):
         shutil.rmtree(folder)
@@ -141,6 +168,8 @@ def workplace(name: str) -> Path:
 
 
 def _rev(name: str) -> str | None:
+    if not ID.fullmatch(name):
+        return None
     try:
         rev = json.loads((root() / name / STATE).read_bytes()).get("rev")
     except (OSError, ValueError):

@@ -7,11 +7,14 @@ turn, where the catalogue says so (`drop_default_system`), and blanks around a m
 cannot.
 
 A template whose turns depend on more than their role has no such form and is refused by `check`, with both texts; but a system
-message that opens the first question (Gemma 3) has one.
+message that opens the first question (Gemma 3) has one. A tool's turn is learnt where the template has one that only frames what
+the tool said; where it refuses such turns, or writes them as JSON, a tool speaks in the person's turn.
 """
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .errors import SourceError
@@ -67,6 +70,7 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
     begins = bool(first) and alone.startswith(first)
     before, default, rest = _system(source, vocabulary, opening, alone)
     joined = before == start  # the system message stands inside the first question's turn, which it opens
+    tool, said_by_tool = _tool(source, vocabulary, answered, closed + answer) or (opening, "{tool_message}")
     return {
         "name": "learnt",
         "system_template": f"{before.removeprefix(first) if begins else before}{{system_message}}{rest}",
@@ -74,11 +78,11 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
         # A system turn that is there even when it says nothing (Llama 3 tells the date in it).
         "render_empty_system_message": not drop_system and bool(rest) and alone == before + rest,
         "add_role_after_system_message": not joined,
-        "roles": {"user": opening, "assistant": answer, "tool": opening},
+        "roles": {"user": opening, "assistant": answer, "tool": tool},
         "role_templates": {
             "user": "{user_message}",
             "assistant": between.removeprefix(closed + answer) + "{assistant_message}",
-            "tool": "{tool_message}",
+            "tool": said_by_tool,
         },
         "messages": [],
         "seps": [closed, answered],
@@ -90,6 +94,27 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
         "use_function_calling": False,
         **({"system_prefix_token_ids": [vocabulary.bos]} if begins else {}),
     }
+
+
+def _tool(source: str, vocabulary: Vocabulary, answered: str, closes: str) -> tuple[str, str] | None:
+    """Return what opens a tool's turn, and its message with what stands around it; None where the template has no such turn.
+
+    `answered` ends the answer before it, `closes` is what follows it up to the next answer.
+    """
+    turns = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID}]
+    said = '{"a": "b"}\n\u00fc'  # what JSON would write otherwise
+    try:
+        before, _, text = render_jinja(source, (*turns, {"role": "tool", "content": AGAIN}), vocabulary).rpartition(SAID)
+        opened, rest = _cut(text, AGAIN)
+        other = render_jinja(source, (*turns, {"role": "tool", "content": said}), vocabulary)
+    except SourceError:
+        return None
+    frames = (
+        opened.startswith(answered) and opened != answered and rest.endswith(closes) and "{tool_message}" not in opened + rest
+    )
+    if not frames or other != f"{before}{SAID}{opened}{said}{rest}":
+        return None
+    return opened.removeprefix(answered), "{tool_message}" + rest.removesuffix(closes)
 
 
 def marks(vocabulary: Vocabulary) -> tuple[str, str]:
@@ -156,22 +181,46 @@ def render_jinja(source: str, messages: tuple[Message, ...], vocabulary: Vocabul
     Raises SourceError where the template itself refuses, or is none.
     """
     import jinja2
-    from jinja2.ext import loopcontrols
+
+    first, last = marks(vocabulary)
+    try:
+        made: str = (
+            _environment()
+            .from_string(source)
+            .render(messages=list(messages), add_generation_prompt=prompt, bos_token=first, eos_token=last)
+        )
+    except Exception as error:  # somebody else's program: whatever it raises, it cannot be used
+        reason = str(error) if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {error}"
+        raise SourceError(f"the chat template cannot be rendered: {reason}") from error
+    return made
+
+
+@cache
+def _environment() -> Any:
+    """Return Jinja as transformers sets it up for chat templates (utils/chat_template_utils.py), without today's date."""
+    import jinja2
+    from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.globals["raise_exception"] = refuse
-    first, last = marks(vocabulary)
-    try:
-        made = environment.from_string(source).render(
-            messages=list(messages), add_generation_prompt=prompt, bos_token=first, eos_token=last
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        raise SourceError(f"the chat template cannot be rendered: {error}") from error
-    return made
+    def to_json(value: Any, indent: int | None = None) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
+    class Generation(Extension):
+        """`{% generation %}` marks what the assistant said, for training; rendered, it is not there."""
+
+        tags = {"generation"}  # noqa: RUF012 - so the base class has it
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    found = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
+    found.globals["raise_exception"] = refuse
+    found.filters["tojson"] = to_json
+    return found
 
 
 def strips(source: str, vocabulary: Vocabulary) -> bool:

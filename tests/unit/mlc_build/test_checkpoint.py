@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from gguf import GGUFWriter
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFWriter
+from gguf.quants import dequantize
 
 from hybr.mlc_build import catalogue, checkpoint, tiny
 from hybr.mlc_build.errors import SourceError
@@ -29,6 +31,7 @@ def write_gguf(path: Path, *, skip: tuple[str, ...] = (), extra: dict[str, Any] 
     c = tiny.CONFIG
     vocabulary = checkpoint.open_seeded().vocabulary
     writer = GGUFWriter(path, changed.get("architecture", "llama"))
+    changed.get("also", lambda _writer: None)(writer)
     fields: dict[str, tuple[Any, Any]] = {
         "context_length": (writer.add_context_length, changed.get("context", 4096)),
         "embedding_length": (writer.add_embedding_length, c.hidden_size),
@@ -41,10 +44,10 @@ def write_gguf(path: Path, *, skip: tuple[str, ...] = (), extra: dict[str, Any] 
         "epsilon": (writer.add_layer_norm_rms_eps, c.rms_norm_eps),
         "model": (writer.add_tokenizer_model, "gpt2"),
         "pre": (writer.add_tokenizer_pre, changed.get("pre", "gpt-2")),
-        "tokens": (writer.add_token_list, vocabulary.tokens),
-        "types": (writer.add_token_types, [3] * 4 + [1] * 256),
+        "tokens": (writer.add_token_list, changed.get("tokens", vocabulary.tokens)),
+        "types": (writer.add_token_types, changed.get("types", [3] * 4 + [1] * 256)),
         "merges": (writer.add_token_merges, ["a b"]),
-        "eos": (writer.add_eos_token_id, 2),
+        "eos": (writer.add_eos_token_id, changed.get("eos", 2)),
         "template": (writer.add_chat_template, checkpoint.CHATML),
     }
     for name, (add, value) in fields.items():
@@ -91,6 +94,18 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"skip": ("template",)}, "tokenizer.chat_template is missing"),
         ({"pre": "deepseek"}, "split by 'deepseek'"),
         ({"context": 512}, "context of 1024; the checkpoint has 512"),
+        ({"skip": ("head_count",), "also": lambda w: w.add_string("llama.attention.head_count", "four")}, "head_count .* 'four'"),
+        ({"skip": ("head_count",), "also": lambda w: w.add_head_count([4, 4])}, r"head_count in the checkpoint is \[4, 4\]"),
+        ({"skip": ("head_count_kv",), "also": lambda w: w.add_head_count_kv(0)}, "head_count_kv in the checkpoint is 0"),
+        ({"skip": ("epsilon",), "also": lambda w: w.add_layer_norm_rms_eps(math.nan)}, "rms_epsilon in the checkpoint is nan"),
+        ({"skip": ("freq_base",), "also": lambda w: w.add_rope_freq_base(0.0)}, "freq_base in the checkpoint is 0.0"),
+        ({"also": lambda w: w.add_value_length(16)}, "value_length is 16; only whole heads of 32"),
+        ({"also": lambda w: w.add_uint16("split.count", 3)}, "split.count is 3: .* llama-gguf-split --merge"),
+        ({"also": lambda w: w.add_tensor("rope_freqs.weight", np.full(16, np.nan, np.float32))}, "rope_freqs of .* is nan"),
+        ({"eos": 260}, "its bos token is 260, and it has 260 tokens"),
+        ({"types": [3] * 4}, "260 tokens, 260 of them different, and 4 types"),
+        ({"tokens": ["a"] * 260}, "260 tokens, 1 of them different"),
+        ({"tokens": [str(i) for i in range(250)], "types": [1] * 250}, "tokens has 250, and token_embd.weight 260 rows"),
     ],
 )
 def test_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -114,6 +129,79 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(keep if keep >= 4 or keep == 0 else len(data) * keep)])
     with pytest.raises(SourceError, match="not a whole GGUF file"):
+        checkpoint.open_gguf(path, ENTRY)
+
+
+def test_cut_and_flipped_anywhere(tmp_path: Path) -> None:
+    """Cut anywhere, or with any byte of its header altered, a file is read or refused in words; nothing else comes of it."""
+    path = write_gguf(tmp_path / "a.gguf")
+    data, draw = path.read_bytes(), np.random.Generator(np.random.PCG64(6))
+    refused = 0
+    for at in draw.integers(0, 9000, 60):
+        path.write_bytes(data[:at])
+        with pytest.raises(SourceError):
+            checkpoint.open_gguf(path, ENTRY)
+        path.write_bytes(data[:at] + bytes([int(draw.integers(0, 256))]) + data[at + 1 :])
+        try:
+            checkpoint.open_gguf(path, ENTRY)
+        except SourceError:
+            refused += 1
+    assert refused > 3
+
+
+def test_another_byte_order(tmp_path: Path) -> None:
+    """A file of a big-endian machine is refused with what converts it."""
+    writer = GGUFWriter(tmp_path / "a.gguf", "llama", endianess=GGUFEndian.BIG)
+    writer.add_block_count(2)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(SourceError, match="gguf-convert-endian"):
+        checkpoint.open_gguf(tmp_path / "a.gguf", ENTRY)
+
+
+KINDS = (
+    "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ4_NL", "IQ4_XS", "IQ3_S", "IQ2_XXS", "IQ1_M", "TQ1_0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_types(tmp_path: Path, kind: str) -> None:
+    """Every type that files come in is read as the `gguf` package reads it, through to the library's parameters."""
+    chosen = GGMLQuantizationType[kind]
+    block, size = GGML_QUANT_SIZES[chosen]
+    raw = np.random.Generator(np.random.PCG64(7)).integers(0, 40, (64, 256 // block * size)).astype(np.uint8)
+    writer = GGUFWriter(tmp_path / "a.gguf", "llama")
+    writer.add_tensor("blk.0.attn_v.weight", raw, raw_dtype=chosen)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = checkpoint.GgufTensor(GGUFReader(tmp_path / "a.gguf").tensors[0], None)
+    assert found.shape == (64, 256)
+    floats = found.read()
+    np.testing.assert_array_equal(floats, dequantize(raw, chosen).reshape(64, 256))
+    blocks = found.blocks()
+    assert (blocks is not None) == (kind in {"Q8_0", "Q4_0", "Q4_1"})
+    if blocks is not None:
+        least = 0 if blocks.least is None else np.repeat(blocks.least, 32, 1)
+        np.testing.assert_allclose(blocks.codes * np.repeat(blocks.scale, 32, 1) + least, floats, rtol=1e-6)
+
+
+def test_types_that_cannot_be_read(tmp_path: Path) -> None:
+    """A type that has no floats is named with its tensor; a number that is no type, with the file."""
+    path = write_gguf(tmp_path / "a.gguf")
+    reader = GGUFReader(path)
+    tensor = next(one for one in reader.tensors if one.name == "blk.0.attn_v.weight")
+    with pytest.raises(SourceError, match=r"tensor blk.0.attn_v.weight is in Q8_K, which cannot be read here; take one in Q8_0"):
+        checkpoint.GgufTensor(tensor._replace(tensor_type=GGMLQuantizationType.Q8_K), None).read()
+    data = bytearray(path.read_bytes())
+    at = int(tensor.field.offset) + 8 + len(tensor.name) + 4 + 2 * 8  # name's length and name, dimensions, then the type
+    data[at : at + 4] = (99).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"a.gguf has a tensor of a type that is not known here .*99"):
         checkpoint.open_gguf(path, ENTRY)
 
 

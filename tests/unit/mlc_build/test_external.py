@@ -25,7 +25,7 @@ def source(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_folder(folder, "llama")
     config = folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "weird", "head_dim": 16}))
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    (folder / "README.md").write_text("---\nlicense: mit\nbase_model: some/Base\n---\n")
     return folder
 
 
@@ -47,7 +47,9 @@ def test_build(source: Path, home: Path, fault: str, monkeypatch: pytest.MonkeyP
     assert folder is not None
     manifest.verify(folder, found)
     assert (found["family"], found["quantisation"], found["context"], found["licence"]) == ("weird", "q4f16_1", 256, "MIT")
+    assert found["origin"] == "Weird 1B, made of some/Base"
     assert (found["compiler"], found["features"]) == ("mlc-llm", ["shader-f16"])
+    assert found["shaders"]["model.wasm"]["modules"] == 1
     assert (
         found["vram_bytes"] == 2 * 4096 + 256 * 2 * 2 * 2 * 16 * 2
     )  # weights; window, layers, keys and values, heads, width, halves

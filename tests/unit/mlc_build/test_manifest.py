@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+import brotli
 import pytest
 
 from hybr.mlc_build import catalogue, manifest, memory
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
         "params_shard_0.bin": bytes(1000),
         "model.wasm": b"wasm" * 100,
         "model-software.wasm": b"wasm" * 50,
-        "model.wasm.br": b"packed",
+        "model.wasm.br": brotli.compress(b"wasm" * 100),
     }
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
@@ -75,8 +76,10 @@ def test_revision(folder: Path) -> None:
         (lambda folder: (folder / "params_shard_0.bin").unlink(), r"params_shard_0.bin is missing"),
         (lambda folder: (folder / "params_shard_0.bin").write_bytes(bytes(500)), r"has 500 bytes and should have 1000"),
         (lambda folder: (folder / "model.wasm").write_bytes(b"WASM" * 100), r"model.wasm was altered"),
+        (lambda folder: (folder / "model.wasm.br").write_bytes(b"packed"), r"model.wasm.br was .* does not unpack to model.wasm"),
+        (lambda folder: (folder / "model.wasm.br").write_bytes(brotli.compress(b"WASM" * 100)), r"model.wasm.br was altered"),
     ],
-    ids=["missing", "truncated", "altered"],
+    ids=["missing", "truncated", "altered", "packed cut", "packed other"],
 )
 def test_verify(folder: Path, damage: Callable[[Path], None], words: str) -> None:
     """A file that is missing, short or altered is named with the remedy."""

@@ -104,6 +104,7 @@ def test_a_small_one(quantisation: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)  # a quarter of an hour on two quiet cores
 def test_eight_billion_weights(tmp_path: Path) -> None:
     """Llama 3.1 8B's shape, weights only, as its publisher shards it."""
     largest = sparse(tmp_path / "eight", EIGHT, 5 * 10**9)

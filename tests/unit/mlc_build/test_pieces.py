@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from hybr.mlc_build import checkpoint, pieces, tokenizer
 from hybr.mlc_build.errors import SourceError
+from hybr.mlc_build.told import Told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +131,7 @@ def write(path: Path, real: Any, **changed: Any) -> dict[str, Any]:
 def test_out_of_a_gguf(tmp_path: Path) -> None:
     """What a GGUF's fields become: ids of its own for the marks, and what WebLLM must know to make text of tokens."""
     real = train(prefix=True)
-    found = checkpoint._vocabulary(write(tmp_path / "x.gguf", real))
+    found = checkpoint._vocabulary(Told(write(tmp_path / "x.gguf", real), "a GGUF"))
     assert (found.bos, found.eos, found.unknown, found.opens) == (1, 2, 0, True)
     assert tokenizer.kind(found) == {
         "token_postproc_method": "byte_fallback",
@@ -151,6 +152,6 @@ def test_lists_that_do_not_fit(tmp_path: Path) -> None:
     real = train(prefix=True)
     tokens, scores, kinds = listed(real)
     with pytest.raises(SourceError, match="700 tokens, 699 scores and 700 types"):
-        checkpoint._vocabulary(write(tmp_path / "x.gguf", real, scores=scores[1:]))
+        checkpoint._vocabulary(Told(write(tmp_path / "x.gguf", real, scores=scores[1:]), "a GGUF"))
     with pytest.raises(SourceError, match="the unknown token"):
         pieces.ready(tokens, scores, [1] * len(kinds), prefix=True)

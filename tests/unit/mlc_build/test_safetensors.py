@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from families import ENTRY, config, tensors, told, write_folder, write_safetensors
+from families import ENTRY, LLAMA3, LONG, config, tensors, told, write_folder, write_safetensors
 
 from hybr.mlc_build import huggingface, safetensors
 from hybr.mlc_build.errors import SourceError
@@ -99,7 +99,19 @@ def test_missing_shard(tmp_path: Path) -> None:
         ({"num_key_value_heads": 3}, "num_key_value_heads is 3; it must divide"),
         ({"hidden_size": 40}, "hidden_size is 40; it must be a multiple of 32"),
         ({"vocab_size": 100}, "vocab_size in config.json is 100: they are of two models"),
-        ({"rms_norm_eps": None}, "config.json has no rms_norm_eps"),
+        ({"rms_norm_eps": None}, "rms_norm_eps is missing in config.json"),
+        ({"hidden_size": "64"}, "hidden_size in config.json is '64'; it must be a whole number from 1"),
+        ({"num_attention_heads": 0}, "num_attention_heads in config.json is 0; it must be a whole number from 1"),
+        ({"num_hidden_layers": [2]}, r"num_hidden_layers in config.json is \[2\]"),
+        ({"rope_theta": float("nan")}, "rope_theta in config.json is nan; it must be a finite number above 0"),
+        ({"rms_norm_eps": -1}, "rms_norm_eps in config.json is -1; it must be a finite number from 0"),
+        ({"rope_scaling": "linear"}, "rope_scaling in config.json is 'linear'; it must be an object"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "factor is missing in rope_scaling of config.json"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor is missing in rope_scaling"),
+        ({"rope_scaling": {**LLAMA3, "high_freq_factor": 1.0}}, "high_freq_factor is 1.0; it must be above low_freq_factor"),
+        ({"rope_scaling": {**LONG, "long_factor": [0.0] * 8}}, "0 in long_factor of rope_scaling of config.json is 0.0"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config in config.json: its weights are packed"),
+        ({"model_type": "gemma3_text", "layer_types": 3, "sliding_window": 8}, r"cannot be read \(TypeError"),
     ],
 )
 def test_configs_that_cannot_be_built(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
@@ -114,15 +126,23 @@ def test_configs_that_cannot_be_built(tmp_path: Path, changed: dict[str, Any], w
     [
         ("config.json", None, "config.json is missing"),
         ("config.json", "{", "config.json is not JSON"),
+        ("config.json", "[]", "config.json is not a JSON object"),
+        ("config.json", "[" * 100_000, "config.json is not JSON"),
         ("tokenizer.json", None, "tokenizer.json is missing"),
         ("tokenizer.json", '{"model": {"type": "Unigram"}}', "not a BPE tokenizer"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', r"cannot be read \(KeyError: 'vocab'\)"),
+        ("tokenizer.json", '{"model": {"type": "BPE", "vocab": {"a": "b"}}}', "cannot be read"),
         ("tokenizer_config.json", "{}", "has no chat_template"),
+        ("tokenizer_config.json", '{"eos_token": "</s>"}', "eos_token in tokenizer_config.json is '</s>', which tokenizer.json"),
+        ("tokenizer_config.json", '{"bos_token": {"content": "<s>"}}', "bos_token in tokenizer_config.json is '<s>'"),
+        ("generation_config.json", '{"eos_token_id": [2, 7000]}', "its stop 7000 token is 7000, and it has 260 tokens"),
+        ("generation_config.json", '{"eos_token_id": {}}', "cannot be read"),
     ],
 )
 def test_texts_that_are_wrong(tmp_path: Path, name: str, content: str | None, words: str) -> None:
     """A missing or garbled text is named."""
     write_folder(tmp_path, "llama")
-    (tmp_path / name).unlink()
+    (tmp_path / name).unlink(missing_ok=True)
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(SourceError, match=words):

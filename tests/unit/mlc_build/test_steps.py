@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def listed(folder: Path) -> list[str]:
     """Return the names of everything below a folder but its lock."""
-    return sorted(path.name for path in folder.rglob("*") if path.name != steps.LOCK)
+    return sorted(path.name for path in folder.rglob("*") if path.name not in {steps.LOCK, steps.SUMS})
 
 
 def test_once(tmp_path: Path) -> None:
@@ -104,6 +104,37 @@ def test_publish_keeps_what_is_there(tmp_path: Path) -> None:
         (tmp_path / name / "a").write_text(name)
     steps.publish(tmp_path / "made", tmp_path / "step")
     assert (tmp_path / "step" / "a").read_text() == "step"
+
+
+@pytest.mark.parametrize("damage", ["altered", "gone", "more", "sums"])
+def test_a_damaged_step_is_made_anew(damage: str, tmp_path: Path) -> None:
+    """The shelf's files are links to a step's: what was damaged there must not go into the next build."""
+
+    def make(folder: Path) -> None:
+        (folder / "a").write_text("whole")
+
+    step = steps.once(tmp_path / "step", make)
+    if damage == "altered":
+        (step / "a").write_text("while")
+    elif damage == "more":
+        (step / "b").write_text("")
+    elif damage == "sums":
+        (step / steps.SUMS).write_text("{")
+    else:
+        (step / "a").unlink()
+    assert not steps.whole(step)
+    assert (steps.once(step, make) / "a").read_text() == "whole"
+    assert steps.whole(step)
+    assert listed(tmp_path) == ["a", "step"]
+
+
+def test_a_step_without_sums_is_kept(tmp_path: Path) -> None:
+    """What an earlier compiler left is not made again: the runtime takes minutes. From then on its sums are known."""
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / "a").write_text("old")
+    assert (steps.once(tmp_path / "step", lambda _folder: None) / "a").read_text() == "old"
+    (tmp_path / "step" / "a").write_text("odd")
+    assert not steps.whole(tmp_path / "step")
 
 
 def test_key(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -44,6 +45,7 @@ def test_put(home: Path) -> None:
     assert store.current("tiny") == folder
     assert store.read("tiny") | {"updated": 0} == {
         "state": "built", "progress": None, "error": None, "rev": A, "made_by": maker.fingerprint(),
+        "manifest": hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest(),
         "pid": os.getpid(), "updated": 0,
     }  # fmt: skip
     assert store.manifest("tiny")["rev"] == A
@@ -101,6 +103,36 @@ def test_damaged_manifest(home: Path) -> None:
     (put(home, A) / "manifest.json").write_text("{")
     with pytest.raises(Damaged, match="hybr models build tiny"):
         store.manifest("tiny")
+
+
+def test_altered_manifest(home: Path) -> None:
+    """A manifest that reads well but is not what was published (an altered size, say) is not believed."""
+    path = put(home, A) / "manifest.json"
+    path.write_text(path.read_text().replace('"rev"', '"vram_bytes": 1, "rev"'))
+    with pytest.raises(Damaged, match=r"manifest.json was altered .*hybr models build tiny"):
+        store.manifest("tiny")
+    put(home, A)
+    assert "vram_bytes" not in store.manifest("tiny")
+
+
+def test_damage_is_mended_by_the_same_build(home: Path) -> None:
+    """What the remedy names helps: the revision that is made again replaces what was altered, and leaves the rest alone."""
+    folder = put(home, A)
+    before = (folder / "file").read_bytes()
+    (folder / "file").write_bytes(b"altered")
+    assert put(home, A) == folder
+    assert (folder / "file").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../models/tiny", "tiny/..", "", "TINY", "/tmp"])
+def test_names_that_are_no_models(home: Path, name: str) -> None:
+    """A name that is a path to somewhere removes nothing, and finds no manifest."""
+    folder = put(home, A)
+    with pytest.raises(UnknownModel, match="is not built"):
+        store.remove(name)
+    with pytest.raises(UnknownModel):
+        store.manifest(name)
+    assert folder.is_dir()
 
 
 def test_one_builder(home: Path) -> None:

@@ -71,7 +71,49 @@ GEMMA3 = (
     "{%- set prefix = messages[0]['content'] + '\n\n' -%}{%- set turns = messages[1:] -%}"
     "{%- else -%}{%- set prefix = '' -%}{%- set turns = messages -%}{%- endif -%}" + GEMMA_TURNS
 )
+QWEN3 = """
+{%- set ns = namespace(last=messages|length - 1, looking=true) %}
+{%- for message in messages[::-1] %}
+    {%- if ns.looking and message.role == 'user' %}
+        {%- set ns.looking = false %}{%- set ns.last = messages|length - 1 - loop.index0 %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {%- if messages[loop.index0 - 1].role != 'tool' %}{{- '<|im_start|>user' }}{%- endif %}
+        {{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}
+        {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{- '<|im_end|>\n' }}{%- endif %}
+    {%- else %}
+        {%- set late = message.role == 'assistant' and loop.index0 > ns.last and loop.last %}
+        {%- set thought = '<think>\n\n</think>\n\n' if late else '' %}
+        {{- '<|im_start|>' + message.role + '\n' + thought + message.content }}
+        {%- if message.tool_calls %}{{- message.tool_calls | tojson }}{%- endif %}
+        {{- '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}
+{%- endif %}"""
+LLAMA32 = LLAMA3.replace(
+    'December 2023\n\n" }}',
+    "December 2023\nToday Date: \" + (strftime_now('%d %b %Y') if strftime_now is defined else '26 Jul 2024') + \"\n\n\" }}",
+).replace(
+    "{%- for message in messages %}\n    {{-",
+    """{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>\n\n" + message.content | tojson + "<|eot_id|>" }}{% continue %}
+    {%- endif %}
+    {{-""",
+)
+TRAINED = checkpoint.CHATML.replace(
+    "message['content'] + '<|im_end|>' + '\\n' }}",
+    "'' }}{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|im_end|>\\n' }}",
+)
 FAMILIES = {
+    "qwen3": QWEN3,
+    "llama3.2": LLAMA32,
+    "trained": TRAINED,
     "gemma2": GEMMA2,
     "gemma3": GEMMA3,
     "chatml": checkpoint.CHATML,
@@ -96,8 +138,40 @@ def test_learnt_templates_render_the_same(name: str) -> None:
     made = template.conversation(BARE, FAMILIES[name])
     template.check(made, FAMILIES[name], ENTRY, BARE)
     assert made["stop_token_ids"] == [2]
-    assert ("system_prefix_token_ids" in made) == (name in {"llama3", "mistral", "gemma2", "gemma3"})
+    assert ("system_prefix_token_ids" in made) == (name in {"llama3", "llama3.2", "mistral", "gemma2", "gemma3"})
     assert made["add_role_after_system_message"] == (name != "gemma3")  # where it opens the first question
+
+
+TURNS = (
+    {"role": "user", "content": "What is the weather?"},
+    {"role": "assistant", "content": "<call/>"},
+    {"role": "tool", "content": '{"sky": "grün"}\nand "more"'},
+    {"role": "assistant", "content": "Green."},
+    {"role": "user", "content": "Why?"},
+)
+
+
+@pytest.mark.parametrize("name", ["chatml", "qwen", "qwen3", "phi3", "zephyr", "trained"])
+@pytest.mark.parametrize("system", [(), ({"role": "system", "content": "Be brief."},)])
+@pytest.mark.parametrize("turns", [3, 5])
+def test_a_tools_turn_renders_the_same(name: str, system: tuple[template.Message, ...], turns: int) -> None:
+    """Where a template frames what a tool said, WebLLM's rendering is the checkpoint's, with and without a system turn."""
+    made = template.conversation(BARE, FAMILIES[name])
+    told = (*system, *TURNS[:turns])
+    assert template.render(made, told) == template.render_jinja(FAMILIES[name], told, BARE)
+
+
+@pytest.mark.parametrize("name", ["llama3.2", "mistral", "gemma2", "gemma3"])
+def test_a_tool_without_a_turn_of_its_own(name: str) -> None:
+    """Where a template refuses a tool's turn, or writes it as JSON, the tool speaks in the person's turn, in its own words."""
+    made = template.conversation(BARE, FAMILIES[name])
+    assert made["roles"]["tool"] == made["roles"]["user"]
+    assert made["role_templates"]["tool"] == "{tool_message}"
+
+
+def test_no_date_gets_into_a_build() -> None:
+    """A template that tells today's date where it can be asked tells its fixed one: tomorrow's build has the same bytes."""
+    assert "Today Date: 26 Jul 2024" in template.conversation(BARE, LLAMA32)["system_template"]
 
 
 def test_default_system_message_is_learnt() -> None:
@@ -145,8 +219,14 @@ def test_blanks_around_a_message_may_be_stripped() -> None:
         ("{% for message in messages %}{{ message['content'] }}{% endfor %}", "cannot be told apart"),
         ("{% for message in messages %}", "cannot be rendered"),
         ("{{ raise_exception('no') }}", "cannot be rendered: no"),
+        ("{{ 1 // 0 }}", "cannot be rendered: ZeroDivisionError"),
+        ("{{ messages[0]['content'] + 1 }}", "cannot be rendered: TypeError"),
+        ("{{ ''.__class__.__mro__ }}", "cannot be rendered: access to attribute"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "cannot be rendered: OverflowError"),
+        ("{% generation %}", "cannot be rendered: Unexpected end of template"),
+        ("{{ strftime_now('%d') }}", "'strftime_now' is undefined"),
     ],
-    ids=["first only", "no turns", "broken", "refuses"],
+    ids=["first only", "no turns", "broken", "refuses", "divides", "adds", "escapes", "loops", "unclosed", "date"],
 )
 def test_templates_that_cannot_be_learnt(source: str, words: str) -> None:
     """A template without turns that can be told apart is refused in words that say why."""
