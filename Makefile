@@ -2,20 +2,25 @@
 PORT ?= 8080
 HYBR := .venv/bin/hybr
 PY := .venv/bin/python
+# Tests are dealt out by files to so many processes; `make test PROCESSES=0` runs them one by one.
+PROCESSES ?= 2
+TEST := $(PY) -m pytest -q -n $(PROCESSES) --dist loadfile --rerun-show-tracebacks
 
 .PHONY: run test test-long bench bench-gateway lint format lock screenshots setup clean
 
 run: setup
 	@exec $(HYBR) serve --port $(PORT)
 
-# Browser tests run in a process of their own: Playwright's event loop and pytest-asyncio's do not share one. One that fails is run once more (R).
+# Browser tests run in processes of their own: Playwright's event loop and pytest-asyncio's do not share one. One of them, or of the
+# contract's, that fails is run once more, and that is printed (R).
 test: setup lint
-	@$(PY) -m pytest -q -m "not long and not e2e"
-	@$(PY) -m pytest -q -m "not long and e2e" --reruns 1
+	@$(TEST) -m "not long and not e2e"
+	@$(TEST) -m "not long and e2e"
 
+# New examples each time, where `make test` has the same ones.
 test-long: setup lint
-	@$(PY) -m pytest -m "not e2e"
-	@$(PY) -m pytest -m e2e
+	@$(PY) -m pytest --hypothesis-profile=wide -m "not e2e"
+	@$(PY) -m pytest --hypothesis-profile=wide -m e2e
 
 bench: setup
 	@$(PY) tests/bench/run.py $(ONLY)
