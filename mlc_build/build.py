@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 import os
 import shutil
 from functools import cache
@@ -26,13 +27,14 @@ from .model.config import width
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import TextIO
 
     from .catalogue import Entry
     from .checkpoint import Checkpoint
     from .compile import Profile
     from .encoder.weights import Encoder
+    from .model.config import ModelConfig
 
 HERE = Path(__file__).parent
 LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "subgroups": "model-subgroups.wasm", "software": "model-software.wasm"}
@@ -40,7 +42,17 @@ PLANNED = "planned.txt"
 
 BOTH = ("encoder", "quantise.py", "blocks.py")
 CODE = {
-    "weights": (*BOTH, "shards.py", "checkpoint.py", "pieces.py", "huggingface.py", "safetensors.py", "tokenizer.py"),
+    "weights": (
+        *BOTH,
+        "shards.py",
+        "checkpoint.py",
+        "ggml.py",
+        "told.py",
+        "pieces.py",
+        "huggingface.py",
+        "safetensors.py",
+        "tokenizer.py",
+    ),
     "library": (*BOTH, "compile.py", "lower.py", "memory.py", "validate.py", "model", "kernels"),
 }
 """What each kept step is made by."""
@@ -119,9 +131,9 @@ def plan(entry: Entry, profiles: Sequence[Profile]) -> dict[str, float]:
 def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Path:
     for step in CODE:
         _code(step)
-    opened, origin = _open(entry, progress)
+    opened, digest = _open(entry, progress)
     progress.step("weights", f"quantising the weights to {entry.quantisation}")
-    weights = _weights(entry, opened, origin)
+    weights = _weights(entry, opened, digest, progress)
     progress.step("runtime", "preparing the runtime")
     pack.objects(progress.at)
     planned = 0
@@ -137,14 +149,21 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
         progress.step("publish", "checking and publishing")
         write_config(entry, opened, folder)
         c = opened.config
-        stated = licence.of_source(entry.source) or entry.licence
-        told = dataclasses.replace(entry, context=c.context_window_size, family=c.family, licence=stated)
+        stated, origin = licence.of_source(entry.source) or (entry.licence, "")
+        told = dataclasses.replace(
+            entry, context=c.context_window_size, family=c.family, licence=stated, origin=_origin(entry, origin)
+        )
         found = manifest.make(folder, told, c, planned)
         final = store.put(entry.id, folder, found["rev"])
     for kept in ("steps/weights", "steps/libraries", "runtime"):
         steps.prune(paths.home() / kept)
     progress.done(f"{entry.id} is built: {found['bytes'] / 1e6:.1f} MB in {final}")
     return final
+
+
+def _origin(entry: Entry, told: str) -> str:
+    """Return what a person reads of where the weights come from: their file's or folder's name, and what that says of itself."""
+    return f"{entry.origin}, {told}" if told and told != entry.origin else entry.origin
 
 
 def _check_tools() -> None:
@@ -199,21 +218,30 @@ def _open_encoder(folder: Path, entry: Entry) -> tuple[Encoder, str]:
     return opened, steps.key(*((file.relative_to(folder).as_posix(), sources.sha256(file)) for file in found))
 
 
-def _weights(entry: Entry, opened: Checkpoint | Encoder, origin: str) -> Path:
-    """Return a folder with shards, index and tokenizer."""
+def _weights(entry: Entry, opened: Checkpoint | Encoder, digest: str, progress: Progress) -> Path:
+    """Return a folder with shards, index and tokenizer; `digest` stands for the checkpoint's contents."""
     from . import quantise, shards, tokenizer
     from .encoder import artifact
+
+    def heard(made: Iterator[quantise.Parameter], config: ModelConfig) -> Iterator[quantise.Parameter]:
+        wanted = quantise.specs(config, entry.quantisation)
+        total, done = sum(math.prod(spec.shape) for spec in wanted), 0
+        for parameter in made:
+            done += parameter.array.size
+            progress.at(done / total, f"quantising the weights to {entry.quantisation}: {parameter.name}")
+            yield parameter
 
     def make(folder: Path) -> None:
         if not isinstance(opened, checkpoint.Checkpoint):
             artifact.write(opened, entry.quantisation, folder)
         else:
-            shards.write(quantise.quantise(opened.tensors, opened.config, entry.quantisation), folder)
+            made = quantise.quantise(opened.tensors, opened.config, entry.quantisation)
+            shards.write(heard(made, opened.config), folder)
             tokenizer.write(opened, folder)
         compress(folder)
 
     made_by = _versions("gguf", "numpy", "tokenizers")
-    name = steps.key(origin, entry.quantisation, opened.config, made_by, BROTLI_QUALITY, _code("weights"))
+    name = steps.key(digest, entry.quantisation, opened.config, made_by, BROTLI_QUALITY, _code("weights"))
     return steps.once(paths.home() / "steps" / "weights" / name, make)
 
 
@@ -285,7 +313,7 @@ def compress(folder: Path) -> None:
 def _place(made: Path, folder: Path) -> None:
     """Put a step's files into the build: as links where the disk can, so that weights lie on it once."""
     for file in made.iterdir():
-        if file.name == PLANNED:
+        if file.name in {PLANNED, steps.SUMS}:
             continue
         try:
             os.link(file, folder / file.name)

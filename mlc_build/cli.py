@@ -5,10 +5,11 @@ Light at import; the compiler is loaded when something is compiled.
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .errors import BuildError
+from .errors import BuildError, Damaged
 
 if TYPE_CHECKING:
     import argparse
@@ -52,9 +53,12 @@ def add_parser(subparsers: Any) -> None:
     serve = actions.add_parser("serve", help="serve the models on the shelf to pages of any origin on this machine")
     serve.add_argument("--port", type=int, default=8014, help="on 127.0.0.1 (default 8014; 0 for a free one)")
     serve.set_defaults(run=_guarded(serve_models))
-    actions.add_parser("list", help="show the catalogue and what is built").set_defaults(run=_guarded(list_models))
+    shelf = actions.add_parser("list", help="show the catalogue and what is built")
+    shelf.add_argument("--json", action="store_true", help="for a program: an object for each model, state and all")
+    shelf.set_defaults(run=_guarded(list_models))
     inspect = actions.add_parser("inspect", help="show what a built model is, needs and consists of")
     inspect.add_argument("id")
+    inspect.add_argument("--json", action="store_true", help="for a program: the manifest as it is")
     inspect.set_defaults(run=_guarded(inspect_model))
     verify = actions.add_parser("verify", help="read a built model and compare it with its manifest")
     verify.add_argument("id")
@@ -94,12 +98,17 @@ def serve_models(args: argparse.Namespace) -> None:
     share.listen(args.port)
 
 
-def list_models(_args: argparse.Namespace) -> None:
+def list_models(args: argparse.Namespace) -> None:
     """Print a line for each artifact of the catalogue and for whatever else lies on the shelf."""
     from . import catalogue, store
 
     known = [entry.id for entry in catalogue.everything()]
-    for name in [*known, *(name for name in store.names() if name not in known)]:
+    names = [*known, *(name for name in store.names() if name not in known)]
+    if args.json:
+        told = ("state", "rev", "progress", "error")
+        print(json.dumps([{"id": name} | {key: store.read(name)[key] for key in told} for name in names], indent=1))
+        return
+    for name in names:
         print(describe(name, store.read(name)))
 
 
@@ -109,7 +118,10 @@ def describe(name: str, state: dict[str, Any]) -> str:
 
     told = ""
     if store.current(name) is not None:
-        found = store.manifest(name)
+        try:
+            found = store.manifest(name)
+        except Damaged as error:  # one bad model does not hide the others
+            return f"{name:<22} damaged   {error}"
         told = f"{found['bytes'] / 1e6:.1f} MB, revision {found['rev']}"
     elif state["state"] == "building" and state["progress"]:
         told = f"{state['progress']['fraction']:.0%}, {state['progress']['text']}"
@@ -123,6 +135,9 @@ def inspect_model(args: argparse.Namespace) -> None:
     from . import store
 
     found = store.manifest(args.id)
+    if args.json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
     kept = {True: "taken over as they were", "partly": "partly rounded anew", False: "none, or rounded anew"}
     rows = {
         "model": f"{found['name']} ({found['id']}, revision {found['rev']})",

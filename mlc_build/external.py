@@ -81,7 +81,7 @@ def build(
     if not (folder / "config.json").is_file():
         raise UnknownModel(f"{source} is no folder in Hugging Face's layout (with a config.json), which mlc_llm builds from")
     called = name or re.sub(r"[^a-z0-9._-]+", "-", f"{folder.resolve().name}-{form.replace('_', '-')}".lower()).strip("-._")[:64]
-    if not own.ID.fullmatch(called):
+    if not store.ID.fullmatch(called):
         raise UnknownModel(f"{called!r} cannot be an id: give one with --id")
     with disk(store.root()), store.building(called):
         try:
@@ -119,8 +119,9 @@ def _publish(order: Order, folder: Path) -> Path:
     config, index = _whole(folder)
     compress(folder)
     name = order.source.resolve().name
-    stated = licence.of_source({"kind": "safetensors", "path": str(order.source)}) or licence.UNSTATED
-    facts = {"id": order.id, "name": f"{name}, {order.form}", "licence": stated, "origin": name, "compiler": "mlc-llm"}
+    stated, told = licence.of_source({"kind": "safetensors", "path": str(order.source)}) or (licence.UNSTATED, "")
+    origin = f"{name}, {told}" if told else name
+    facts = {"id": order.id, "name": f"{name}, {order.form}", "licence": stated, "origin": origin, "compiler": "mlc-llm"}
     found = manifest.mirrored(folder, manifest.foreign(config, index) | facts)
     return store.put(order.id, folder, found["rev"])
 

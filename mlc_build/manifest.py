@@ -135,8 +135,21 @@ def verify(folder: Path, found: dict[str, Any]) -> None:
             raise Damaged(f"{path} has {path.stat().st_size} bytes and should have {item['bytes']}; {remedy}")
         if describe(path, folder)["sha256"] != item["sha256"]:
             raise Damaged(f"{path} was altered or damaged (its sha256 differs from the manifest's); {remedy}")
+        packed = path.with_name(path.name + PACKED)
+        if packed.is_file() and not _unpacks(packed, item["sha256"]):
+            raise Damaged(f"{packed} was altered or damaged (it does not unpack to {path.name}); {remedy}")
     if revision(found["files"]) != folder.name:
         raise Damaged(f"{folder / MANIFEST} does not belong to revision {folder.name}; {remedy}")
+
+
+def _unpacks(packed: Path, wanted: str) -> bool:
+    """Say whether a compressed sibling holds the bytes with this sha256."""
+    import brotli
+
+    try:
+        return hashlib.sha256(brotli.decompress(packed.read_bytes())).hexdigest() == wanted
+    except brotli.error:
+        return False
 
 
 def largest_buffer(folder: Path, config: ModelConfig | EncoderConfig, kind: str = "float32") -> int:
