@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONSTANT = re.compile(r'^const (\w+) = ("[^"\n]*");$', re.MULTILINE)
+CALLERS = re.compile(r"^const functionCallingModelIds = \[(.*?)^\];$", re.MULTILINE | re.DOTALL)
 LIST = re.compile(r"^const prebuiltAppConfig = \{(.*?)^\};$", re.MULTILINE | re.DOTALL)
 RECORD = re.compile(r"^        \{$(.*?)^        \},?$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
@@ -32,6 +33,8 @@ class Record:
         vram_bytes: what WebLLM says it needs; 0 when it does not say.
         features: WebGPU features it asks for.
         overrides: whole numbers that go over those of the model's configuration.
+        vision: whether it reads pictures.
+        tools: whether WebLLM takes tools for it.
 
     """
 
@@ -41,6 +44,8 @@ class Record:
     vram_bytes: int
     features: tuple[str, ...]
     overrides: dict[str, int]
+    vision: bool = False
+    tools: bool = False
 
 
 def read(script: Path) -> list[Record]:
@@ -51,7 +56,8 @@ def read(script: Path) -> list[Record]:
         raise SourceError(f"WebLLM's catalogue cannot be read ({error}); run: make setup") from error
     constants = {name: value.strip('"') for name, value in CONSTANT.findall(text)}
     found = LIST.search(text)
-    records = [_record(body, constants) for body in RECORD.findall(COMMENT.sub("", found[1]))] if found else []
+    callers = set(re.findall(r'"([^"]+)"', called[1])) if (called := CALLERS.search(text)) else set()
+    records = [_record(body, constants, callers) for body in RECORD.findall(COMMENT.sub("", found[1]))] if found else []
     if not records:
         raise SourceError(f"{script} holds no prebuiltAppConfig: another version of WebLLM than this was written for")
     return records
@@ -67,17 +73,20 @@ def find(name: str, records: list[Record]) -> Record:
     raise UnknownModel(f"WebLLM's catalogue has no model {name!r} among its {len(records)}{hint}")
 
 
-def _record(body: str, constants: dict[str, str]) -> Record:
+def _record(body: str, constants: dict[str, str], callers: set[str]) -> Record:
+    name = _text("model_id", body, constants)
     vram = re.search(r"vram_required_MB: ([\d.]+)", body)
     features = re.search(r"required_features: \[([^\]]*)\]", body)
     overrides = re.search(r"overrides: \{([^}]*)\}", body)
     return Record(
-        id=_text("model_id", body, constants),
+        id=name,
         model=_text("model", body, constants),
         library=_text("model_lib", body, constants),
         vram_bytes=round(float(vram[1]) * 1e6) if vram else 0,
         features=tuple(re.findall(r'"([^"]+)"', features[1])) if features else (),
         overrides={name: int(value) for name, value in re.findall(r"(\w+): (-?\d+)", overrides[1])} if overrides else {},
+        vision="ModelType.VLM" in body,
+        tools=name in callers,
     )
 
 

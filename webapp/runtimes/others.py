@@ -169,6 +169,7 @@ def offered(model: dict[str, Any], hosts: dict[str, list[str]]) -> dict[str, Any
         "context": int(overrides.get("context_window_size") or WINDOW),
         "overrides": overrides,
         "hosts": [*asked, *also],
+        **{what: True for what in ("vision", "tools") if model.get(what) is True},
     }
 
 

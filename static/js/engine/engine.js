@@ -27,6 +27,8 @@ import {SKIPPED, Turns} from './turns.js';
 
 /** Tokens, where the model list states no window. */
 const CONTEXT = 2048;
+/** ModelType.VLM of WebLLM's config: without it pictures are refused, whatever the model. */
+const VLM = 2;
 
 /** @typedef {{MLCEngine: typeof MLCEngine}} WebLLM the part of the package that is used */
 /** @typedef {{id: string, wasm: boolean, control: AbortController, listeners: ((event: ProgressEvent) => void)[], done: Promise<Loaded>}} Loading */
@@ -178,10 +180,11 @@ export class Engine {
   }
 
   /** @param {WebLLM} script @param {Plan} needed @param {Progress} progress @param {ModelEntry} entry @returns {Promise<MLCEngine>} */
-  async #graphics({MLCEngine}, needed, progress, {overrides}) {
+  async #graphics({MLCEngine}, needed, progress, {overrides, vision}) {
     // WebLLM would not cache a library whose URL says localhost; a blob of the verified bytes is the same everywhere.
     const lib = URL.createObjectURL(await library(needed));
-    const record = {model: new URL(needed.base, this.origin).href, model_id: needed.id, model_lib: lib, ...(overrides ? {overrides} : {})};
+    const more = {...(overrides ? {overrides} : {}), ...(vision ? {model_type: VLM} : {})};
+    const record = {model: new URL(needed.base, this.origin).href, model_id: needed.id, model_lib: lib, ...more};
     const engine = new MLCEngine({appConfig: {model_list: [record]}, initProgressCallback: (report) => progress.engine(report)});
     try {
       await this.devices.unlessLost(engine.reload(needed.id));

@@ -52,6 +52,7 @@
  * @property {string|null} base '/models/<id>/<rev>/', null while there is nothing to load; an address at another host with `remote`
  * @property {{library: string|null, manifest: boolean}} [remote] a model of another host, whose `files` are found out when it is loaded
  * @property {Record<string, number>} [overrides] go over mlc-chat-config.json
+ * @property {boolean} [vision] it reads pictures
  * @property {{gpu?: string, subgroups?: string, software?: string}} libraries path of the library by profile; gpu's stands in for the others
  * @property {ModelFile[]} files
  * @property {Gguf|null} [gguf] the same model for llama.cpp; without it there is none for runtime `wasm`

@@ -226,6 +226,17 @@ def test_the_library_of_the_profile_is_the_one_webllm_gets(ready: Bench, desk: D
     assert "gpu" in ready.call("chat", ready.chat("r2", {"library": True}))["text"]
 
 
+def test_pictures_reach_a_model_that_reads_them(ready: Bench, desk: Desk) -> None:
+    """WebLLM takes pictures only for a record that says so: it says so where the index does, and the refusal keeps its name."""
+    picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}
+    for number, sees in enumerate((False, True)):
+        ready.call("unload")
+        assert ready.call("load", {"model": {**desk.add(model()), "vision": sees}})["model"] == "toy"
+        asked = ready.chat(f"r{number}", {"say": ["a cat"]})
+        told = ready.call("chat", {**asked, "messages": [picture, *asked["messages"]]})
+        assert told["text"] == "a cat" if sees else told["failed"]["name"] == "UserMessageContentErrorForNonVLM"
+
+
 def test_a_model_in_half_precision_is_refused_before_the_download(bench: Bench, desk: Desk) -> None:
     """SwiftShader has no shader-f16: said in phase 'probe', without a byte fetched (facts/webllm.md)."""
     entry = {**desk.add(model()), "quantisation": "q4f16_1"}

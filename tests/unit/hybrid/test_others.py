@@ -29,7 +29,7 @@ WEB = {
             "vram_bytes": 1_128_000_000,
             "overrides": {"context_window_size": 4096},
         },
-        {"id": "Phi-1_5-q0f16-MLC", "model": "https://far.example/p", "library": "https://far.example/p.wasm"},
+        {"id": "Phi-1_5-q0f16-MLC", "model": "https://far.example/p", "library": "https://far.example/p.wasm", "vision": True},
     ],
 }
 LLAMA = WEB["models"][0]["id"]  # type: ignore[index]
@@ -68,6 +68,7 @@ async def test_the_list_says_what_and_where() -> None:
     assert (llama["estimated"], round(llama["bytes"] / 1e6)) == (True, 560)
     assert llama["name"] == "Llama-3.2-1B-Instruct-q4f32_1"
     assert (phi["family"], phi["context"], phi["fits"]["fits"]) == ("Phi", 4096, False)  # f16, and this adapter has none
+    assert (phi["vision"], "vision" in llama, "tools" in llama) == (True, False, False)
     await desk.local.get_offered_models()
     assert desk.upstream.asked.count(f"GET {LIST}") == 1
 

@@ -31,6 +31,17 @@ def test_every_chat_model_with_its_addresses(modules: Path) -> None:
         assert model["vram_bytes"] > 50e6
 
 
+def test_who_reads_pictures_and_who_takes_tools(modules: Path) -> None:
+    """As the package itself has it: its one family that sees, and the Hermes models that it takes tools for."""
+    told = json.loads(offers.listed(modules))["models"]
+    seeing = [model["id"] for model in told if model.get("vision")]
+    assert seeing
+    assert all("vision" in name for name in seeing)
+    calling = [model["id"] for model in told if model.get("tools")]
+    assert len(calling) == 5
+    assert all(name.startswith("Hermes-") for name in calling)
+
+
 def test_it_is_in_the_bundle_and_small(modules: Path) -> None:
     """One file, below 100 kB as it stands."""
     [(path, body)] = parts.data(modules)

@@ -87,6 +87,9 @@ class MLCEngine {
   async create(request) {
     if (!this.id) throw failure(['ModelNotLoadedError', 'not loaded']);
     this.request = request;
+    const [{content}] = request.messages;
+    const sees = this.record.model_type === 2; // ModelType.VLM
+    if (Array.isArray(content) && !sees) throw failure(['UserMessageContentErrorForNonVLM', 'The model loaded is not of type ModelType.VLM']);
     return this.generate(request);
   }
 
