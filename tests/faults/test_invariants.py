@@ -22,6 +22,7 @@ from lab.upstream import Cut, Refuse, Unreachable
 
 from hybr.webapp.hybrid.errors import Aborted, CallerError, HybridError
 from hybr.webapp.hybrid.patience import PING_AFTER_S, PING_S, TICK_S
+from hybr.webapp.hybrid.profile import UNKNOWN
 from hybr.webapp.hybrid.types import Usage
 
 if TYPE_CHECKING:
@@ -378,9 +379,11 @@ class Orchestrator(RuleBasedStateMachine):
         for one in self.asked:
             if not one.ends and not one.walked and self.desk.hybrid.abort(one.request_id):
                 one.stopped_at = len(self.desk.seen)
-        silent = self.desk.engine.silent
+        self.faults["local"] = (None, 0)  # a trial that begins from now on ends
+        engine = self.desk.engine
         # Enough for every stop to be through and a trial of a model that had failed to be given up; too short for an answer.
-        self.do(asyncio.sleep(PING_AFTER_S + PING_S + 2 * TICK_S if silent else 1))
+        bound = UNKNOWN[0] + TICK_S if "probe" in engine._aborted else 1.0
+        self.do(asyncio.sleep(PING_AFTER_S + PING_S + 2 * TICK_S if engine.silent else bound))
         assert self.desk.free, "9: every lock, worker request and HTTP stream is released"
         self.do(asyncio.sleep(60))
 
@@ -457,3 +460,22 @@ def test_a_trial_of_a_worker_that_dies_without_a_word_ends() -> None:
     restarts = state.desk.engine.restarts
     state.teardown()
     assert state.desk.engine.restarts == restarts + 1
+
+
+def test_a_trial_of_a_model_that_stalls_is_given_up() -> None:
+    """Found by the long run: a trial may hold the engine for as long as silence is fair; nobody is to wait behind it."""
+    state = Orchestrator()
+    state.begin(loaded=True, mode="local", cut=0)
+    for fault in ("silent", "bad format", "stall"):
+        state.ask_and(fault=fault, at=0, streaming=False, private=False, then="", after=0.0, more={})
+    state.lose_the_engine("die")
+    for _ in range(10):
+        if "probe" not in state.desk.engine._aborted:
+            state.wait_more(8)
+    assert "probe" in state.desk.engine._aborted, "the trial met a model that stalls"
+    assert state.desk.hybrid.get_status()["breaker"]["local"] == "half-open"
+    state.faults["local"] = (None, 0)
+    state.ask(False, False, "", None, {})
+    state.wait_more(2)
+    assert [end.provider for end in state.asked[-1].ends] == ["cloud"], "a person does not wait behind a trial"
+    state.teardown()

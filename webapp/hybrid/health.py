@@ -66,8 +66,9 @@ class Health:
         return self._breakers[key]
 
     def open(self, provider: Provider) -> bool:
-        """Whether that side should rather not be asked."""
-        return self.breaker(provider).state == "open"
+        """Whether that side should rather not be asked; while a trial decides, nobody is to wait behind it."""
+        state = self.breaker(provider).state
+        return state == "open" or (state == "half-open" and provider == "local" and self._local.model in self._probes)
 
     def outcome(self, provider: Provider, error: Exception | None) -> None:
         """A leg ended: well, or with this error. Only failures of health count (invariant 8)."""
@@ -88,7 +89,8 @@ class Health:
         wait = self.breaker(provider).retry_in_s()
         kind = LocalUnavailableError if provider == "local" else ProviderError
         side = "local model" if provider == "local" else "cloud"
-        message = f"The {side} failed several times in a row and is left in peace for another {wait:.0f} s."
+        peace = f"is left in peace for another {wait:.0f} s" if wait else "is being tried out"
+        message = f"The {side} failed several times in a row and {peace}."
         return kind(message, code="breaker_open", kind="capability", retryable=True)
 
     def mean_seconds(self, provider: Provider, answer_tokens: int, model: str = "") -> float | None:
