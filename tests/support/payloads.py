@@ -37,6 +37,8 @@ HANDLERS = (
     f'<a href="#" onclick={P} autofocus tabindex=1 onfocus={P}>x</a>',
     f'![" onerror={P} x="](https://ok.example/a.png)',
     f'[x](https://ok.example "\\" onmouseover={P} x=\\"")',
+    f"a<br/onload={P}>b<sub onclick={P}>c</sub><kbd autofocus tabindex=0 onfocus={P}>d</kbd><sup style=position:fixed>e</sup>",
+    f'- \u0645 <br><kbd>\n  ```"><img/src=x/onerror={P}>\n  <img src=x onerror={P}>\n  ```\n> ```html\n> <script>{P}</script>',
 )
 VECTORS = (
     f'<svg onload="{P}"><animate onbegin="{P}" attributeName=x dur=1s /></svg>',
