@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,27 @@ def test_list(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["tiny-q0f32"].endswith("no space left")
     assert "40%, quantising" in lines["smollm2-135m"]
     assert lines["smollm2-135m-q0f32"].split()[1] == "missing"
+
+
+def test_for_programs(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` gives states, and the manifest as it lies beside the files."""
+    assert run("list", "--json") == 0
+    found = {item["id"]: item for item in json.loads(capsys.readouterr().out)}
+    assert (found["tiny"]["state"], found["tiny"]["rev"]) == ("built", shelved.name)
+    assert found["smollm2-135m"]["state"] == "missing"
+    assert run("inspect", "tiny", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((shelved / "manifest.json").read_text())
+
+
+def test_a_damaged_model_does_not_hide_the_others(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has its line in the list, with what is wrong and what helps; inspecting it says so too."""
+    (shelved / "manifest.json").write_text("[]")
+    assert run("list") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["tiny"].split()[1] == "damaged"
+    assert lines["tiny"].endswith("run: hybr models build tiny")
+    assert "smollm2-135m" in lines
+    assert run("inspect", "tiny") == run("verify", "tiny") == 1
 
 
 def test_verify(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +87,8 @@ def test_rm(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("inspect", "smollm2-135m"), "smollm2-135m is not built"),
         (("build", "tiny", "--quant", "q9"), "tiny is not built in 'q9'; choose q4f32_1 or q4e8f32_1 or q0f32"),
         (("verify", "tiny"), "run: hybr models build tiny"),
+        (("rm", ".."), ".. is not built"),
+        (("verify", "../models"), "../models is not built"),
     ],
 )
 def test_bad_input(home: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:

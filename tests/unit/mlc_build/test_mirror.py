@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from email.utils import formatdate
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -165,6 +166,49 @@ def test_asked_to_wait(home: Path, hub: Hub) -> None:
     waits = Waits()
     whole(hub, fetch(hub, waits))
     assert waits.seconds == [7.0, 2.0, 4.0]
+
+
+def test_asked_to_wait_until_a_date(home: Path, hub: Hub) -> None:
+    """Retry-After may be a date; one that has passed, or is far away or garbled, does not stop the mirror for ever."""
+    soon, past, far = (formatdate(time.time() + seconds, usegmt=True) for seconds in (60, -60, 10**6))
+    hub.faults[hub.path(SHARD)] = [
+        lambda handler, when=when: handler.status(503, retry_after=when)  # type: ignore[misc]
+        for when in (soon, past, far, "whenever")
+    ]
+    waits = Waits()
+    whole(hub, fetch(hub, waits))
+    assert 20 < waits.seconds[0] <= 60
+    assert waits.seconds[1:3] == [0.0, 120.0]
+    assert 0 < waits.seconds[3] <= 120
+
+
+def test_a_host_that_knows_no_ranges(home: Path, hub: Hub) -> None:
+    """Asked for the rest it sends all of it: nothing is put behind what is here."""
+    content = hub.files[hub.path(SHARD)]
+
+    def all_of_it(handler: Handler) -> bool:
+        handler.headers.replace_header("range", "")
+        handler.give(content)
+        return True
+
+    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(content, cut=30_000) or True, all_of_it]
+    whole(hub, fetch(hub))
+    assert ranges(hub, SHARD) == [None, "bytes=30000-"]
+
+
+def test_a_host_that_answers_another_range(home: Path, hub: Hub) -> None:
+    """A part that was not asked for is dropped with what is here, and so is what the host says it no longer has."""
+    content = hub.files[hub.path(SHARD)]
+
+    def other_part(handler: Handler) -> bool:
+        handler.headers.replace_header("range", "bytes=7-")
+        handler.give(content)
+        return True
+
+    cut = [lambda handler: handler.give(content, cut=30_000) or True]
+    hub.faults[hub.path(SHARD)] = [*cut, other_part, *cut, lambda handler: handler.status(416)]
+    whole(hub, fetch(hub))
+    assert ranges(hub, SHARD) == [None, "bytes=30000-", None, "bytes=30000-", None]
 
 
 def test_a_host_that_stays_down(home: Path, hub: Hub) -> None:

@@ -73,6 +73,28 @@ def test_fraction_never_falls_and_reports_are_few() -> None:
     assert len(told) <= 3 * (1000 * 0.01 / 0.5 + 2)
 
 
+class Terminal(io.StringIO):
+    """A stream that says it is a person's."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def test_terminal() -> None:
+    """On a terminal one line is drawn over and over, as often as there is news, and the last word stands alone."""
+    clock, stream = Clock(), Terminal()
+    progress = Progress(PLAN, lambda _told: None, stream, clock)
+    progress.step("fetch", "fetching")
+    for _ in range(3):
+        clock.now += 1
+        progress.at(0.5, "still fetching")
+    progress.done("built")
+    drawn = stream.getvalue().split("\r\033[K")
+    assert [line.split("] ")[-1].split(" (")[0] for line in drawn] == ["", "fetching", *["still fetching"] * 3, "built\n"]
+    assert stream.getvalue().count("\n") == 1
+
+
 def test_log() -> None:
     """Into a file goes a line for each step and a sign of life in a long one, each whole."""
     progress, clock, _, stream = follow()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from hybr.mlc_build import store
+from hybr.mlc_build import catalogue, manifest, store
+from hybr.mlc_build.tiny import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +83,25 @@ def test_no_path_leads_out(shared: httpx.Client, shelved: Path) -> None:
     for name in ("../state.json", "%2e%2e/state.json", "resolve/main/..%2fstate.json", "/etc/passwd"):
         assert shared.get(base + name).status_code == 404
     assert shared.get(f"{base}manifest.json").json()["id"] == "tiny"
+
+
+def test_removed_while_it_is_read(shared: httpx.Client, home: Path) -> None:
+    """`rm` of a model that somebody downloads: what was begun comes whole; what is asked for afterwards is not there."""
+    content = os.urandom(24 << 20)  # more than sockets hold on the way
+    made = home / "larger"
+    made.mkdir()
+    (made / "tensor-cache.json").write_text('{"metadata": {"Repacked": false}, "records": []}')
+    (made / "params_shard_0.bin").write_bytes(content)
+    rev = manifest.make(made, catalogue.find("tiny"), CONFIG, 0)["rev"]
+    store.put("tiny", made, rev)
+    path = f"/models/tiny/{rev}/params_shard_0.bin"
+    with shared.stream("GET", path) as answer:
+        blocks = answer.iter_bytes(1 << 16)
+        came = next(blocks)
+        store.remove("tiny")
+        assert came + b"".join(blocks) == content
+    assert shared.get(path).status_code == 404
+    assert shared.get("/models/index.json").json()["models"] == []
 
 
 def test_a_taken_port(home: Path) -> None:
