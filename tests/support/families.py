@@ -157,8 +157,8 @@ def write_safetensors(file: Path, made: Mapping[str, F32], dtype: str = "F32") -
     file.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
-def write_gguf(file: Path, name: str) -> dict[str, F32]:
-    """Write the same checkpoint as llama.cpp's converter does and return its tensors."""
+def write_gguf(file: Path, name: str, *, pieces: bool = False) -> dict[str, F32]:
+    """Write the same checkpoint as llama.cpp's converter does and return its tensors; `pieces` for SentencePiece's kind."""
     c = config(name)
     family = {"mistral": "llama", "gemma3_text": "gemma3"}.get(c.family, c.family)
     made, writer = tensors(c), GGUFWriter(file, family)
@@ -173,11 +173,17 @@ def write_gguf(file: Path, name: str) -> dict[str, F32]:
     writer.add_rope_dimension_count(c.head_dim)
     writer.add_rope_freq_base(c.rope_theta)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([*vocabulary.tokens[:-1], "Āā"])
-    writer.add_token_types([3] * 4 + [1] * 256)
-    writer.add_token_merges(["Ā ā"])
+    if pieces:
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list([*vocabulary.tokens[:4], *(f"<0x{byte:02X}>" for byte in range(256))])
+        writer.add_token_types([2, 3, 3, 3] + [6] * 256)
+        writer.add_token_scores([0.0] * 260)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list([*vocabulary.tokens[:-1], "Āā"])
+        writer.add_token_types([3] * 4 + [1] * 256)
+        writer.add_token_merges(["Ā ā"])
     writer.add_eos_token_id(2)
     writer.add_chat_template(checkpoint.CHATML)
     _rope(writer, name, c)
