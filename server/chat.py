@@ -180,11 +180,17 @@ def tool_calls(where: str, value: Any, role: str) -> None:
     if not isinstance(value, list):
         raise RequestError(f"{where} must be a list of calls", field=where)
     for index, call in enumerate(value):
-        function = call.get("function") if isinstance(call, dict) else None
-        named = isinstance(function, dict) and isinstance(function.get("name"), str) and isinstance(call.get("id"), str)
-        if not named or not isinstance(function.get("arguments", ""), str):
+        if not named(call):
             place = f"{where}[{index}]"
             raise RequestError(f"{place} must have id, function.name and arguments as JSON in a text", field=place)
+
+
+def named(call: Any) -> bool:
+    """Say whether a tool's call has an id, a name, and its arguments as a text."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(call.get("id"), str):
+        return False
+    return isinstance(function.get("name"), str) and isinstance(function.get("arguments", ""), str)
 
 
 def parts(where: str, content: Any) -> str:

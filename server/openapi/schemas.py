@@ -45,7 +45,8 @@ def numbers(low: float, high: float) -> Schema:
 
 
 ROLE: Schema = {"enum": ["system", "developer", "user", "assistant", "tool"]}
-MESSAGE = shape({"role": ROLE}, {"content": {}, "tool_calls": array(ANYTHING), "tool_call_id": TEXT, "reasoning_content": TEXT})
+SAID = {"content": {}, "name": TEXT, "tool_calls": array(ANYTHING), "tool_call_id": TEXT, "reasoning_content": TEXT}
+MESSAGE = shape({"role": ROLE}, {**SAID, "refusal": maybe(TEXT)})
 TOKENS = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
 
 SCHEMAS: dict[str, Schema] = {
@@ -76,7 +77,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "model": {**TEXT, "minLength": 1, "maxLength": 200},
             "stream": SWITCH,
-            "stream_options": shape({}, {"include_usage": SWITCH}, additionalProperties=False),
+            "stream_options": shape({}, {"include_usage": SWITCH, "include_obfuscation": SWITCH}, additionalProperties=False),
             "temperature": numbers(0, 2),
             "top_p": numbers(0, 1),
             "top_k": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
@@ -93,7 +94,10 @@ SCHEMAS: dict[str, Schema] = {
             "response_format": shape({"type": {"enum": ["text", "json_object", "json_schema"]}}, {"json_schema": ANYTHING}),
             "tools": array(ANYTHING),
             "tool_choice": {"anyOf": [TEXT, ANYTHING]},
-            "reasoning_effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh"]},
+            "parallel_tool_calls": SWITCH,
+            "modalities": {"const": ["text"]},
+            "verbosity": {"enum": ["low", "medium", "high"]},
+            "reasoning_effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max"]},
         },
     ),
     "Completion": shape(

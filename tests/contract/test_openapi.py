@@ -21,8 +21,9 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from serving import asking, listening, parts_in
 from starlette.applications import Starlette
 
-from hybr.server import app
+from hybr.server import app, chat
 from hybr.server.openapi.paths import OPERATIONS, document
+from hybr.server.surfaces import messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,13 @@ def test_every_route_is_described(tmp_path: Path) -> None:
     """No route is missing from the description, and the description has none that is not there."""
     described = {(one.method, one.path) for one in OPERATIONS}
     assert described == routes(tmp_path)
+
+
+def test_every_field_is_described() -> None:
+    """The document's questions have the fields that are taken, no more and no fewer."""
+    schemas = document("0")["components"]["schemas"]
+    assert set(schemas["Chat"]["properties"]) == chat.CHECKS.keys() - chat.INNER
+    assert set(schemas["Messages"]["properties"]) == messages.KNOWN - messages.IGNORED | {"metadata"}
 
 
 async def test_for_programs_and_people(tmp_path: Path) -> None:
