@@ -33,13 +33,27 @@ def panel(visit: Callable[..., tuple[Page, Watch]]) -> Iterator[Page]:
 
 
 def test_the_mode_is_chosen_by_keyboard(panel: Page) -> None:
-    """Arrow keys move the choice; with no model loaded the server stays in force, and the line under it says so."""
+    """Arrow keys move the choice; with no model loaded the server stays in force, and the line under it says so.
+
+    A choice that would leave the page is passed by, and chosen with Space alone.
+    """
     panel.get_by_role("radio", name="Server", exact=True).focus()
     panel.keyboard.press("ArrowLeft")
     until(lambda: attribute(panel, "mode", "data-preferred") == "local", timeout=10, what="local preferred")
     assert attribute(panel, "mode", "data-mode") == "cloud"
     until(panel.get_by_role("radio", name="This browser", exact=True).is_checked, timeout=10, what="the choice moved")
     until(lambda: "until" in panel.get_by_test_id("mode").inner_text(), timeout=10, what="the line under it")
+    panel.get_by_role("radio", name="Automatic", exact=True).focus()
+    panel.keyboard.press("ArrowDown")
+    only = panel.get_by_role("radio", name="Browser only", exact=True)
+    until(
+        lambda: only.evaluate("(node) => node.getRootNode().activeElement === node"),
+        timeout=10,
+        what="the choice that leaves this page, gone to",
+    )
+    panel.keyboard.press("ArrowDown")
+    until(lambda: attribute(panel, "mode", "data-mode") == "cloud-only", timeout=30, what="the one after it chosen")
+    assert panel.evaluate("location.pathname") == "/", "passing by a choice does not leave the page"
 
 
 def test_every_model_is_in_plain_sight(panel: Page) -> None:
@@ -92,7 +106,7 @@ def test_the_panel_fits_its_place(visit: Callable[..., tuple[Page, Watch]]) -> N
     page, _ = visit("/", viewport={"width": 1280, "height": 800}, color_scheme="light")
     controls(page)
     toggle = page.locator("#panel-toggle")
-    for width, scheme in ((1280, "light"), (390, "dark")):
+    for width, scheme in ((1280, "light"), (320, "dark")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         if width < 960:

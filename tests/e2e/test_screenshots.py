@@ -108,7 +108,8 @@ ALL = pytest.mark.skipif(not os.environ.get("HYBR_SCREENSHOTS"), reason="every s
 @pytest.fixture
 def talked(visit: Callable[..., tuple[Page, Watch]]) -> Page:
     """A page with a conversation of two branches, code, a table and formulas on its shelf, and others beside it."""
-    page, _ = visit("/", viewport={"width": 1280, "height": 800})
+    page, watch = visit("/", viewport={"width": 1280, "height": 800})
+    watch.expected.append("404")  # the sync's sheet asks the server whether there is one already
     until(page.get_by_test_id("mode").is_visible, timeout=120, what="the panel")
     _shots(page, "welcome")
     texts = [("q", None, "user", "What is the area?"), ("a", "q", "assistant", "A third."), ("b", "q", "assistant", LONG)]

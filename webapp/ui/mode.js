@@ -14,6 +14,8 @@ import { words } from './words.js';
  * @property {{available: boolean, reason: string}} cloud
  */
 
+const STEPS = /** @type {Record<string, number>} */ ({ ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 });
+
 /** @param {string} mode @returns {'local'|'cloud'} */
 const side = (mode) => (mode.startsWith('local') ? 'local' : 'cloud');
 
@@ -37,6 +39,18 @@ export const render = component((root, /** @type {(message: object) => void} */ 
   root.append(control);
   /** @type {Map<string, {label: HTMLElement, input: HTMLInputElement}>} */
   const choices = new Map();
+  let here = 'main';
+
+  // An arrow key chooses as it goes by: a choice that leaves this page is only gone to, and Space chooses it.
+  segments.addEventListener('keydown', (event) => {
+    const inputs = [...choices.values()].map(({ input }) => input).filter(({ disabled }) => !disabled);
+    const from = inputs.findIndex((input) => input === event.target);
+    const step = STEPS[event.key];
+    const next = step && from >= 0 ? inputs[(from + step + inputs.length) % inputs.length] : undefined;
+    if (!next || (next.value === 'local-only') === (here === 'local')) return;
+    event.preventDefault();
+    next.focus();
+  });
 
   /** @param {string} mode */
   function choice(mode) {
@@ -52,6 +66,7 @@ export const render = component((root, /** @type {(message: object) => void} */ 
   }
 
   return (/** @type {State} */ state) => {
+    here = state.place;
     const unsupported = state.local.state === 'unsupported';
     const shown = unsupported && side(state.preferred) === 'local' ? state.mode : state.preferred;
     for (const mode of state.modes) {

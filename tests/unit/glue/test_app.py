@@ -298,6 +298,18 @@ async def test_m21_a_fallback_is_toasted() -> None:
     await shell.end()
 
 
+@virtual
+async def test_a_spent_budget_is_toasted_once() -> None:
+    """The answer that spends it is followed by one notice with the sum; the next one's is not."""
+    shell = Shell()
+    shell.app.context.hybrid.set_budget({"session": 0.0})
+    for _ in range(2):
+        await chat(shell, "x")
+    told = [(toast["say"], toast["args"]) for toast in shell.ops("toast") if toast["toast"] == "warning"]
+    assert told == [("budget", {"state": "exceeded", "period": "session", "limit": "0.00"})]
+    await shell.end()
+
+
 # -- what happens by itself
 
 
