@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import json
 import math
 import os
 import shutil
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LIBRARIES: dict[Profile, str] = {"gpu": "model.wasm", "subgroups": "model-subgroups.wasm", "software": "model-software.wasm"}
-PLANNED = "planned.txt"
+PLANNED, VALIDATED = "planned.txt", "validated.json"
+"""What a library's step keeps beside it, for the manifest."""
 
 BOTH = ("encoder", "quantise.py", "blocks.py")
 CODE = {
@@ -53,7 +55,7 @@ CODE = {
         "safetensors.py",
         "tokenizer.py",
     ),
-    "library": (*BOTH, "compile.py", "lower.py", "memory.py", "validate.py", "model", "kernels"),
+    "library": (*BOTH, "compile.py", "lower.py", "memory.py", "refuse.py", "validate.py", "model", "kernels"),
 }
 """What each kept step is made by."""
 
@@ -136,7 +138,7 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
     weights = _weights(entry, opened, digest, progress)
     progress.step("runtime", "preparing the runtime")
     pack.objects(progress.at)
-    planned = 0
+    planned, shaders = 0, {}
     with steps.workspace(store.workplace(entry.id)) as folder:
         _place(weights, folder)
         if entry.source["kind"] == "seeded" and isinstance(opened, checkpoint.Checkpoint):
@@ -146,6 +148,7 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
             made = _library(entry, opened, profile, progress)
             _place(made, folder)
             planned = max(planned, int((made / PLANNED).read_text()))
+            shaders[LIBRARIES[profile]] = json.loads((made / VALIDATED).read_bytes())
         progress.step("publish", "checking and publishing")
         write_config(entry, opened, folder)
         c = opened.config
@@ -153,7 +156,7 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
         told = dataclasses.replace(
             entry, context=c.context_window_size, family=c.family, licence=stated, origin=_origin(entry, origin)
         )
-        found = manifest.make(folder, told, c, planned)
+        found = manifest.make(folder, told, c, planned, shaders)
         final = store.put(entry.id, folder, found["rev"])
     for kept in ("steps/weights", "steps/libraries", "runtime"):
         steps.prune(paths.home() / kept)
@@ -246,17 +249,17 @@ def _weights(entry: Entry, opened: Checkpoint | Encoder, digest: str, progress: 
 
 
 def _library(entry: Entry, opened: Checkpoint | Encoder, profile: Profile, progress: Progress) -> Path:
-    """Return a folder with one profile's library, and beside it the graphics memory that was planned with it."""
+    """Return a folder with one profile's library, and beside it the graphics memory planned with it and its validation."""
     from .compile import compile_library
     from .link import FLAGS, link
 
     def make(folder: Path) -> None:
         with steps.workspace(folder.parent) as scratch:
             compiled = compile_library(opened.config, entry.quantisation, profile, scratch)
-            checked = "" if compiled.validated else " (shaders not validated: that needs Node and the npm package webgpu)"
-            progress.at(0.9, f"linking {LIBRARIES[profile]}{checked}")
+            progress.at(0.9, f"linking {LIBRARIES[profile]}")
             link(compiled.objects, folder / LIBRARIES[profile])
             (folder / PLANNED).write_text(f"{compiled.planned}\n")
+            steps.dump(compiled.validated.to_dict(), folder / VALIDATED)
         compress(folder)
 
     made_by = [*_versions("apache-tvm", "apache-tvm-ffi"), pack.objects()[0].parent.name, FLAGS]
@@ -313,7 +316,7 @@ def compress(folder: Path) -> None:
 def _place(made: Path, folder: Path) -> None:
     """Put a step's files into the build: as links where the disk can, so that weights lie on it once."""
     for file in made.iterdir():
-        if file.name in {PLANNED, steps.SUMS}:
+        if file.name.removesuffix(".br") in {PLANNED, VALIDATED, steps.SUMS}:
             continue
         try:
             os.link(file, folder / file.name)

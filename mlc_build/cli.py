@@ -147,6 +147,7 @@ def inspect_model(args: argparse.Namespace) -> None:
         "GPU memory": f"{found['vram_bytes'] / 1e6:.0f} MB",
         "features": ", ".join(found["features"]) or "none beyond WebGPU",
         "limits": ", ".join(f"{name} {value}" for name, value in found["limits"].items()),
+        "shaders": _shaders(found.get("shaders") or {}),
         "blocks": f"the checkpoint's own: {kept[found.get('repacked', False)]}",
         "weights": f"{found['origin']}, licence {found['licence']}",
     }
@@ -154,6 +155,21 @@ def inspect_model(args: argparse.Namespace) -> None:
         print(f"{name:<11} {value}")
     for item in found["files"]:
         print(f"{item['bytes']:>12}  {item['sha256'][:16]}  {item['path']}")
+
+
+def _shaders(told: dict[str, Any]) -> str:
+    """Return what was validated, by what, and what goes past WebGPU's defaults, which `limits` then asks a device for."""
+    from .validate import DEFAULTS
+
+    if not told:
+        return "not validated here"
+    by = ", ".join(sorted({one["validator"] for one in told.values()}))
+    counts = ", ".join(f"{one['modules']} of {name}" for name, one in told.items())
+    most = {limit: max(one["most"][limit] for one in told.values()) for limit in DEFAULTS}
+    beyond = [f"{limit} {taken} of {DEFAULTS[limit]}" for limit, taken in most.items() if taken > DEFAULTS[limit]]
+    return f"{counts} valid by {by}; " + (
+        f"past WebGPU's defaults: {', '.join(beyond)}" if beyond else "within WebGPU's defaults"
+    )
 
 
 def verify_model(args: argparse.Namespace) -> None:

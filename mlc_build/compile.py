@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .encoder.config import EncoderConfig
     from .model.config import ModelConfig
+    from .validate import Validation
 
 Profile = Literal["gpu", "subgroups", "software"]
 
@@ -34,7 +35,7 @@ class CompiledLibrary:
         metadata: what `_metadata` returns in the page.
         seconds: time the compiler took.
         planned: bytes of graphics memory that calls need beside weights and cache.
-        validated: every shader passed Chromium's validator; False where that is not installed (`validate`).
+        validated: what Chromium's validator, which every shader passed, was and saw.
 
     """
 
@@ -43,7 +44,7 @@ class CompiledLibrary:
     metadata: dict[str, Any]
     seconds: float
     planned: int
-    validated: bool
+    validated: Validation
 
 
 def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, profile: Profile, out: Path) -> CompiledLibrary:
@@ -57,6 +58,7 @@ def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, prof
 
     Raises:
         CompileError: a shader is no valid WebGPU, or asks more of a device than manifests do; the message names it.
+        MissingTool: there is no validator to ask.
 
     """
     import tvm

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import licence, manifest, own, steps, store
+from . import licence, manifest, own, steps, store, validate
 from .errors import CompileError, DiskFull, MissingTool, UnknownModel, disk
 from .progress import Progress
 
@@ -121,7 +121,9 @@ def _publish(order: Order, folder: Path) -> Path:
     name = order.source.resolve().name
     stated, told = licence.of_source({"kind": "safetensors", "path": str(order.source)}) or (licence.UNSTATED, "")
     origin = f"{name}, {told}" if told else name
-    facts = {"id": order.id, "name": f"{name}, {order.form}", "licence": stated, "origin": origin, "compiler": "mlc-llm"}
+    validated = validate.check(validate.modules((folder / LIBRARY).read_bytes().decode("latin-1")), manifest.FLOORS)
+    facts: dict[str, Any] = {"id": order.id, "name": f"{name}, {order.form}", "licence": stated, "origin": origin}
+    facts |= {"compiler": "mlc-llm", "shaders": {LIBRARY: validated.to_dict()}}
     found = manifest.mirrored(folder, manifest.foreign(config, index) | facts)
     return store.put(order.id, folder, found["rev"])
 

@@ -14,7 +14,7 @@ from tvm import relax as rx
 from tvm.s_tir import dlight
 from tvm.tirx.compilation_pipeline import get_tir_pipeline, register_tir_pipeline
 
-from . import memory
+from . import memory, refuse
 from .kernels import draw, sampler, sift, softmax
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def pipeline(profile: Profile, target: tvm.target.Target, planned: Planned | Non
         t.ComputePrimValue(),
         t.VMShapeLower(),
         order_shape_functions(),
+        refuse.sinks(),
         t.AttachGlobalSymbol(),
     ]
 

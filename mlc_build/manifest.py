@@ -2,6 +2,7 @@
 
     {"schema": 1, "id", "rev", "files": [{"path", "bytes", "sha256", "sri"}], "bytes", "vram_bytes", "features", "limits",
      "repacked": true when the checkpoint's own 4- and 8-bit blocks went over as they were, "partly", or false,
+     "shaders": for each library its validation: {"validator": name and version, "modules", "most": taken of each limit by one},
      "mirrored": {"model", "library", "overrides"} for one that came from its publisher as it is (`hybr models mirror`),
      "compiler": for one that another made (`--compiler mlc-llm`),
      and the catalogue's fields: name, family, quantisation, context, licence, origin, test_only}
@@ -39,10 +40,17 @@ FLOORS = {
 }
 
 
-def make(folder: Path, entry: Entry, config: ModelConfig | EncoderConfig, planned: int) -> dict[str, Any]:
+def make(
+    folder: Path,
+    entry: Entry,
+    config: ModelConfig | EncoderConfig,
+    planned: int,
+    shaders: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Describe the files in `folder` (compressed siblings are not files of their own) and write manifest.json there.
 
-    `planned` is the graphics memory that calls need, as the libraries' compilation found it.
+    `planned` is the graphics memory that calls need, as the libraries' compilation found it, and `shaders` what it says of each
+    library's validation.
     """
     files = [describe(file, folder) for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != PACKED]
     weights = sum(item["bytes"] for item in files if item["path"].endswith(".bin"))
@@ -59,6 +67,7 @@ def make(folder: Path, entry: Entry, config: ModelConfig | EncoderConfig, planne
         "repacked": _index(folder)["metadata"]["Repacked"],
         "features": ["shader-f16"] if kind == "float16" else [],
         "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
+        "shaders": shaders or {},
         "files": files,
     }
     (folder / MANIFEST).write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

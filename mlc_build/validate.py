@@ -2,8 +2,8 @@
 
 It runs without graphics (Dawn's null backend) and has `shader-f16`, so libraries of halves are checked on machines that could not
 run them. What a shader takes of the three limits that matter is counted (`needs`): one that takes more than the manifest asks of
-a device is refused. A library's shaders take a second. Where Node or the package is missing (an installation from a wheel)
-nothing is checked, and whoever builds is told.
+a device is refused. A library's shaders take a second. A module that was not validated counts as failed: without the package,
+which comes with the page's own, nothing is built. What was validated, and by what, goes into the manifest (`Validation`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .errors import CompileError
+from hybr.server.errors import BuildError
+
+from .errors import CompileError, MissingTool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +36,26 @@ SECTION = re.compile(r"// Function: (\w+)\n//-+\n((?:(?!// Function: )[\t\n -~])
 """A module with the heading TVM gives it, which a listing heads once more."""
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What the manifest says of a library's shaders.
+
+    Attributes:
+        validator: name and version of what accepted every one of them.
+        modules: how many there are.
+        most: the most that one of them takes of each limit of WebGPU in DEFAULTS.
+
+    """
+
+    validator: str
+    modules: int
+    most: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the manifest spells it."""
+        return asdict(self)
+
+
 def modules(shaders: str) -> dict[str, str]:
     """Return each WGSL module by its entry point, from `compile.shaders` or from the bytes of a linked library as latin-1.
 
@@ -44,10 +67,17 @@ def modules(shaders: str) -> dict[str, str]:
     return found
 
 
-def validator() -> Path | None:
-    """Return the npm package's entry, or None where it or Node is not installed."""
-    index = Path(__file__).parents[1] / "static" / "node_modules" / "webgpu" / "index.js"
-    return index if index.is_file() and shutil.which("node") else None
+def validator() -> tuple[Path, str]:
+    """Return the npm package's entry, and its name and version. Raises MissingTool where it or Node cannot be had."""
+    from hybr.server.page import npm
+
+    try:
+        package = npm.folder() / "webgpu"
+    except BuildError as error:
+        raise MissingTool(f"the library's shaders cannot be validated: {error}") from error
+    if not shutil.which("node") or not (package / "index.js").is_file():
+        raise MissingTool("the library's shaders cannot be validated: that needs Node (nodejs) and its npm on the PATH")
+    return package / "index.js", f"Dawn (npm webgpu {json.loads((package / 'package.json').read_bytes())['version']})"
 
 
 def needs(code: str) -> dict[str, int]:
@@ -61,24 +91,32 @@ def needs(code: str) -> dict[str, int]:
     }
 
 
-def check(found: Mapping[str, str], limits: Mapping[str, int]) -> bool:
-    """Validate WGSL modules; return whether they were, which needs Node and the package.
+def check(found: Mapping[str, str], limits: Mapping[str, int]) -> Validation:
+    """Validate WGSL modules and return what can be said of them.
 
     Args:
         found: modules by name.
         limits: of WebGPU, by name, that the manifest asks of a device.
 
     Raises:
-        CompileError: one is refused, or takes more than that; the message names it and quotes the validator.
+        CompileError: one is refused, or takes more than that, or there is none; the message names it and quotes the validator.
+        MissingTool: the validator cannot be run here.
 
     """
+    if not found:
+        raise CompileError("the library has no shader that can be told apart and validated")
+    most = dict.fromkeys(DEFAULTS, 0)
     for name, code in found.items():
         for limit, taken in needs(code).items():
+            most[limit] = max(most[limit], taken)
             if taken > limits[limit]:
                 raise CompileError(f"the shader {name} takes {taken} of {limit}; the manifest asks a device for {limits[limit]}")
-    index = validator()
-    if index is None:
-        return False
+    index, called = validator()
+    _validate(found, index)
+    return Validation(called, len(found), most)
+
+
+def _validate(found: Mapping[str, str], index: Path) -> None:
     asked = json.dumps([{"name": name, "code": code, "small": _small(code)} for name, code in found.items()])
     try:
         done = subprocess.run(
@@ -95,7 +133,6 @@ def check(found: Mapping[str, str], limits: Mapping[str, int]) -> bool:
             f"the shader {first['name']} is not valid WebGPU, and {len(refused) - 1} more: {first['message']}. "
             "This is a defect of the compiler; please report it with the model's name"
         )
-    return True
 
 
 def _small(code: str) -> bool:

@@ -3,7 +3,7 @@
 
 Written after mlc_llm's own command line (python/mlc_llm/cli). What it is to do wrong stands in FAKE_MLC: `old` leaves the index
 under its old name; `fail` ends convert_weight with an error, `short` cuts a shard, `nothing` compiles nothing, `ancient` has not
-the commands. The weights are noise and the library is 64 bytes that begin like one.
+the commands. The weights are noise and the library is 64 bytes that begin like one, with one shader after them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,16 @@ from pathlib import Path
 FAULT = os.environ.get("FAKE_MLC", "")
 COMMANDS = {"chat"} if FAULT == "ancient" else {"compile", "convert_weight", "gen_config", "chat", "serve", "package"}
 FORMS = ["q0f16", "q0f32", "q4f16_0", "q4f16_1", "q4f32_1"]
+
+SHADER = """//----------------------------------------
+// Function: twice_kernel
+//----------------------------------------
+@group(0) @binding(0) var<storage, read_write> x : array<f32>;
+@compute @workgroup_size(64, 1, 1)
+fn twice_kernel(@builtin(global_invocation_id) at : vec3<u32>) {
+  x[at.x] = 2.0 * x[at.x];
+}
+"""
 
 
 def config_of(path: str) -> Path:
@@ -92,7 +102,7 @@ def compile(argv: list[str]) -> None:  # noqa: A001 - the command's name
     told = parser.parse_args(argv)
     json.loads(told.model.read_text())
     if FAULT != "nothing":
-        told.output.write_bytes(b"\0asm\1\0\0\0" + bytes(56))
+        told.output.write_bytes(b"\0asm\1\0\0\0" + bytes(56) + SHADER.encode() + b"\0")
 
 
 def main() -> None:

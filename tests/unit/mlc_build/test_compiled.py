@@ -68,6 +68,13 @@ def test_context_can_be_filled(native: Native, reference: Reference) -> None:
     assert np.abs(native.forward(prompt) - reference.forward(prompt)[-1]).max() < 2e-3
 
 
+def test_a_cache_that_forgets_is_refused(native: Native) -> None:
+    """WebLLM's sliding_window_size, with sinks or without: the library says that it keeps every key, and what to leave out."""
+    asked = [native._shape(number) for number in (1, 64, 16, 16, 1)]
+    with pytest.raises(RuntimeError, match="load it without sliding_window_size and attention_sink_size"):
+        native.machine["create_tir_paged_kv_cache"](*asked)
+
+
 def test_untied_head_and_grouped_heads() -> None:
     """An untied head, one key head for all queries, and a vocabulary that is no multiple of eight."""
     config = dataclasses.replace(

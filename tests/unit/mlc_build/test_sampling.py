@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import chances
 import numpy as np
 import pytest
 from native_model import Native, unbound
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 VOCABULARY = 96
 TEMPERATURE, TOP_P = 0.8, 0.9
@@ -38,32 +36,16 @@ def sampler() -> Sampler:
     return Sampler()
 
 
-def kept(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return top-p's distribution: the likeliest tokens until they hold TOP_P of the mass, each by its share of that."""
-    scaled = np.exp((logits - logits.max()).astype(np.float64) / TEMPERATURE)
-    p = scaled / scaled.sum()
-    order = np.argsort(-p, kind="stable")
-    inside = order[: int((np.cumsum(p[order]) < TOP_P).sum()) + 1]
-    found = np.zeros_like(p)
-    found[inside] = p[inside] / p[inside].sum()
-    return found
-
-
 @pytest.mark.parametrize("draws", [5_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_draws_match_the_distribution(sampler: Sampler, draws: int) -> None:
     """With a fixed seed, the tokens drawn pass the chi-square test against top-p's distribution; none comes from outside it."""
     source = np.random.Generator(np.random.PCG64(20))
     logits = (source.standard_normal(VOCABULARY) * 2).astype(np.float32)
-    wanted, p = kept(logits), sampler.probabilities(logits, TEMPERATURE)
+    wanted, p = chances.top_p(logits, TEMPERATURE, TOP_P), sampler.probabilities(logits, TEMPERATURE)
     seen = np.bincount([sampler.draw(p, u, TOP_P) for u in source.random(draws)], minlength=VOCABULARY)
     assert not seen[wanted == 0].any()
-    inside = wanted > 0
-    expected = wanted[inside] * draws
-    square = float((np.square(seen[inside] - expected) / expected).sum())
-    # Chi-square's upper thousandth by Wilson and Hilferty's cube (PNAS 17, 1931); the seed is fixed, so it does not flake.
-    degrees = int(inside.sum()) - 1
-    bound = degrees * (1 - 2 / (9 * degrees) + 3.09 * np.sqrt(2 / (9 * degrees))) ** 3
-    print(f"{draws} draws of {degrees + 1} tokens: chi-square {square:.1f}, bound {bound:.1f}")
+    square, bound = chances.chi_square(seen, wanted)  # the seed is fixed, so it does not flake
+    print(f"{draws} draws of {(wanted > 0).sum()} tokens: chi-square {square:.1f}, bound {bound:.1f}")
     assert square < bound
 
 

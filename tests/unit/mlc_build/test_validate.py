@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from families import config
 
-from hybr.mlc_build import build, catalogue, validate
+from hybr.mlc_build import build, catalogue, cli, validate
 from hybr.mlc_build import compile as compiler
-from hybr.mlc_build.errors import CompileError, UnknownQuantisation
+from hybr.mlc_build.errors import CompileError, MissingTool, UnknownQuantisation
 from hybr.mlc_build.manifest import FLOORS
+from hybr.server.errors import BuildError as PageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +29,14 @@ UNIFORM = GOOD.replace("{ x", "{ if (x[0] > 0.0) { workgroupBarrier(); } x")
 
 def test_sound_modules_pass() -> None:
     """Floats and halves alike; the validator is installed here, so nothing passes unseen."""
-    assert validate.check({"twice": GOOD, "halves": HALVES}, FLOORS)
+    found = validate.check({"twice": GOOD, "halves": HALVES}, FLOORS)
+    assert found.modules == 2
+    assert found.validator.startswith("Dawn (npm webgpu 0.")
+    assert found.most == {
+        "maxStorageBuffersPerShaderStage": 1,
+        "maxComputeWorkgroupStorageSize": 0,
+        "maxComputeInvocationsPerWorkgroup": 64,
+    }
 
 
 @pytest.mark.parametrize(
@@ -53,12 +63,64 @@ def test_a_module_that_cannot_be_told_apart_is_an_error() -> None:
         validate.modules(GOOD)
 
 
-def test_without_the_validator_nothing_is_said_to_be_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installation without Node builds, and knows that nothing was checked; limits are counted all the same."""
+def test_what_was_not_validated_counts_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Node nothing is built, and the message says what is missing; limits are counted before."""
     monkeypatch.setenv("PATH", "")
-    assert not validate.check({"twice": GOOD}, FLOORS)
+    with pytest.raises(MissingTool, match="cannot be validated: that needs Node"):
+        validate.check({"twice": GOOD}, FLOORS)
     with pytest.raises(CompileError, match="takes 512"):
         validate.check({"twice": GOOD.replace("64, 1, 1", "16, 32, 1")}, FLOORS)
+    with pytest.raises(CompileError, match="no shader"):
+        validate.check({}, FLOORS)
+
+
+def test_an_installed_wheel_gets_the_validator_with_the_pages_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they cannot be fetched the reason is said, as of any tool that is missing."""
+
+    def refuse() -> Path:
+        raise PageError("npm could not fetch the page's packages: no network")
+
+    monkeypatch.setattr("hybr.server.page.npm.folder", refuse)
+    with pytest.raises(MissingTool, match="cannot be validated: npm could not fetch"):
+        validate.validator()
+
+
+def counted(folder: Path) -> dict[str, dict[str, int]]:
+    """Return, for each library of a built model, its modules and the most that one takes of each limit, counted here."""
+    found = {}
+    for name in build.LIBRARIES.values():
+        shaders = validate.modules((folder / name).read_bytes().decode("latin-1"))
+        taken = [validate.needs(code) for code in shaders.values()]
+        found[name] = {"modules": len(shaders)} | {limit: max(one[limit] for one in taken) for limit in validate.DEFAULTS}
+    return found
+
+
+@pytest.mark.models
+def test_the_manifest_says_what_was_validated(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each library's modules, the validator and its version, and what goes past WebGPU's defaults; `inspect` prints it."""
+    told = json.loads((tiny / "manifest.json").read_bytes())
+    shaders = counted(tiny)
+    assert {name: {"modules": one["modules"], **one["most"]} for name, one in told["shaders"].items()} == shaders
+    for limit in validate.DEFAULTS:
+        assert all(one[limit] <= told["limits"][limit] for one in shaders.values())
+    cli.inspect_model(argparse.Namespace(id="tiny", json=False))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("shaders"))
+    assert f"{shaders['model.wasm']['modules']} of model.wasm" in line
+    assert "valid by Dawn (npm webgpu 0." in line
+    past = [limit for limit, default in validate.DEFAULTS.items() if any(one[limit] > default for one in shaders.values())]
+    assert all(limit in line for limit in past)
+    assert ("within WebGPU's defaults" in line) == (not past)
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [(9, "past WebGPU's defaults: maxStorageBuffersPerShaderStage 9 of 8"), (8, "within WebGPU's defaults")],
+)
+def test_what_a_person_reads(most: int, words: str) -> None:
+    """Past the defaults is said with the number; a model that was never validated here (a mirrored one) says that."""
+    one = validate.Validation("Dawn", 3, validate.DEFAULTS | {"maxStorageBuffersPerShaderStage": most})
+    assert cli._shaders({"model.wasm": one.to_dict()}) == f"3 of model.wasm valid by Dawn; {words}"
+    assert cli._shaders({}) == "not validated here"
 
 
 @pytest.mark.models
@@ -67,8 +129,7 @@ def test_built_libraries(tiny: Path, smollm: Path) -> None:
     seen = 0
     for file in (folder / name for folder in (tiny, smollm) for name in build.LIBRARIES.values()):
         found = validate.modules(file.read_bytes().decode("latin-1"))
-        assert validate.check(found, FLOORS)
-        seen += len(found)
+        seen += validate.check(found, FLOORS).modules
     print(f"{seen} modules validated")
     assert seen > 80
 
@@ -89,8 +150,7 @@ def test_built_libraries(tiny: Path, smollm: Path) -> None:
 def test_libraries_of_halves(family: str, form: str, tmp_path: Path) -> None:
     """What no adapter here can run is at least sound, shader by shader."""
     made = compiler.compile_library(config(family), form, "gpu", tmp_path)
-    assert made.validated
-    assert len(made.kernels) > 25
+    assert made.validated.modules == len(made.kernels) > 25
     print(f"{family} {form}: {len(made.kernels)} modules validated")
 
 
