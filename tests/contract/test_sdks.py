@@ -211,6 +211,15 @@ async def test_the_callers_mistakes(tmp_path: Path) -> None:
         with pytest.raises(anthropic_sdk.BadRequestError, match="messages") as caught:
             await client.messages.create(model="smollm2-135m", max_tokens=5, messages=[])
         assert caught.value.body["error"]["type"] == "invalid_request_error"  # type: ignore[index]
+        wrong: list[tuple[str, dict[str, Any]]] = [
+            ("messages[0].content", {"system": "Be brief.", "messages": [{"role": "user", "content": ""}]}),
+            ("messages[0].content", {"messages": [{"role": "user", "content": [{"type": "text", "text": " "}]}]}),
+            ("output_config.effort", {"output_config": {"effort": "much"}}),
+        ]
+        for field, fields in wrong:  # as Anthropic's client wrote it, whatever it has become within
+            with pytest.raises(anthropic_sdk.BadRequestError) as caught:
+                await client.messages.create(**{"model": "smollm2-135m", "max_tokens": 5, "messages": QUESTION, **fields})
+            assert caught.value.body["error"]["field"] == field  # type: ignore[index]
 
 
 async def test_broken_streams(tmp_path: Path) -> None:

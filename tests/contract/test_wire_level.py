@@ -145,6 +145,14 @@ async def test_26_31_read_two_ways(address: str, raw: bytes) -> None:
     await goes_on(address)
 
 
+async def test_16_a_body_that_unfolds(address: str) -> None:
+    """A compressed body, which could unfold into gigabytes, is refused before it is looked at."""
+    async with dialled(address) as line:
+        await line.send(POST + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")
+        status, told = await line.answer()
+    assert (status, told["error"]["code"]) == (415, "wrong_encoding")
+
+
 async def test_26_smuggling(address: str) -> None:
     """What follows a request that was refused is not taken for a second one."""
     async with dialled(address) as line:

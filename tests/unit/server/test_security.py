@@ -54,6 +54,7 @@ async def test_a_crash_is_dressed_and_says_nothing(tmp_path: Path) -> None:
         answer = await client.get("/healthz")
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal_error"
+    assert answer.headers["connection"] == "close"  # uvicorn closes it, and a client that were not told would ask on it again
     assert "division" not in answer.text
     assert "content-security-policy" in answer.headers
 
