@@ -29,14 +29,17 @@ const LOCAL_METHODS = [
  * @returns {{options: Record<string, unknown>, signal: AbortSignal|null}}
  */
 function split(options) {
-  const { signal = null, ...rest } = options ?? {};
+  if (typeof (options ?? {}) !== 'object' || Array.isArray(options)) {
+    throw coded('OptionError', 'options must be an object.', 'invalid_option', { field: 'options' });
+  }
+  const { signal = null, requestId, ...rest } = options ?? {};
   if (signal !== null && !(signal instanceof AbortSignal)) {
     throw coded('OptionError', 'options.signal must be an AbortSignal.', 'invalid_option', { field: 'options.signal' });
   }
   if (signal?.aborted) {
     throw coded('OptionError', 'options.signal has expired already: give each request one that has not.', 'invalid_option', { field: 'options.signal' });
   }
-  return { options: { requestId: crypto.randomUUID(), ...rest }, signal };
+  return { options: { requestId: requestId ?? crypto.randomUUID(), ...rest }, signal };
 }
 
 /**

@@ -179,6 +179,71 @@ def test_an_option(page: Page, name: str) -> None:
     assert name in failed["field"]
 
 
+# What a script may hand in by mistake: as JavaScript that makes the arguments of `complete`, and the field that is told.
+MISTAKES = {
+    "[hi, 5]": "options",
+    "[hi, 'fast']": "options",
+    "[hi, [1]]": "options",
+    "[hi, {temperature: NaN}]": "options.temperature",
+    "[hi, {seed: 2 ** 60}]": "options.seed",
+    "[hi, {maxOutputTokens: Infinity}]": "options.maxOutputTokens",
+    "[hi, {stop: ['']}]": "options.stop",
+    "[hi, {toolChoice: 'required'}]": "options.toolChoice",
+    "[hi, {signal: AbortSignal.abort()}]": "options.signal",
+    "[hi, {signal: 'x'}]": "options.signal",
+    "[hi, {seed: 1n}]": None,  # no JSON: said before it leaves the caller's thread
+    "[hi, {nonsense: 1}]": "options.nonsense",
+    "[null]": "messages",
+    "[[]]": "messages",
+    "[[{role: 'user', content: 'half \\ud83d'}]]": "messages[0].content",
+    "[[{role: 'user', content: 'x'.repeat(10_000_000)}]]": "messages",
+    "[[{role: 'user', content: [{type: 'image_url', image_url: {url: '\\udc00'}}]}]]": "messages[0].content[0].image_url.url",
+    "[[...hi, {role: 'assistant', content: null, tool_calls: [{}]}, ...hi]]": "messages[1].tool_calls[0].id",
+}
+MISTAKEN = """async (methods) => {
+  const {api} = await ModuleLoader.getModule('HybridLLMProvider');
+  const hi = [{role: 'user', content: 'hi'}];
+  const before = JSON.stringify(await api.getUsageStats());
+  const told = {};
+  const mistakes = {%s};
+  for (const [mistake, args] of Object.entries(mistakes)) for (const method of methods) {
+    try {
+      if (method === 'stream') for await (const chunk of api.stream(...args)) void chunk;
+      else await api[method](...args);
+      told[`${method} ${mistake}`] = 'no error';
+    } catch (error) { told[`${method} ${mistake}`] = [error instanceof Error, error.code, error.field ?? null]; }
+  }
+  const untouched = before === JSON.stringify(await api.getUsageStats());
+  return {told, untouched, active: (await api.getStatus()).active}; }""".replace(
+    "%s", ", ".join(f"{json.dumps(mistake)}: {mistake}" for mistake in MISTAKES)
+)
+
+
+def test_bad_input(page: Page) -> None:
+    """Each mistake is an `Error` with a code and the field's name, from a promise as from a stream; no provider is touched."""
+    methods = ["complete", "stream"]
+    found = page.evaluate(MISTAKEN, methods)
+    wanted = {f"{method} {mistake}": field for mistake, field in MISTAKES.items() for method in methods}
+    assert {name: (one[0], one[2]) if len(one) == 3 else one for name, one in found["told"].items()} == {
+        name: (True, field) for name, field in wanted.items()
+    }
+    assert {one[1] for one in found["told"].values()} <= {"invalid_option", "invalid_messages", "invalid_request"}
+    assert (found["untouched"], found["active"]) == (True, 0)
+
+
+def test_two_requests_of_one_id(page: Page) -> None:
+    """The second is refused by its field and the first goes on; the id is free again when it has ended."""
+    ended = page.evaluate(
+        """async () => {
+             const {api} = await ModuleLoader.getModule('HybridLLMProvider');
+             const hi = [{role: 'user', content: 'hi'}], options = {requestId: 'twice'};
+             const [first, second] = await Promise.allSettled([api.completeCloud(hi, options), api.completeCloud(hi, options)]);
+             const third = await api.completeCloud(hi, options);
+             return [first.status, second.reason.field, third.requestId, (await api.getStatus()).active]; }"""
+    )
+    assert ended == ["fulfilled", "options.requestId", "twice", 0]
+
+
 def test_the_browser_is_asked_to_keep_it(page: Page) -> None:
     """Once, when the model is there: it and the conversations shall not be cleared away when room gets short."""
     assert page.evaluate("window.__kept") == 1
