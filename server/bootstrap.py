@@ -125,8 +125,15 @@ def link_tree() -> None:
     site = next((VENV / "lib").glob("python3.*")) / "site-packages"
     (site / "hybr-dev.pth").write_text(f"{packages.parent}\n")
     command = VENV / "bin" / "hybr"
-    command.write_text(f"#!{VENV / 'bin' / 'python'}\nimport sys\nfrom hybr.server.cli import main\nsys.exit(main())\n")
+    command.write_text(f"{begun_by(VENV / 'bin' / 'python')}\nimport sys\nfrom hybr.server.cli import main\nsys.exit(main())\n")
     command.chmod(0o755)
+
+
+def begun_by(program: Path) -> str:
+    """Return a script's first lines, which have `program` run it; the kernel's own way takes no blanks and no long paths."""
+    if " " not in str(program) and len(str(program)) < 120:
+        return f"#!{program}"
+    return f"#!/bin/sh\n'''exec' \"{program}\" \"$0\" \"$@\"\n' '''"  # to the shell a command, to Python a string
 
 
 def npm() -> None:

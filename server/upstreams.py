@@ -13,8 +13,7 @@
         retries = 0                                # before the first byte; 2 without it
         [upstreams.azure]
         base_url = "https://ME.openai.azure.com/openai/deployments/MY-DEPLOYMENT"
-        query = "api-version=2024-10-21"
-        auth = "api-key"
+        query = "api-version=2024-10-21"           # without it at https://ME.openai.azure.com/openai/v1
         key_env = "AZURE_OPENAI_API_KEY"
         models = ["MY-DEPLOYMENT"]
         [fallbacks]                                # who is asked when one fails before its first byte
@@ -78,6 +77,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tools": True,
         "images": True,
         "prefill": "yes",
+        "embeds": True,
+    },
+    "azure": {
+        "auth": "api-key",
+        "limit": "max_completion_tokens",
+        "tools": True,
+        "images": True,
+        "remote_images": True,
         "embeds": True,
     },
     "groq": {"base_url": "https://api.groq.com/openai/v1", "tools": True},

@@ -129,10 +129,11 @@ async def test_azure(tmp_path: Path) -> None:
 
     async with wired(script) as wire:
         address = f"{wire.address}/openai/deployments/mine"
-        fields: Any = {"header": "api-key", "query": "api-version=2024-10-21", "models": ["mine"], "base_url": address}
+        fields: Any = {"query": "api-version=2024-10-21", "models": ["mine"], "base_url": address}
         async with asking(parts_of(tmp_path, "azure", "", key, **fields)) as client:
-            answer = await client.post("/v1/chat/completions", json=question(model="azure/mine"))
+            answer = await client.post("/v1/chat/completions", json=question(model="azure/mine", max_tokens=5))
     assert answer.status_code == 200
+    assert wire.asked[0].body["max_completion_tokens"] == 5  # by the older name its reasoning models refuse it
     assert wire.asked[0].target == "/openai/deployments/mine/chat/completions?api-version=2024-10-21"
 
 

@@ -28,14 +28,13 @@ def parts_of(
     patience: Patience = QUICK,
     *,
     auth: Mode = "off",
-    header: str = "",
     **fields: Any,
 ) -> Parts:
     """Return parts whose one remote provider is `name`, reached at `address`; it is asked once unless `retries` are given.
 
-    `auth` is our own door's mode, `header` where the provider wants its key.
+    `auth` is our own door's mode.
     """
-    fields = {"retries": 0, **({"auth": header} if header else {}), **fields}
+    fields = {"retries": 0, **fields}
     base = PRESETS.get(name, {}).get("base_url", "https://x/v1")
     path = "/" + base.split("/", 3)[3]
     upstream = make(name, {"base_url": address + path, **fields}, Secret(key) if key else None)
