@@ -181,8 +181,8 @@ def test_versions_by_keyboard(page: Page) -> None:
 
 def test_an_edited_answer_and_one_message_out(page: Page) -> None:
     """The person's version of an answer stands beside the model's; a message in the middle goes, the rest stays."""
-    ask(page, "Say hello.")
-    ask(page, "And goodbye.")
+    ask(page, "What is the capital of Spain?")
+    ask(page, "What is the capital of Italy?")
     press(page, 1, "edit")
     page.get_by_test_id("edit-text").fill("**Hello**, said by me.")
     page.get_by_test_id("edit-save").press("Enter")
@@ -223,7 +223,7 @@ def test_a_temporary_conversation(page: Page) -> None:
     """It is answered, named nowhere, stored nowhere, and gone with the page."""
     rows = len(shelf(page, "shelf.list()"))
     page.get_by_test_id("temporary-conversation").click()
-    page.get_by_test_id("composer").fill("Say hello.")
+    page.get_by_test_id("composer").fill("What is the capital of Spain?")
     page.get_by_test_id("send").click()
     answered(page, 2)
     assert (address(page), len(shelf(page, "shelf.list()"))) == ("", rows)
@@ -235,18 +235,18 @@ def test_a_temporary_conversation(page: Page) -> None:
 
 def test_two_tabs(shared: tuple[Page, Watch], page: Page) -> None:
     """Both write in the same conversation: what both wrote is kept, and each tab shows the other's as a version."""
-    ask(page, "Say hello.")
+    ask(page, "What is the capital of Spain?")
     other = page.context.new_page()
     other.goto(page.url)
     wait_core(other)
     until(lambda: other.get_by_test_id("message").count() == 2, timeout=60, what="the same conversation")
-    for tab, text in ((page, "From one."), (other, "From two.")):
+    for tab, text in ((page, "What is the capital of Peru?"), (other, "What is the capital of Egypt?")):
         tab.get_by_test_id("composer").fill(text)
         tab.get_by_test_id("send").click()
     answered(page, 4)
     answered(other, 4)
     until(lambda: len(stored(page)) == 6, timeout=60, what="the messages of both")
-    for tab, own in ((page, "From one."), (other, "From two.")):
+    for tab, own in ((page, "What is the capital of Peru?"), (other, "What is the capital of Egypt?")):
         assert body(tab, 2) == own
         until(lambda tab=tab: where(tab, 2).endswith("/2"), timeout=30, what="the other's version")
     other.close()
@@ -295,19 +295,22 @@ def test_storage_denied_or_full(served: Served, chromium_without_webgpu: Browser
         page = context.new_page()
         page.goto(served.url + "/?mode=cloud")
         wait_core(page)
-        ask(page, "Say hello.")
-        ask(page, "Say goodbye.")
+        ask(page, "What is the capital of Spain?")
+        ask(page, "What is the capital of Italy?")
         told = page.locator(f"[data-testid=toast][data-kind={kind}]")
         until(lambda: any(word in text for text in told.all_inner_texts()), timeout=30, what="a word on it")
         assert [word in text for text in told.all_inner_texts()].count(True) == 1
-        assert {node["text"] for node in stored(page).values()} >= {"Say hello.", "Say goodbye."}
+        assert {node["text"] for node in stored(page).values()} >= {
+            "What is the capital of Spain?",
+            "What is the capital of Italy?",
+        }
         press(page, 3, "delete")
         until(lambda: page.get_by_test_id("message").count() == 3, timeout=30, what="one less")
 
 
 def test_a_conversation_from_the_future(page: Page) -> None:
     """It is left as it is, and the person is told; the page goes on."""
-    ask(page, "Say hello.")
+    ask(page, "What is the capital of Spain?")
     name = address(page)
     put = """([row]) => new Promise((resolve) => { indexedDB.open('hybr-history').onsuccess = ({target: {result: database}}) => {
       const writing = database.transaction('conversations', 'readwrite');

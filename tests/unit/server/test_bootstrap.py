@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,3 +66,16 @@ def test_a_step_runs_once_for_the_same_inputs_and_again_after_a_failure(tmp_path
     bootstrap.step("x", stamp, "a", lambda: ran.append("not again"))
     bootstrap.step("x", stamp, "b", lambda: ran.append("b"))
     assert ran == ["fail", "a", "b"]
+
+
+@pytest.mark.parametrize("folder", ["plain", "with a blank", "long" * 40])
+def test_the_command_runs_from_any_folder(tmp_path: Path, folder: str) -> None:
+    """Also from one whose path no script's first line can hold; its words arrive as they were given."""
+    place = tmp_path / folder
+    place.mkdir()
+    (place / "python").symlink_to(sys.executable)
+    script = place / "command"
+    script.write_text(f"{bootstrap.begun_by(place / 'python')}\nimport sys\nprint(sys.argv[1:])\n")
+    script.chmod(0o755)
+    done = subprocess.run([script, "two words", "x"], capture_output=True, text=True, check=True, timeout=180)
+    assert done.stdout == "['two words', 'x']\n"
