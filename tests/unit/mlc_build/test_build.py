@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import brotli
@@ -77,10 +78,55 @@ def test_same_bytes(tiny: Path, fresh: Path) -> None:
     assert "compiling the library for gpu adapters" in stream.getvalue()
 
 
-def test_one_profile(fresh: Path) -> None:
-    """A build for one kind of adapter has that library only."""
+DAMAGED = (
+    "params_shard_0.bin", "model-software.wasm", "model-software.wasm.br", "tensor-cache.json", "tokenizer.json",
+    "tokenizer_config.json.br", "mlc-chat-config.json", "tiny.gguf", "manifest.json",
+)  # fmt: skip
+"""One file of each kind that a model consists of."""
+
+
+def test_one_profile_damaged_and_mended(fresh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build for one kind of adapter has that library only; a flipped bit in any file is found, and a build mends all."""
     folder = build("tiny", profiles=("software",), stream=io.StringIO())
     assert {path.name for path in folder.glob("*.wasm")} == {"model-software.wasm"}
+    whole = {path: path.read_bytes() for path in folder.iterdir()}
+
+    def flip(name: str) -> None:
+        """Flip a bit in the middle, in place: the file may be a link to a kept step's."""
+        with (folder / name).open("r+b") as file:
+            at = len(whole[folder / name]) // 2
+            file.seek(at)
+            file.write(bytes([whole[folder / name][at] ^ 1]))
+
+    for name in DAMAGED:
+        flip(name)
+        assert run("verify", "tiny") == 1
+        assert f"{name} " in capsys.readouterr().err
+        (folder / name).write_bytes(whole[folder / name])
+    assert run("verify", "tiny") == 0
+    for name in DAMAGED:
+        flip(name)
+    assert build("tiny", profiles=("software",), stream=io.StringIO()) == folder
+    assert {path: path.read_bytes() for path in folder.iterdir()} == whole
+    assert run("verify", "tiny") == 0
+
+
+def test_two_at_once(fresh: Path, tmp_path: Path) -> None:
+    """Two builds of one checkpoint under two ids share what is the same; a second one of the same id is told of the first."""
+    write_gguf(tmp_path / "small.gguf", "qwen2")
+    command = [sys.executable, "-m", "hybr.server.cli", "models", "build", str(tmp_path / "small.gguf"), "--profile", "software"]
+    both = [subprocess.Popen([*command, "--id", name], stderr=subprocess.PIPE, text=True) for name in ("one", "other")]
+    while store.read("one")["state"] != "building" and both[0].poll() is None:
+        time.sleep(0.02)
+    third = subprocess.run([*command, "--id", "one"], capture_output=True, text=True, check=False)
+    told = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert third.returncode == 0 or f"one is being built by process {both[0].pid}" in third.stderr
+    first, second = store.manifest("one"), store.manifest("other")
+    assert first["rev"] == second["rev"]
+    for kind in ("weights", "libraries"):
+        assert len([path for path in (fresh / "steps" / kind).iterdir() if path.is_dir()]) == 1
+    assert not list((fresh / "models").rglob("tmp-*"))
 
 
 def test_killed_and_resumed(fresh: Path) -> None:
