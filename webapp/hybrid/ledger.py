@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 KEY = "ledger"
 SUMS = ("requests", "errors", "prompt_tokens", "completion_tokens", "cost", "unpriced")
 WARN = 0.8
+LAST_S = 250_000_000_000.0  # of the wall clock: the year 9892, and calendars end soon after
 MOST = 1e12  # dollars, or tokens: what is more is no sum of anybody's
 PERIODS = ("month", "session")
 Period = Literal["month", "session"]
@@ -50,8 +51,9 @@ class Ledger:
             self._begin(storage)
 
     def month(self) -> str:
-        """The month that it is: `2026-11`."""
-        return time.strftime("%Y-%m", time.localtime(self._now()))
+        """The month that it is: `2026-11`. A clock that shows no time that there is counts as one at its beginning."""
+        now = self._now()
+        return time.strftime("%Y-%m", time.localtime(now if 0 <= now <= LAST_S else 0.0))
 
     def book(self, provider: Provider, model: str, totals: Totals) -> None:
         """Add one attempt to its month."""

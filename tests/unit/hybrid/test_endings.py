@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from lab.clock import virtual
 from lab.desk import ASK, Desk, MemoryStorage
-from lab.engine import Die, Fail, Sleep
+from lab.engine import Die, Fail, Lost, Sleep
 from lab.upstream import Cut, Refuse
 
 from hybr.webapp.hybrid.errors import Aborted, CallerError, CloudError, HybridError, RefusedError
@@ -254,6 +254,59 @@ async def test_a_store_that_refuses() -> None:
     assert desk.hybrid.set_budget({"month": 5})["month"]["limit"] == 5
     assert desk.hybrid.get_usage_stats()["month"]["total"]["requests"] == 3
     await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("now", [-5.0, 1e18, float("nan"), float("inf")])
+def test_a_clock_that_shows_nonsense(now: float) -> None:
+    """Whatever the wall clock says, an answer is an answer, and it is booked to some month."""
+
+    @virtual
+    async def check() -> None:
+        desk = await Desk(now=lambda: now).ready()
+        assert (await desk.hybrid.complete(ASK)).text == TEXT
+        month = desk.hybrid.get_usage_stats()["month"]
+        assert (month["name"], month["total"]["requests"]) == ("1970-01", 1)
+
+    check()
+
+
+KINDS: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "plain": ([], {}),
+    "handover": ([["The ", "cap", Die()]], {}),
+    "restart": ([["The ", Die()]], {"response_format": {"type": "json_object"}}),
+    "fallback": ([[Lost()]], {}),
+    "once more": ([[Fail("ToolCallOutputParseError", "no")], ["a"]], {"response_format": {"type": "json_object"}}),
+    "simpler": ([[Fail("GrammarMatcherInitError", "no")]], {"response_format": {"type": "json_object", "schema": {"not": {}}}}),
+    "ask": ([["The ", Die()]], {"egress": "ask"}),
+    "hedge": ([[Sleep(20), "x"]], {"hedge": True}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stop_at_every_turn_of_the_loop(kind: str) -> None:
+    """Wherever a request stands when it is stopped, the stop is its one end, nothing follows it, and everything is free."""
+
+    async def check(turns: int) -> None:
+        desk = await Desk().ready()
+        await desk.hybrid.complete(ASK)  # so that there is a profile, without which nothing is hedged
+        scripts, more = KINDS[kind]
+        desk.engine.scripts.extend(scripts)
+        reader = asyncio.create_task(ends(desk.hybrid.stream(ASK, {"request_id": "r", **more})))
+        for turn in range(turns):
+            await asyncio.sleep(0 if turn < 40 else 0.05)
+        stopped, before = desk.hybrid.abort("r"), len(desk.seen)
+        seen = await reader
+        *shown, end = seen
+        assert all(isinstance(one, str) and one != "done" for one in shown)
+        assert isinstance(end, Aborted) if stopped else end == "done"
+        await asyncio.sleep(60)
+        told = {name for name, _ in desk.seen[before:]}
+        assert not stopped or not told & {"hybrid-llm:fallback", "hybrid-llm:handover", "hybrid-llm:stream-chunk", "egress:sent"}
+        assert desk.free
+        await desk.local.settled()
+
+    for turns in range(0, 60, 2):
+        virtual(check)(turns)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
