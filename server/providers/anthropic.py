@@ -172,9 +172,9 @@ def blocks_of(message: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
             raise RequestError(f"{where}.tool_call_id is missing", code="missing", field=f"{where}.tool_call_id")
         yield {"type": "tool_result", "tool_use_id": told, "content": content.plain(message["content"], f"{where}.content")}
         return
-    if message.get("reasoning_signature"):  # a thought goes back with the signature it came with, or not at all
-        thought = str(message.get("reasoning_content") or "")
-        yield {"type": "thinking", "thinking": thought, "signature": str(message["reasoning_signature"])}
+    for thought, signature in thoughts(message):
+        if signature:  # a thought goes back with the signature it came with, or not at all
+            yield {"type": "thinking", "thinking": thought, "signature": signature}
     for place, part in enumerate(content.parts(content.spoken(message))):
         if part["type"] == "text":
             yield {"type": "text", "text": part["text"]}
@@ -182,6 +182,14 @@ def blocks_of(message: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
             yield {"type": "image", "source": source(content.image(part, f"{where}.content[{place}].image_url.url"))}
     for told, name, arguments, _ in content.calls(message, where):
         yield {"type": "tool_use", "id": told, "name": name, "input": arguments}
+
+
+def thoughts(message: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a turn's thoughts with their signatures. Pairs are our own surface's: from a client's JSON there are none."""
+    found = message.get("thoughts")
+    if isinstance(found, list) and found and all(isinstance(one, tuple) for one in found):
+        return found
+    return [(str(message.get("reasoning_content") or ""), str(message.get("reasoning_signature") or ""))]
 
 
 def source(image: tuple[str, str] | str) -> dict[str, str]:

@@ -97,14 +97,13 @@ def part(block: dict[str, Any], where: str) -> dict[str, Any]:
 
 def assistant(content: list[dict[str, Any]], where: str) -> Iterator[dict[str, Any]]:
     """Yield the assistant's turn: texts, thoughts with their signature, tool calls."""
-    said, thought, signature, calls = "", "", "", []
+    said, thoughts, calls = "", [], []
     for index, block in enumerate(content):
         place, kind = f"{where}[{index}]", block.get("type")
         if kind == "text" and isinstance(block.get("text"), str):
             said += block["text"]
         elif kind == "thinking" and isinstance(block.get("thinking"), str):
-            thought += block["thinking"]
-            signature = str(block.get("signature") or "")
+            thoughts.append((block["thinking"], str(block.get("signature") or "")))
         elif kind == "tool_use" and isinstance(block.get("id"), str) and isinstance(block.get("name"), str):
             function = {"name": block["name"], "arguments": json.dumps(block.get("input") or {}, ensure_ascii=False)}
             calls.append({"id": block["id"], "type": "function", "function": function})
@@ -113,6 +112,8 @@ def assistant(content: list[dict[str, Any]], where: str) -> Iterator[dict[str, A
     turn: dict[str, Any] = {"role": "assistant", "content": said or None if calls else said}
     if calls:
         turn["tool_calls"] = calls
-    if thought or signature:
-        turn |= {"reasoning_content": thought, "reasoning_signature": signature}
+    if any(map(any, thoughts)):
+        turn["reasoning_content"] = "".join(thought for thought, _ in thoughts)
+        turn["reasoning_signature"] = thoughts[-1][1]
+        turn["thoughts"] = thoughts  # each with its own signature, for who gave them
     yield turn

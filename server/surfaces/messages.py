@@ -160,6 +160,7 @@ class Said:
         self.id = f"msg_{secrets.token_hex(12)}"
         self._begun = False
         self._open = ""  # the kind of block that is open
+        self._signed = False  # whether it is a thought whose signature has come
         self._index = -1
         self._tools: dict[int, int] = {}
 
@@ -181,9 +182,7 @@ class Said:
         """Return the whole message."""
         message, _ = together(chunks)
         content: list[dict[str, Any]] = []
-        thought, signature = message.get("reasoning_content", ""), message.get("reasoning_signature", "")
-        if thought or signature:  # newer models keep the thought to themselves, and want its signature back all the same
-            content.append({"type": "thinking", "thinking": thought, "signature": signature})
+        content += ({"type": "thinking", "thinking": thought, "signature": signature} for thought, signature in thoughts(chunks))
         if text := message["content"] or message.get("refusal"):
             content.append({"type": "text", "text": text})
         for call in message.get("tool_calls", ()):
@@ -208,9 +207,12 @@ class Said:
         for choice in chunk.get("choices", ()):
             delta = choice["delta"]
             if said := delta.get("reasoning_content"):
+                if self._signed:  # a thought that has its signature is over: this is the next
+                    out += self._close()
                 out += self._piece("thinking", {"thinking": "", "signature": ""}, "thinking_delta", thinking=said)
             if said := delta.get("reasoning_signature"):
                 out += self._piece("thinking", {"thinking": "", "signature": ""}, "signature_delta", signature=said)
+                self._signed = True
             if said := delta.get("content") or delta.get("refusal"):
                 out += self._piece("text", {"text": ""}, "text_delta", text=said)
             for piece in delta.get("tool_calls") or ():
@@ -238,8 +240,23 @@ class Said:
         return event("content_block_start", index=self._index, content_block={"type": kind, **fields})
 
     def _close(self) -> str:
-        was, self._open = self._open, ""
+        was, self._open, self._signed = self._open, "", False
         return event("content_block_stop", index=self._index) if was else ""
+
+
+def thoughts(chunks: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the thoughts with their signatures, each for itself: a signature holds for its own thought only.
+
+    Newer models keep a thought's text to themselves, and want its signature back all the same.
+    """
+    found: list[tuple[str, str]] = []
+    for delta in (choice["delta"] for chunk in chunks for choice in chunk["choices"]):
+        text, signature = delta.get("reasoning_content", ""), delta.get("reasoning_signature", "")
+        if (text or signature) and (not found or (text and found[-1][1])):
+            found.append((text, signature))
+        elif text or signature:
+            found[-1] = (found[-1][0] + text, found[-1][1] + signature)
+    return found
 
 
 def arguments(function: dict[str, Any]) -> Any:

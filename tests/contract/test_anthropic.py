@@ -221,6 +221,35 @@ async def test_a_thought_that_is_kept_back(tmp_path: Path) -> None:
     assert wire.asked[1].body["messages"][1]["content"][0] == content[0]
 
 
+async def test_two_thoughts_are_two(tmp_path: Path) -> None:
+    """Each thought keeps its own signature, streamed and whole, and goes there again with it: joined they would be refused."""
+    pairs = [("one", "x"), ("two", "y")]
+    blocks = [
+        anthropic.block(
+            index,
+            anthropic.delta(index, "thinking_delta", thinking=text),
+            anthropic.delta(index, "signature_delta", signature=sign),
+            type="thinking",
+        )
+        for index, (text, sign) in enumerate(pairs)
+    ]
+    said = anthropic.block(2, anthropic.delta(2, "text_delta", text="Hi"), type="text", text="")
+    script = streamed(anthropic.framed(anthropic.start(), *blocks[0], *blocks[1], *said, *anthropic.close("end_turn")))
+    wanted = [{"type": "thinking", "thinking": text, "signature": sign} for text, sign in pairs]
+    body: dict[str, Any] = {"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    async with wired(lambda _: script) as wire, asking(parts_of(tmp_path, "anthropic", wire.address, anthropic.KEY)) as client:
+        live = (await client.post("/v1/messages", json={**body, "stream": True})).text
+        content = (await client.post("/v1/messages", json=body)).json()["content"]
+        body["messages"] += [{"role": "assistant", "content": content}, {"role": "user", "content": "So?"}]
+        await client.post("/v1/messages", json=body)
+    found = [json.loads(line[6:]) for line in live.split("\n") if line.startswith("data: ")]
+    begun = [event["content_block"]["type"] for event in found if event["type"] == "content_block_start"]
+    signs = [(event["index"], event["delta"]["signature"]) for event in found if "signature" in event.get("delta", {})]
+    assert (begun, signs) == (["thinking", "thinking", "text"], [(0, "x"), (1, "y")])
+    assert content == [*wanted, {"type": "text", "text": "Hi"}]
+    assert wire.asked[2].body["messages"][1]["content"] == content
+
+
 async def test_a_refusal_goes_back(tmp_path: Path) -> None:
     """A turn that OpenAI refused, whose content is null, is a turn of the conversation."""
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "refusal": "No."}]

@@ -175,7 +175,7 @@ PART = st.just({"type": "text", "text": "a"}) | st.fixed_dictionaries(
     {"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": st.just("data:image/png;base64,aaaa") | ANY})}
 )
 SAID = {"content": st.just("a") | st.lists(PART, min_size=1, max_size=2)}
-LOOSE = dict.fromkeys(("refusal", "reasoning_content", "reasoning_signature", "prefix", "audio"), ANY)
+LOOSE = dict.fromkeys(("refusal", "reasoning_content", "reasoning_signature", "thoughts", "prefix", "audio"), ANY)
 MESSAGE = (
     st.fixed_dictionaries({"role": st.sampled_from(["system", "developer", "user"]), **SAID}, optional=LOOSE)
     | st.fixed_dictionaries({"role": st.just("assistant"), **SAID, "tool_calls": st.lists(CALL, max_size=2)}, optional=LOOSE)
