@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 
 FAULT = os.environ.get("FAKE_MLC", "")
+REAL = os.environ.get("FAKE_MLC_FROM", "")
+"""Folder of a model that was built here, to be given out in the tool's layout: one that a page can load."""
 COMMANDS = {"chat"} if FAULT == "ancient" else {"compile", "convert_weight", "gen_config", "chat", "serve", "package"}
 FORMS = ["q0f16", "q0f32", "q4f16_0", "q4f16_1", "q4f32_1"]
 
@@ -46,6 +48,9 @@ def convert_weight(argv: list[str]) -> None:
     if FAULT == "fail":
         print("Traceback (most recent call last):\n  ...\nKeyError: 'model.layers.0.weird.weight'\n", file=sys.stderr)
         sys.exit(1)
+    if REAL:
+        real_weights(told.output)
+        return
     records = []
     for number in range(2):
         data = bytes([number]) * 4096
@@ -61,6 +66,21 @@ def convert_weight(argv: list[str]) -> None:
         records.append({"dataPath": f"params_shard_{number}.bin", "format": "raw-shard", "nbytes": 4096, "records": [one]})
     name = "ndarray-cache.json" if FAULT == "old" else "tensor-cache.json"
     (told.output / name).write_text(json.dumps({"metadata": {"ParamSize": 2}, "records": records}))
+
+
+def real_weights(out: Path) -> None:
+    """Write a built model's weights as the tool does: floats kept as the upper halves of theirs, the index under its old name."""
+    from hybr.mlc_build import shards
+    from hybr.mlc_build.quantise import Parameter
+
+    held = shards.read(Path(REAL))
+    shards.write(
+        (Parameter(name, array, "f32-to-bf16" if array.dtype == "float32" else "raw") for name, array in held.items()), out
+    )
+    index = json.loads((out / "tensor-cache.json").read_text())
+    index["metadata"] = {name: index["metadata"][name] for name in ("ParamSize", "ParamBytes", "BitsPerParam")}
+    (out / "ndarray-cache.json").write_text(json.dumps(index))
+    (out / "tensor-cache.json").unlink()
 
 
 def gen_config(argv: list[str]) -> None:
@@ -85,10 +105,29 @@ def gen_config(argv: list[str]) -> None:
         "quantization": told.quantization,
         "model_config": shape,
         "context_window_size": told.context_window_size or model["max_position_embeddings"],
+        "sliding_window_size": -1,
         "prefill_chunk_size": told.prefill_chunk_size or 2048,
+        "attention_sink_size": -1,
+        "tensor_parallel_shards": 1,
+        "pipeline_parallel_stages": 1,
+        "disaggregation": False,
+        "active_vocab_size": model.get("vocab_size"),
+        "temperature": 0.6,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "top_p": 0.9,
         "max_batch_size": told.max_batch_size,
         "tokenizer_files": files,
+        "tokenizer_info": {
+            "token_postproc_method": "byte_level",
+            "prepend_space_in_encode": False,
+            "strip_space_in_decode": False,
+        },
         "conv_template": {"name": told.conv_template},
+        "pad_token_id": model.get("pad_token_id", 0),
+        "bos_token_id": model.get("bos_token_id", 1),
+        "eos_token_id": model.get("eos_token_id", 2),
     }
     (told.output / "mlc-chat-config.json").write_text(json.dumps(content))
 
@@ -101,7 +140,9 @@ def compile(argv: list[str]) -> None:  # noqa: A001 - the command's name
     parser.add_argument("--output", "-o", type=Path, required=True)
     told = parser.parse_args(argv)
     json.loads(told.model.read_text())
-    if FAULT != "nothing":
+    if REAL:
+        shutil.copyfile(Path(REAL) / "model-software.wasm", told.output)
+    elif FAULT != "nothing":
         told.output.write_bytes(b"\0asm\1\0\0\0" + bytes(56) + SHADER.encode() + b"\0")
 
 
