@@ -233,6 +233,7 @@ class Blocks(Reader):
     def __init__(self, model: str) -> None:
         super().__init__(model)
         self._tools: dict[int, int] = {}  # a block's index to its place among the tool calls
+        self._mute: set[int] = set()  # the calls that have said no arguments yet
         self._given: dict[str, int] = {}
 
     def read(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -247,6 +248,8 @@ class Blocks(Reader):
             yield from self._start(event["index"], event["content_block"])
         elif kind == "content_block_delta":
             yield from self._delta(event["index"], event["delta"])
+        elif kind == "content_block_stop" and event["index"] in self._mute:  # a call without arguments is one with none
+            yield self._arguments(event["index"], "{}")
         elif kind == "message_delta":
             self._count(event.get("usage") or {})
             if reason := event["delta"].get("stop_reason"):
@@ -261,6 +264,7 @@ class Blocks(Reader):
     def _start(self, index: int, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if block["type"] == "tool_use":
             place = self._tools.setdefault(index, len(self._tools))
+            self._mute.add(index)
             function = {"name": str(block["name"]), "arguments": ""}
             yield self.chunk({"tool_calls": [{"index": place, "id": str(block["id"]), "type": "function", "function": function}]})
         elif block["type"] == "text" and block.get("text"):
@@ -274,8 +278,11 @@ class Blocks(Reader):
         elif delta["type"] == "signature_delta":
             yield self.chunk({"reasoning_signature": str(delta["signature"])})
         elif delta["type"] == "input_json_delta" and index in self._tools and delta["partial_json"]:
-            piece = {"index": self._tools[index], "function": {"arguments": str(delta["partial_json"])}}
-            yield self.chunk({"tool_calls": [piece]})
+            yield self._arguments(index, str(delta["partial_json"]))
+
+    def _arguments(self, index: int, said: str) -> dict[str, Any]:
+        self._mute.discard(index)
+        return self.chunk({"tool_calls": [{"index": self._tools[index], "function": {"arguments": said}}]})
 
     def _count(self, given: dict[str, Any]) -> None:
         """Take counts: the last word on each is the total so far. Cached tokens stand beside the input's, in OpenAI's within."""

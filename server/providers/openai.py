@@ -180,6 +180,8 @@ class Chunks(Reader):
                 yield self.chunk(delta) if not logprobs else self._with(delta, logprobs)
             if finish := choice.get("finish_reason"):  # behind the delta, whose calls make the end another
                 self._finish(str(finish))
+                if rest := self._calls.rest():
+                    yield self.chunk({"tool_calls": rest})
 
     def _with(self, delta: dict[str, Any], logprobs: Any) -> dict[str, Any]:
         chunk = self.chunk(delta)

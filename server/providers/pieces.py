@@ -23,6 +23,7 @@ class Calls:
     def __init__(self) -> None:
         self._begun: list[tuple[str, str]] = []  # id and name, by our number
         self._theirs: dict[int, int] = {}  # the upstream's number to ours
+        self._mute: set[int] = set()  # those that have said no arguments yet
 
     @property
     def any(self) -> bool:
@@ -38,6 +39,8 @@ class Calls:
         theirs = given.get("index")
         index = theirs if isinstance(theirs, int) and not isinstance(theirs, bool) else None
         if (ours := self._place(index, told, name)) is not None:
+            if said.get("arguments"):
+                self._mute.discard(ours)
             known = self._begun[ours]
             if name and not known[1]:
                 self._begun[ours] = (known[0], name)
@@ -46,9 +49,16 @@ class Calls:
         ours = len(self._begun)
         told = told or f"call_{secrets.token_hex(8)}"
         self._begun.append((told, name))
+        if not said.get("arguments"):
+            self._mute.add(ours)
         if index is not None:
             self._theirs[index] = ours
         return {"index": ours, "id": told, "type": "function", "function": {"name": name, **said}}
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Return what calls without arguments lack at the end: an empty text is no JSON, and clients read it as such."""
+        silent, self._mute = sorted(self._mute), set()
+        return [{"index": ours, "function": {"arguments": "{}"}} for ours in silent]
 
     def _place(self, index: int | None, told: str, name: str) -> int | None:
         """Return our number of the call that a piece goes on with, None for a piece that begins one."""

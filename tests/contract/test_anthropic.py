@@ -221,6 +221,15 @@ async def test_a_thought_that_is_kept_back(tmp_path: Path) -> None:
     assert wire.asked[1].body["messages"][1]["content"][0] == content[0]
 
 
+async def test_a_call_without_arguments(tmp_path: Path) -> None:
+    """A call for which nothing is said is one with an empty object: a client would fail to read an empty text."""
+    call = anthropic.block(0, type="tool_use", id="toolu_1", name="time", input={})
+    script = streamed(anthropic.framed(anthropic.start(), *call, *anthropic.close("tool_use")))
+    answer, _ = await chat(tmp_path, lambda _: script, tools=[TOOL])
+    (found,) = answer.json()["choices"][0]["message"]["tool_calls"]
+    assert found["function"] == {"name": "time", "arguments": "{}"}
+
+
 async def test_two_thoughts_are_two(tmp_path: Path) -> None:
     """Each thought keeps its own signature, streamed and whole, and goes there again with it: joined they would be refused."""
     pairs = [("one", "x"), ("two", "y")]

@@ -79,11 +79,14 @@ async def test_tool_calls_come_apart(tmp_path: Path, way: str) -> None:
         assert (choice.finish_reason, choice.message.role) == ("tool_calls", "assistant")
 
 
-def test_a_call_without_an_id_gets_one() -> None:
-    """A client answers a call by its id, so each has one."""
+@pytest.mark.parametrize("arguments", [None, "", "{}"])
+def test_a_call_has_an_id_and_arguments(arguments: str | None) -> None:
+    """A client answers a call by its id and reads its arguments as JSON, so each has both, whatever was left out."""
     reader = Chunks("x/m")
-    (chunk,) = reader.read(piece(0, None, "f", "{}"))
-    assert chunk["choices"][0]["delta"]["tool_calls"][0]["id"].startswith("call_")
+    said = [chunk for event in (piece(0, None, "f", arguments), openai.chunk({}, "stop")) for chunk in reader.read(event)]
+    pieces = [chunk["choices"][0]["delta"]["tool_calls"][0] for chunk in said]
+    assert pieces[0]["id"].startswith("call_")
+    assert "".join(one["function"].get("arguments", "") for one in pieces) == "{}"
 
 
 @pytest.mark.parametrize("told", [[{"content": "a"}, {"content": "b"}], [{"role": "assistant", "content": x} for x in "ab"]])
