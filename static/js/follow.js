@@ -89,8 +89,8 @@ export class Follow {
 
   /** Whoever is at the end has nowhere to jump, even where nothing is followed (a found message in a short conversation). */
   #offer() {
-    const { scrollTop: top, scrollHeight: height, clientHeight } = this.#scroller;
-    this.#jump.hidden = this.#following || height - top - clientHeight <= SLACK;
+    const gap = () => this.#scroller.scrollHeight - this.#scroller.scrollTop - this.#scroller.clientHeight;
+    this.#jump.hidden = this.#following || gap() <= SLACK;
   }
 }
 
