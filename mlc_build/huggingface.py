@@ -145,9 +145,7 @@ def _gemma(told: Told, family: str, width: int) -> dict[str, Any]:
     # Named and null is no cap; not named at all is the family's own.
     caps = {name: told.real(name, 0.0 if name in told.values else most, zero=True) for name, most in absent.items()}
     scalar = told.real("query_pre_attn_scalar", 256.0)
-    return gemma(
-        width, scalar, caps["attn_logit_softcapping"] if second else 0.0, caps["final_logit_softcapping"] if second else 0.0
-    )
+    return gemma(width, scalar, caps["attn_logit_softcapping"] if second else 0.0, caps["final_logit_softcapping"])
 
 
 class OneMore:
