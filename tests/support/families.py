@@ -56,7 +56,7 @@ GEMMA: dict[str, Any] = {
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-6,
     "attn_logit_softcapping": 5.0,
-    "final_logit_softcapping": 3.0,
+    "final_logit_softcapping": 8.0,
 }
 """With caps far below Gemma 2's 50 and 30, so that small logits feel them."""
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -66,8 +66,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "linear": {"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 4.0}},
     "mistral": {"model_type": "mistral", "sliding_window": 256, "head_dim": 32},
     "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True, "use_sliding_window": False, "sliding_window": 32},
-    "qwen3": {"model_type": "qwen3", "head_dim": 32, "num_key_value_heads": 1},
-    "phi3": {"model_type": "phi3", "sliding_window": None},
+    "qwen3": {"model_type": "qwen3", "head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True},
+    "phi3": {"model_type": "phi3", "sliding_window": None, "num_key_value_heads": 4},
     "mistral-slides": {"model_type": "mistral", "sliding_window": 24},
     "qwen2-slides": {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1},
     "gemma2": {**GEMMA, "model_type": "gemma2", "query_pre_attn_scalar": 24, "num_hidden_layers": 3, "sliding_window": 24},
@@ -81,7 +81,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "rope_local_base_freq": 10000.0,
         "rope_scaling": {"rope_type": "linear", "factor": 8.0},
     },
-    "phi3-long": {"model_type": "phi3", "original_max_position_embeddings": 64, "rope_scaling": LONG},
+    "phi3-long": {
+        "model_type": "phi3",
+        "tie_word_embeddings": True,
+        "original_max_position_embeddings": 64,
+        "rope_scaling": LONG,
+    },
 }
 
 
@@ -102,6 +107,8 @@ def tensors(made: ModelConfig) -> dict[str, F32]:
 
     def draw(name: str, *shape: int) -> None:
         around = 1.0 if name.endswith("norm.weight") and not made.sandwich_norms else 0.0  # Gemma's are stored less one
+        if made.sandwich_norms and "post_" in name:
+            around = 3.0  # loud layers: tied to a loud embedding, a random model would only repeat its input
         spread = 0.2 if len(shape) == 1 else 2 / np.sqrt(shape[1])
         found[name] = (around + spread * source.standard_normal(shape)).astype(np.float32)
 
@@ -143,7 +150,7 @@ def write_folder(folder: Path, name: str, *, dtype: str = "F32", shards: int = 1
 def write_safetensors(file: Path, made: Mapping[str, F32], dtype: str = "F32") -> None:
     """Write a safetensors file."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    data = b""
+    data, length = [], 0
     for name, array in made.items():
         raw = {
             "F32": lambda a: a.astype("<f4"),
@@ -151,10 +158,12 @@ def write_safetensors(file: Path, made: Mapping[str, F32], dtype: str = "F32") -
             "BF16": lambda a: (a.view(np.uint32) >> np.uint32(16)).astype("<u2"),
             "F64": lambda a: a.astype("<f8"),
         }[dtype](array).tobytes()
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [length, length + len(raw)]}
+        data.append(raw)
+        length += len(raw)
     text = json.dumps(header).encode()
-    file.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    with file.open("wb") as opened:
+        opened.writelines([len(text).to_bytes(8, "little"), text, *data])
 
 
 def write_gguf(file: Path, name: str, *, pieces: bool = False) -> dict[str, F32]:

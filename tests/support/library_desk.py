@@ -7,6 +7,8 @@ what is compared with a reference is what a chat would be made of, without templ
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import io
 import mimetypes
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from hybr_testing import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
     from hybr.mlc_build.checkpoint import Checkpoint
     from hybr.mlc_build.compile import Profile
@@ -30,11 +33,11 @@ VENDOR = HERE.parents[1] / "static/node_modules/@mlc-ai/web-llm/lib"
 HTML = b"""<!doctype html><title>library</title><link rel="icon" href="data:,"><script type="module">
 import {MLCEngine} from '/vendor/index.js';
 let engine, pipe;
-window.load = async (name) => {
+window.load = async (name, options = {}) => {
   await engine?.unload();
   const model = `${location.origin}/models/${name}/`;
   engine = new MLCEngine({appConfig: {model_list: [{model, model_id: name, model_lib: `${model}library.wasm`}]}});
-  await engine.reload(name);
+  await engine.reload(name, options);
   pipe = engine.loadedModelIdToPipeline.get(name);
   pipe.resetKVCache();
 };
@@ -62,6 +65,31 @@ window.greedy = async (tokens, count, chunk) => {
     found.push(best);
     if (found.length === count) return found;
   }
+};
+// What the model would say next after each beginning of an answer: equal to the answer itself where greedy steps give it. The
+// device is waited for once, not once a token.
+window.follow = async (tokens, answer, chunk) => {
+  const tvm = pipe.tvm, copies = [];
+  pipe.resetKVCache();
+  for (let at = -1; at + 1 < answer.length; ++at) {
+    const given = at < 0 ? tokens : answer.slice(at, at + 1);
+    for (let from = 0; from < given.length; from += chunk) {
+      const part = given.slice(from, from + chunk);
+      tvm.beginScope();
+      const logits = await pipe.embedAndForward([part], part.length);
+      if (from + chunk >= given.length)
+        copies.push(tvm.detachFromCurrentScope(tvm.empty(logits.shape, logits.dtype, tvm.cpu()).copyFrom(logits)));
+      tvm.endScope();
+    }
+  }
+  await pipe.device.sync();
+  return copies.map((copy) => {
+    const logits = copy.toArray();
+    copy.dispose();
+    let best = 0;
+    for (let i = 1; i < logits.length; ++i) if (logits[i] > logits[best]) best = i;
+    return best;
+  });
 };
 window.reset = () => pipe.resetKVCache();
 window.pop = (count) => {
@@ -96,24 +124,44 @@ class Library:
         made: list[int] = self.page.evaluate("([tokens, count, chunk]) => window.greedy(tokens, count, chunk)", told)
         return made
 
+    def follow(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+        """Start anew, read a prompt, and return the token of the largest logit after each beginning of an answer to it."""
+        told = [list(prompt), list(answer), self.chunk]
+        made: list[int] = self.page.evaluate("([tokens, answer, chunk]) => window.follow(tokens, answer, chunk)", told)
+        return made
+
     def pop(self, count: int) -> None:
         """Forget the last tokens."""
         self.page.evaluate("count => window.pop(count)", count)
 
 
 def make(opened: Checkpoint, quantisation: str, profile: Profile, folder: Path) -> None:
-    """Put a checkpoint's artifact, as `hybr models build` makes it, into a folder."""
+    """Put a checkpoint's artifact into a folder by the steps of `hybr models build`, which keep a library by what made it."""
     from families import ENTRY
 
     from hybr.mlc_build import build, quantise, shards, tokenizer
-    from hybr.mlc_build.compile import compile_library
-    from hybr.mlc_build.link import link
+    from hybr.mlc_build.progress import Progress
 
+    entry = dataclasses.replace(ENTRY, quantisation=quantisation)
     shards.write(quantise.quantise(opened.tensors, opened.config, quantisation), folder)
     tokenizer.write(opened, folder)
-    build.write_config(ENTRY, opened, folder)
-    compiled = compile_library(opened.config, quantisation, profile, folder / "objects")
-    link(compiled.objects, folder / "library.wasm")
+    build.write_config(entry, opened, folder)
+    progress = Progress({profile: 1.0}, lambda _told: None, io.StringIO())
+    progress.step(profile, "compiling")
+    made = build._library(entry, opened, profile, progress)
+    (folder / "library.wasm").symlink_to(made / build.LIBRARIES[profile])
+
+
+@contextlib.contextmanager
+def desk(models: Path, chromium: Browser, html: bytes = HTML) -> Iterator[Page]:
+    """Open the page; every folder of `models` is served."""
+    with serve(models, html) as origin:
+        page = chromium.new_page()
+        page.set_default_timeout(0)  # a software adapter beside busy neighbours may take minutes to compile a library
+        page.goto(origin)
+        until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
+        yield page
+        page.close()
 
 
 @contextlib.contextmanager

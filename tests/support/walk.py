@@ -1,0 +1,61 @@
+"""Wherever a conversation can stand, a model's logits: so that two of them can be compared there.
+
+Over a prompt that crosses prefill chunks (and where attention slides, its window), greedy tokens after it, a cache that is popped
+back and goes on otherwise in small chunks, and to the context's last token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+F32 = npt.NDArray[np.float32]
+
+
+class Model(Protocol):
+    """One sequence: `library_desk.Library` in a page, `native_model.Native` here."""
+
+    def reset(self) -> None:
+        """Start anew."""
+
+    def forward(self, tokens: list[int], chunk: int | None = None) -> F32:
+        """Append tokens, in chunks, and return the last logits."""
+
+    def pop(self, count: int) -> None:
+        """Forget the last tokens."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What was read (`sequences`), and for each of them the positions whose logits were taken, and those (`logits`)."""
+
+    sequences: list[list[int]]
+    positions: list[list[int]]
+    logits: list[list[F32]]
+
+    def off(self, theirs: Sequence[F32]) -> float:
+        """Return the largest difference from another's logits: an array a sequence, a row for each of its positions."""
+        pairs = zip(self.logits, theirs, strict=True)
+        return max(float(np.abs(np.array(ours) - other).max()) for ours, other in pairs)
+
+
+def walk(model: Model, prompt: list[int], context: int, steps: int = 32, back: int = 45) -> Walk:
+    """Take a model for the walk; `back` tokens are popped after `steps` greedy ones."""
+    model.reset()
+    first, seen = list(prompt), [model.forward(prompt)]
+    for _ in range(steps):
+        first.append(int(seen[-1].argmax()))
+        seen.append(model.forward(first[-1:]))
+    model.pop(back)
+    second = first[:-back] + prompt[:50]
+    later = [model.forward(prompt[:50], 7)]
+    rest = (prompt * (context // len(prompt) + 1))[: context - len(second)]
+    later.append(model.forward(rest))
+    places = [list(range(len(prompt) - 1, len(first))), [len(second) - 1, context - 1]]
+    return Walk([first, second + rest], places, [seen, later])
