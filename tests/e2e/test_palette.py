@@ -113,7 +113,8 @@ def test_the_page_speaks_german(visit: Callable[..., tuple[Page, Watch]]) -> Non
     assert page.evaluate(said % "{code: 'offline', message: 'You are offline.'}") == "Du bist offline."
     assert page.evaluate(said % "{code: 'unheard_of', message: 'As it is.'}") == "As it is."
     page.keyboard.press("Control+k")
-    assert {"Strg", "Umschalt"} <= set(page.locator(".palette-option kbd").all_inner_texts()), "as on a German keyboard"
+    caps = page.locator(".palette-option kbd")
+    until(lambda: {"Strg", "Umschalt"} <= set(caps.all_inner_texts()), timeout=10, what="keys as on a German keyboard")
     page.keyboard.type("english")
     until(lambda: "English" in _chosen(page), timeout=10, what="the language")
     with page.expect_navigation():
