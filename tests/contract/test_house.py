@@ -131,6 +131,9 @@ async def test_options(parts: Parts) -> None:
     assert made["message"]["content"].startswith("{")
 
 
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "field"),
     [
@@ -142,7 +145,7 @@ async def test_options(parts: Parts) -> None:
             "unsupported",
             "messages[0].content",
         ),
-        ({"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]}, "unsupported", "messages[0]"),
+        ({"messages": [{"role": "assistant", "content": "a", "tool_calls": [CALL]}]}, "unsupported", "messages[0]"),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "what"}}}},
             "refused_by_model",
