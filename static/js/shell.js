@@ -12,13 +12,12 @@ import { commands } from './commands.js';
 import { Composer } from './composer.js';
 import { drawer } from './drawer.js';
 import { fromWire } from './errors.js';
-import { EventBus } from './events.js';
 import { gatewayFacade, hybridFacade, localFacade } from './facades.js';
 import { FindBar } from './find.js';
 import { Follow } from './follow.js';
+import { events, modules } from './globals.js';
 import { History } from './history.js';
 import { Journal } from './journal.js';
-import { ModuleLoader } from './modules.js';
 import { keepWhatIsLoaded } from './persist.js';
 import { carried, move, place, sentOn } from './place.js';
 import { preflight } from './preflight.js';
@@ -74,9 +73,7 @@ async function mayLeave() {
 
 translate(document);
 const config = bootConfig();
-const events = new EventBus();
 keepWhatIsLoaded(events);
-const modules = new ModuleLoader();
 const boot = new BootStatus(part('boot', HTMLElement));
 const notice = new Notice(part('notice', HTMLElement));
 const toasts = new Toasts(part('toasts', HTMLElement));
@@ -361,7 +358,7 @@ function publish() {
   modules.register('LocalLLM', local);
   modules.register('ApiClient', gateway);
   modules.register('EventBus', events);
-  Object.assign(globalThis, { ModuleLoader: modules, EventBus: events, cloudClient: gateway });
+  Object.assign(globalThis, { cloudClient: gateway });
 }
 
 publish();

@@ -147,7 +147,9 @@ def test_a_browser_that_stores_no_more_is_an_error_and_what_is_stored_stays_whol
     session = bench.page.context.new_cdp_session(bench.page)
     desk.fault("params_shard_2.bin", "stall")
     bench.start("load", "load", {"model": entry})
-    until(lambda: "params_shard_1.bin" in bench.page.evaluate("bench.keys('webllm/model')"), timeout=30, what="two shards stored")
+    keys = {"webllm/model": "params_shard_1.bin", "webllm/wasm": "model-software.wasm"}
+    for cache, last in keys.items():
+        until(lambda: last in bench.page.evaluate("(cache) => bench.keys(cache)", cache), timeout=60, what=f"{last} stored")  # noqa: B023
     session.send("Storage.overrideQuotaForOrigin", {"origin": desk_server[1], "quotaSize": 100_000})
     desk.release.set()
     failed = bench.end("load")["failed"]

@@ -187,7 +187,7 @@ def test_a_persons_own_gguf(fresh: Path, tmp_path: Path) -> None:
 
 
 def test_halves_are_for_devices_that_have_them(fresh: Path, tmp_path: Path) -> None:
-    """A Gemma 3 of halves has the gpu's libraries alone and asks for shader-f16; built again from nothing, it is the same bytes."""
+    """A Gemma 3 of halves has the gpu libraries alone and asks for shader-f16; built again from nothing, it is the same bytes."""
     write_gguf(tmp_path / "gemma.gguf", "gemma3")
     words = ("build", str(tmp_path / "gemma.gguf"), "--quant", "q4f16_1", "--id", "gemma")
     assert run(*words) == 0
