@@ -98,14 +98,17 @@ def begin(page: Page, text: str = LONG) -> str:
 
 def press(page: Page, at: int, act: str, key: str = "Enter") -> None:
     """Reach a button of a message by keyboard alone: into its toolbar, along it with the arrow keys, and press it."""
-    toolbar = message(page, at).get_by_role("toolbar")
-    toolbar.locator("button[tabindex='0']").first.focus()
-    for _ in range(8):
-        if page.evaluate("document.activeElement?.dataset.act") == act:
-            page.keyboard.press(key)
-            return
-        page.keyboard.press("ArrowRight")
-    raise AssertionError(f"no {act} in the toolbar of message {at}")
+
+    def reached() -> bool:  # a view that is drawn anew may take the focus back on the way
+        message(page, at).get_by_role("toolbar").locator("button[tabindex='0']").first.focus()
+        for _ in range(8):
+            if page.evaluate("document.activeElement?.dataset.act") == act:
+                return True
+            page.keyboard.press("ArrowRight")
+        return False
+
+    until(reached, timeout=30, what=f"{act} in the toolbar of message {at}")
+    page.keyboard.press(key)
 
 
 def undo(page: Page) -> Locator:
