@@ -238,13 +238,26 @@ def test_a_spent_budget_is_told_and_stops(page: Page) -> None:
     shows(page.get_by_test_id("estimate"), "Server: ")
 
 
+def switch(page: Page, name: str, *, on: bool) -> None:
+    """Turn it; a state that was already on its way may draw it back once."""
+    box = page.get_by_test_id(f"prefer-{name}")
+
+    def turned() -> bool:
+        if box.is_checked() != on:
+            box.click()
+            page.wait_for_timeout(300)
+        return box.is_checked() == on
+
+    until(turned, timeout=30, what=f"{name} turned")
+
+
 def test_preferences_outlive_a_reload(page: Page) -> None:
     """Each switch is what it was set to after a reload, and the composer's hint follows the Enter setting."""
     opened(page, "settings")
     page.get_by_test_id("prefer-while-loading").select_option("wait")
     page.get_by_test_id("prefer-handover").select_option("stop")
     for name in ("hedge", "telemetry"):
-        page.get_by_test_id(f"prefer-{name}").check()
+        switch(page, name, on=True)
     page.get_by_test_id("prefer-density").select_option("compact")
     until(lambda: page.evaluate("document.documentElement.dataset.density") == "compact", timeout=10, what="dense")
     stored = "JSON.parse(localStorage.getItem('hybr:preferences') ?? '{}')"
@@ -262,7 +275,7 @@ def test_preferences_outlive_a_reload(page: Page) -> None:
     page.get_by_test_id("prefer-while-loading").select_option("cloud")
     page.get_by_test_id("prefer-handover").select_option("continue")
     for name in ("hedge", "telemetry"):
-        page.get_by_test_id(f"prefer-{name}").uncheck()
+        switch(page, name, on=False)
     page.get_by_test_id("prefer-density").select_option("comfortable")
     until(lambda: not page.evaluate(f"{stored}.telemetry"), timeout=30, what="the preferences put back")
 
