@@ -74,11 +74,9 @@ class Gate:
         """Whether the person is still being asked, so that nothing of this request has left."""
         return request_id in self._waiting
 
-    async def chat(self, cloud: CloudRuntime, call: Call, emit: Emit, *, barred: str = "") -> Final:
-        """Ask the cloud, if the policy lets the call out. `barred` says why not, whatever the policy. Raises RefusedError."""
+    async def chat(self, cloud: CloudRuntime, call: Call, emit: Emit) -> Final:
+        """Ask the cloud, if the policy lets the call out. Raises RefusedError, and what the cloud raises."""
         policy = self.policy_for(call.options)
-        if barred:
-            raise self.refused(call.request_id, call.cause, barred)
         if policy == "never":
             raise self.refused(call.request_id, call.cause, "the egress policy is 'never'")
         if policy == "ask" and (policy := await self._ask(call)) == "never":

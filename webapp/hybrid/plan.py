@@ -259,14 +259,16 @@ class Planner:
         if not self.budget_allows(model) and self.budget:
             return Leg("cloud", None, model, error=self.budget.error())
 
-        async def chat(call: Call, emit: Emit) -> Final:
-            if not self.budget_allows(model) and self.budget and (error := self.budget.error()):
-                raise error  # it was spent by others since the plan was made
-            return await self._gate.chat(cloud, call, emit, barred=self._barred(asked))
-
         def barred(cause: Cause) -> RefusedError | None:
             why = self._barred(asked)
             return self._gate.refused(asked.request_id, cause, why) if why else None
+
+        async def chat(call: Call, emit: Emit) -> Final:
+            if not self.budget_allows(model) and self.budget and (error := self.budget.error()):
+                raise error  # it was spent by others since the plan was made
+            if refusal := barred(call.cause):
+                raise refusal
+            return await self._gate.chat(cloud, call, emit)
 
         return Leg("cloud", chat, model, prefill=cloud.prefills(model), unsent=self._gate.asking, barred=barred)
 
