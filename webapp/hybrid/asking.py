@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hybr.webapp.hybrid import prompted, simpler, trim
 from hybr.webapp.hybrid.errors import CloudError, LocalError, ProviderError
-from hybr.webapp.hybrid.handover import Joiner, continuation
+from hybr.webapp.hybrid.handover import Joiner, Seam, continuation
 from hybr.webapp.hybrid.patience import Watchdog
 from hybr.webapp.hybrid.profile import estimate_tokens
 from hybr.webapp.hybrid.types import Call, Final
@@ -60,6 +60,12 @@ class Asking:
             options = replace(options, max_output_tokens=max(1, options.max_output_tokens - written))
         return Call(options.request_id, messages, options, leg.model, prefix=text, cause=cause)
 
+    def join(self, attempt: Attempt) -> None:
+        """Let the attempt's text go on from what was shown, as one text."""
+        shown, stops = self._answer.text, self._asked.options.stop
+        attempt.joiner = None if attempt.leg.prefill else Joiner(shown)
+        attempt.seam = Seam(shown, stops) if stops else None
+
     # -- asking
 
     async def ask(self, attempt: Attempt, call: Call) -> Final:
@@ -87,7 +93,7 @@ class Asking:
         except LocalError as error:
             if error.name != "SessionGoneError" or attempt.deltas:
                 raise
-        attempt.joiner = None if attempt.leg.prefill else Joiner(call.prefix)
+        self.join(attempt)
         return await self._fitted(attempt, self.continued(attempt.leg, "resume"))
 
     async def _fitted(self, attempt: Attempt, call: Call) -> Final:

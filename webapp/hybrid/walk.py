@@ -23,7 +23,6 @@ from hybr.webapp.hybrid import booking, sense
 from hybr.webapp.hybrid.answer import Answer
 from hybr.webapp.hybrid.asking import Asking
 from hybr.webapp.hybrid.errors import Aborted, LocalError, ProviderError, RefusedError
-from hybr.webapp.hybrid.handover import Joiner, Seam
 from hybr.webapp.hybrid.leg import Attempt
 from hybr.webapp.hybrid.types import Part
 
@@ -124,7 +123,7 @@ class Walk:
         if journal:
             call = replace(self._asking.call(leg, "resume"), prefix=shown, journal=journal)
             return attempt, await self._leg(attempt, call)
-        self._join(attempt)
+        self._asking.join(attempt)
         return attempt, await self._leg(attempt, self._go_on(leg, "resume"))
 
     def _may_hedge(self) -> bool:
@@ -143,7 +142,7 @@ class Walk:
         attempt.task = main
         if self.answer.text:
             call = self._go_on(second, "hedge")
-            self._join(rival)
+            self._asking.join(rival)
         self._lead = None
         rival.task = beside = self._loop.create_task(self._leg(rival, call))
         try:
@@ -214,7 +213,7 @@ class Walk:
             return await self._again(second, detail)
         self._note("handover", {**detail, "cause": error.code, "at_chars": self.answer.units()})
         attempt, self._lead = self._attempt(second, "handover"), None
-        self._join(attempt)
+        self._asking.join(attempt)
         return attempt, await self._leg(attempt, self._go_on(second, "handover"))
 
     async def _again(self, second: Leg, detail: dict[str, Any]) -> tuple[Attempt, Final]:
@@ -253,11 +252,6 @@ class Walk:
     def _go_on(self, leg: Leg, cause: Cause) -> Call:
         """The call that makes a model go on from the text so far, with the tokens that are left."""
         return self._asking.continued(leg, cause, sum(attempt.deltas for attempt in self._live))
-
-    def _join(self, attempt: Attempt) -> None:
-        """Let the attempt's text go on from what was shown, as one text."""
-        attempt.joiner = None if attempt.leg.prefill else Joiner(self.answer.text)
-        attempt.seam = Seam(self.answer.text, self._asked.options.stop) if self._asked.options.stop else None
 
     # -- attempts
 

@@ -77,6 +77,16 @@ async def test_a_journal_that_is_gone() -> None:
 
 
 @virtual
+async def test_a_journal_that_is_gone_and_a_stop_across_the_seam() -> None:
+    """What is continued without its journal ends at a stop sequence that began in the text that was shown."""
+    desk = await Desk().ready()
+    desk.engine.scripts.extend([[Fail("SessionGoneError", "not found", "prefill")], ["capital of France", " is Paris."]])
+    chunks = await desk.read(desk.hybrid.resume(ASK, SHOWN, {"journal": "j1", "stop": ["France is"]}, "local"))
+    assert (chunks[-1].text, chunks[-1].completion.finish_reason) == (SHOWN, "stop")
+    assert desk.free
+
+
+@virtual
 async def test_a_journal_that_fails_otherwise() -> None:
     """Only a session that is gone is gone on with otherwise: another failure is told."""
     desk = await Desk().ready()
