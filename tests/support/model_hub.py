@@ -85,10 +85,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.give(self.hub.files[path])
 
-    def give(self, content: bytes, *, cut: int | None = None) -> None:
-        """Send a file or its wanted range; `cut` closes the connection after so many bytes."""
+    def give(self, content: bytes, *, cut: int | None = None, span: str | None = None) -> bool:
+        """Send a file or its wanted range, or `span` in its place; `cut` closes the connection after so many bytes."""
         tag = f'"{hashlib.sha256(content).hexdigest()[:12]}"'
-        span = self.headers.get("range", "")
+        span = self.headers.get("range", "") if span is None else span
         start = int(span.removeprefix("bytes=").removesuffix("-")) if span and self.headers.get("if-range") == tag else 0
         self.send_response(206 if start else 200)
         if start:
@@ -102,6 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         if cut is not None:
             self.close_connection = True
+        return True
 
     def status(self, code: int, **headers: str) -> bool:
         """Answer with a status and no body."""

@@ -99,8 +99,7 @@ def test_a_cut_connection_goes_on(home: Path, hub: Hub) -> None:
     content = hub.files[hub.path(SHARD)]
 
     def cut(handler: Handler) -> bool:
-        handler.give(content, cut=30_000)
-        return True
+        return handler.give(content, cut=30_000)
 
     hub.faults[hub.path(SHARD)] = [cut] * (TRIES + 2)
     whole(hub, fetch(hub))
@@ -111,7 +110,7 @@ def test_a_cut_connection_goes_on(home: Path, hub: Hub) -> None:
 def test_without_a_validator_it_begins_anew(home: Path, hub: Hub) -> None:
     """A host that sends no validator cannot say whether the rest belongs to what is here."""
     hub.tags = False
-    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(hub.files[hub.path(SHARD)], cut=30_000) or True]
+    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(hub.files[hub.path(SHARD)], cut=30_000)]
     whole(hub, fetch(hub))
     assert ranges(hub, SHARD) == [None, None]
 
@@ -119,7 +118,7 @@ def test_without_a_validator_it_begins_anew(home: Path, hub: Hub) -> None:
 def test_a_file_that_changed_meanwhile(home: Path, hub: Hub) -> None:
     """The rest of another version is not put behind the first part: If-Range brings the new one whole."""
     new = bytes(reversed(hub.files[hub.path("model.wasm")][4:]))
-    hub.faults[hub.path("model.wasm")] = [lambda handler: handler.give(b"\0asm" + b"\2" * 90_000, cut=30_000) or True]
+    hub.faults[hub.path("model.wasm")] = [lambda handler: handler.give(b"\0asm" + b"\2" * 90_000, cut=30_000)]
     hub.files[hub.path("model.wasm")] = b"\0asm" + new
     whole(hub, fetch(hub))
     assert ranges(hub, "model.wasm") == [None, "bytes=30000-"]
@@ -128,7 +127,7 @@ def test_a_file_that_changed_meanwhile(home: Path, hub: Hub) -> None:
 def test_wrong_bytes(home: Path, hub: Hub) -> None:
     """A shard that is not what the index promises is fetched once more; wrong again, it is an error and nothing is published."""
     wrong = b"x" * len(hub.files[hub.path(SHARD)])
-    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(wrong) or True] * 3
+    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(wrong)] * 3
     with pytest.raises(SourceError, match=f"{SHARD}: .* md5 .*, twice"):
         fetch(hub)
     assert store.current(ID) is None
@@ -139,7 +138,7 @@ def test_wrong_bytes(home: Path, hub: Hub) -> None:
 
 def test_more_bytes_than_promised(home: Path, hub: Hub) -> None:
     """An answer without end is left at the size the index gives."""
-    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(b"x" * 5_000_000) or True] * 2
+    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(b"x" * 5_000_000)] * 2
     with pytest.raises(SourceError, match="larger than"):
         fetch(hub)
 
@@ -185,13 +184,10 @@ def test_asked_to_wait_until_a_date(home: Path, hub: Hub) -> None:
 def test_a_host_that_knows_no_ranges(home: Path, hub: Hub) -> None:
     """Asked for the rest it sends all of it: nothing is put behind what is here."""
     content = hub.files[hub.path(SHARD)]
-
-    def all_of_it(handler: Handler) -> bool:
-        handler.headers.replace_header("range", "")
-        handler.give(content)
-        return True
-
-    hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(content, cut=30_000) or True, all_of_it]
+    hub.faults[hub.path(SHARD)] = [
+        lambda handler: handler.give(content, cut=30_000),
+        lambda handler: handler.give(content, span=""),
+    ]
     whole(hub, fetch(hub))
     assert ranges(hub, SHARD) == [None, "bytes=30000-"]
 
@@ -200,13 +196,15 @@ def test_a_host_that_answers_another_range(home: Path, hub: Hub) -> None:
     """A part that was not asked for is dropped with what is here, and so is what the host says it no longer has."""
     content = hub.files[hub.path(SHARD)]
 
-    def other_part(handler: Handler) -> bool:
-        handler.headers.replace_header("range", "bytes=7-")
-        handler.give(content)
-        return True
+    def cut(handler: Handler) -> bool:
+        return handler.give(content, cut=30_000)
 
-    cut = [lambda handler: handler.give(content, cut=30_000) or True]
-    hub.faults[hub.path(SHARD)] = [*cut, other_part, *cut, lambda handler: handler.status(416)]
+    hub.faults[hub.path(SHARD)] = [
+        cut,
+        lambda handler: handler.give(content, span="bytes=7-"),
+        cut,
+        lambda handler: handler.status(416),
+    ]
     whole(hub, fetch(hub))
     assert ranges(hub, SHARD) == [None, "bytes=30000-", None, "bytes=30000-", None]
 
@@ -243,7 +241,7 @@ def test_redirects(home: Path, hub: Hub) -> None:
     """The hub sends on to its store, also for the rest after a cut; a redirect to anything but the web is not followed."""
     path = hub.path(SHARD)
     hub.faults[path] = [lambda handler: handler.status(302, location=f"/cdn{path}")] * 2
-    hub.faults[f"/cdn{path}"] = [lambda handler: handler.give(hub.files[path], cut=1000) or True]
+    hub.faults[f"/cdn{path}"] = [lambda handler: handler.give(hub.files[path], cut=1000)]
     whole(hub, fetch(hub))
     assert [span for asked, span in hub.asked if asked == f"/cdn{path}"] == [None, "bytes=1000-"]
     store.remove(ID)
@@ -280,7 +278,7 @@ def test_removed_on_the_way(home: Path, hub: Hub) -> None:
 def test_a_page_instead_of_a_file(home: Path, hub: Hub) -> None:
     """An error page with status 200 is not taken for a configuration, nor for a library; the next try is not poisoned by it."""
     for name in ("mlc-chat-config.json", "model.wasm", "tokenizer.json"):
-        hub.faults[hub.path(name)] = [lambda handler: handler.give(b"<html>Please log in</html>") or True]
+        hub.faults[hub.path(name)] = [lambda handler: handler.give(b"<html>Please log in</html>")]
         with pytest.raises(SourceError, match=r"no JSON|no WebAssembly"):
             fetch(hub)
     whole(hub, fetch(hub))
