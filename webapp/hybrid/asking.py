@@ -132,10 +132,9 @@ class Asking:
             error.message = trim.too_long(have, window)
             error.args = (error.message,)
             raise error
-        if not attempt.trimmed:
-            self._first = have, window
+        attempt.too_long = attempt.too_long or (have, window)
         attempt.trimmed += len(call.messages) - len(fewer)
-        attempt.note = trim.said(attempt.trimmed, *self._first)
+        attempt.note = trim.said(attempt.trimmed, *attempt.too_long)
         return replace(call, messages=fewer)
 
     async def _watched(self, attempt: Attempt, call: Call) -> Final:

@@ -61,7 +61,8 @@ class Attempt:
     `cause` is why it began; `thoughts` counts what its model told of its thinking. `closed`: its text counts no more, since it
     was left behind or is over. Its text passes `half` (a character of which only the first half came), `reader`, `joiner` and
     `seam`, where there are such; `ended` is set where the text came to an end before its model did. `trimmed` messages were left
-    out for it, and `note` says in what else it was asked otherwise.
+    out for it, since the conversation was `too_long` at first (its tokens, the window's), and `note` says in one line how it was
+    asked otherwise.
     """
 
     leg: Leg
@@ -72,6 +73,7 @@ class Attempt:
     reader: Reader | None = None
     half: str = ""
     ended: bool = False
+    too_long: tuple[int, int] | None = None
     trimmed: int = 0
     note: str = ""
     detail: dict[str, Any] | None = None

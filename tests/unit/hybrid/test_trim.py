@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.clock import virtual
 from lab.desk import Desk, entry
-from lab.engine import Fail
+from lab.engine import Fail, Sleep
 from lab.upstream import Refuse
 
 from hybr.webapp.hybrid import trim
@@ -94,6 +94,20 @@ async def test_the_clouds_window_too() -> None:
     desk.upstream.scripts.append([Refuse(400, "context_overflow", "too long", retryable=False)])
     with pytest.raises(GatewayError, match=f"has {estimate_tokens(LONG):,} tokens; more than"):
         await desk.hybrid.complete(LONG)
+
+
+@virtual
+async def test_two_that_are_asked_at_once_each_say_their_own_numbers() -> None:
+    """A hedged start whose both models find the conversation too long: the note is of the one whose text there is."""
+    desk = await Desk().ready()
+    await desk.hybrid.complete(LONG[-1:])  # measured, so that there may be a hedge
+    long = [Fail("Error", f"number of prompt tokens: {have}; context window size: 300", "prefill") for have in (975, 400)]
+    desk.engine.scripts.extend([[long[0]], [Sleep(90), long[1]], ["ok"]])
+    desk.upstream.scripts.extend([[Refuse(400, "context_overflow", "too long", retryable=False)], [Sleep(100), "late"]])
+    done = await desk.hybrid.complete(LONG, {"trim": True, "hedge": True})
+    assert len(desk.upstream.chats) == 2
+    assert (done.text, done.provider) == ("ok", "local")
+    assert "the conversation has 975 tokens, the model's window holds 300" in done.note
 
 
 @virtual
