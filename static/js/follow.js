@@ -55,9 +55,9 @@ export class Follow {
   }
 
   #scrolled() {
-    const { scrollTop: top, scrollHeight: height, clientHeight } = this.#scroller;
+    const { scrollTop: top, scrollHeight: height } = this.#scroller;
     const wished = height >= this.#last.height || performance.now() - this.#wished < WISH;
-    if (height - top - clientHeight <= SLACK) this.#set(true);
+    if (this.#atEnd()) this.#set(true);
     else if (top < this.#last.top && wished) this.#set(false);
     this.#last = { top, height };
     this.#anchor = this.#following ? null : anchor(this.#content, this.#edge());
@@ -77,6 +77,11 @@ export class Follow {
     this.#offer();
   }
 
+  #atEnd() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight <= SLACK;
+  }
+
   #edge() {
     return this.#scroller.getBoundingClientRect().top;
   }
@@ -89,8 +94,7 @@ export class Follow {
 
   /** Whoever is at the end has nowhere to jump, even where nothing is followed (a found message in a short conversation). */
   #offer() {
-    const gap = () => this.#scroller.scrollHeight - this.#scroller.scrollTop - this.#scroller.clientHeight;
-    this.#jump.hidden = this.#following || gap() <= SLACK;
+    this.#jump.hidden = this.#following || this.#atEnd();
   }
 }
 
