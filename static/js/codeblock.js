@@ -15,7 +15,6 @@ const PIECE = 8_000;
  * @property {string} lang
  * @property {string} value
  * @property {Text} node the last piece, which grows
- * @property {boolean} done coloured, or about to be
  */
 
 /**
@@ -36,13 +35,14 @@ export const language = (info) => info.split(/\s/, 1)[0] ?? '';
  * Grows code in place: no parsing, no new nodes, the reader's selection stays.
  * @param {Code} code
  * @param {Tokens.Code} token
+ * @param {boolean} done coloured, or about to be
  * @returns {boolean} whether it could
  */
-export function grow(code, token) {
+export function grow(code, token, done) {
   const value = token.text;
   if ((token.lang ?? '') !== code.lang || !value.startsWith(code.value)) return false;
   const added = value.slice(code.value.length);
-  if (added && code.done) return false; // it was taken for done, and coloured
+  if (added && done) return false;
   extend(code, added);
   return true;
 }
@@ -80,7 +80,7 @@ export function dress(element, token) {
   const pre = element.querySelector('pre');
   const holder = pre?.querySelector('code') ?? pre;
   if (!pre || !holder) return null;
-  const code = { lang: token.lang ?? '', value: '', node: document.createTextNode(''), done: false };
+  const code = { lang: token.lang ?? '', value: '', node: document.createTextNode('') };
   holder.replaceChildren(code.node);
   extend(code, token.text);
   barred(element, language(code.lang));

@@ -84,7 +84,7 @@ const sanitise = (html) => /** @type {any} */ (purifier.sanitize(html));
  * @property {HTMLElement} element
  * @property {number} marks how many marks stand in it
  * @property {Code|null} code set for code, which grows by appending
- * @property {boolean} done
+ * @property {boolean} done its code is coloured, or about to be
  *
  * @typedef {{tokens: Token[], from: number, start: number, next: number}} Work visible and other tokens from character `start` on,
  *   the first being block `from`; `next` is the one to draw
@@ -241,7 +241,7 @@ export class MarkdownStream {
     const old = this.#blocks[index];
     const marks = this.#marks.filter(({ at }) => at > start && at <= end);
     const same = !old || old.marks === marks.length;
-    if (same && token.type === 'code' && old?.code && grow(old.code, /** @type {Tokens.Code} */ (token))) return 0;
+    if (same && token.type === 'code' && old?.code && grow(old.code, /** @type {Tokens.Code} */ (token), old.done)) return 0;
     const html = token.raw.length > HUGE && token.type !== 'code' ? '' : String(new Parser(engine.defaults).parse([token]));
     if (old && same && old.html === html && !old.code && html) return 0;
     const fresh = document.createElement('div');
@@ -253,10 +253,11 @@ export class MarkdownStream {
     if (RTL.test(html) || document.dir === 'rtl') turn(fresh);
     for (const { at, make } of marks) insert(fresh, token.raw.slice(0, Math.max(at - (end - token.raw.length), 0)), make());
     if (html.includes('class="math-')) setFormulas(fresh);
+    const element = old && !code && !old.code ? old.element : fresh; // code's text is its own to grow
     if (!old) this.#put(fresh, index);
-    else if (code || old.code) old.element.replaceWith(fresh);
-    else patch(old.element, fresh);
-    this.#blocks[index] = { html, element: old && !code && !old.code ? old.element : fresh, code, marks: marks.length, done: false };
+    else if (element === fresh) old.element.replaceWith(fresh);
+    else patch(element, fresh);
+    this.#blocks[index] = { html, element, code, marks: marks.length, done: false };
     return token.raw.length;
   }
 
@@ -309,10 +310,8 @@ export class MarkdownStream {
     const { code, element, done } = block;
     if (done) return;
     block.done = true;
-    if (code) {
-      code.done = true;
-      colour(element, language(code.lang));
-    } else for (const inner of /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll('.code'))) colour(inner, inner.dataset.lang ?? '');
+    if (code) colour(element, language(code.lang));
+    else for (const inner of /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll('.code'))) colour(inner, inner.dataset.lang ?? '');
   }
 
   /** What is too long for Markdown: as it is, in pieces of which only those in sight are laid out. */
