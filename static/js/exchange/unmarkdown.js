@@ -97,8 +97,8 @@ function theirs(text) {
   let [title, fence] = ['', ''];
   for (const line of text.split('\n')) {
     const [, run = ''] = /^ {0,3}(`{3,}|~{3,})/.exec(line) ?? [];
-    const [, you, assistant, , named] = (!fence && SPEAKER.exec(line)) || [];
-    const speaks = !fence && SPEAKER.test(line);
+    const speaks = fence ? null : SPEAKER.exec(line);
+    const [, you, assistant, , named] = speaks ?? [];
     if (speaks) parts.push({ role: you ? 'user' : assistant ? 'assistant' : 'system', model: (assistant && named) || null, lines: [] });
     else if (parts.length) parts.at(-1)?.lines.push(line);
     else title ||= /^# +(.+)/.exec(line)?.[1]?.trim() ?? '';
