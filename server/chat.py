@@ -89,6 +89,16 @@ def boolean(name: str, value: Any) -> None:
         raise RequestError(f"{name} must be true or false", field=name)
 
 
+def word(*known: str) -> Callable[[str, Any], None]:
+    """Return a check for one of `known`."""
+
+    def check(name: str, value: Any) -> None:
+        if value not in known:
+            raise RequestError(f"{name} must be one of {', '.join(known)}", field=name)
+
+    return check
+
+
 def text(name: str, value: Any) -> None:
     """Check for a short name."""
     if not isinstance(value, str) or not 0 < len(value) <= 200:
@@ -209,18 +219,6 @@ def parts(where: str, content: Any) -> str:
     return said
 
 
-def effort(name: str, value: Any) -> None:
-    """Check for how much to think."""
-    if value not in EFFORTS:
-        raise RequestError(f"{name} must be one of {', '.join(EFFORTS)}", field=name)
-
-
-def verbosity(name: str, value: Any) -> None:
-    """Check for how much to say."""
-    if value not in VERBOSITIES:
-        raise RequestError(f"{name} must be one of {', '.join(VERBOSITIES)}", field=name)
-
-
 def modalities(name: str, value: Any) -> None:
     """Check for text, the only form in which is answered."""
     if value != ["text"]:
@@ -254,9 +252,9 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "tools": tools,
     "tool_choice": tool_choice,
     "parallel_tool_calls": boolean,
-    "verbosity": verbosity,
+    "verbosity": word(*VERBOSITIES),
     "modalities": modalities,
     "top_k": integer(0, 1_000_000),
-    "reasoning_effort": effort,
+    "reasoning_effort": word(*EFFORTS),
     "reasoning_budget": integer(0, 1_000_000),  # other surfaces say it in tokens
 }

@@ -34,6 +34,7 @@ IGNORED = {
 }
 KNOWN = {*SAME, *IGNORED, "messages", "system", "stop_sequences", "tools", "tool_choice", "thinking", "output_config"}
 ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
 KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -133,9 +134,7 @@ def output(given: Any) -> dict[str, Any]:
         raise RequestError("output_config may have format and effort", field="output_config")
     body: dict[str, Any] = {}
     if (effort := given.get("effort")) is not None:
-        if effort not in ("low", "medium", "high", "xhigh", "max"):
-            text = "output_config.effort must be one of low, medium, high, xhigh, max"
-            raise RequestError(text, field="output_config.effort")
+        chat.word(*EFFORTS)("output_config.effort", effort)
         body["reasoning_effort"] = effort
     if (form := given.get("format")) is not None:
         if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
