@@ -150,11 +150,7 @@ class Asking:
         work = asyncio.get_running_loop().create_task(attempt.leg.chat(call, take))
         self._works.add(work)
         work.add_done_callback(self._left)
-        try:
-            await Watchdog(attempt, self._desk.attention).watch(work)
-        except BaseException:
-            work.cancel()
-            raise
+        await Watchdog(attempt, self._desk.attention).watch(work)
         if attempt.ended:
             return self._cut(attempt, call)
         if work.cancelled() or not isinstance(work.exception(), Exception | None):

@@ -152,12 +152,7 @@ class Health:
         chat, ping = self._local.chat, self._local.ping
         leg = Leg("local", chat, model, first_s=first_s, next_s=next_s, pulse=self._local.pulse, ping=ping)
         work = asyncio.ensure_future(chat(Call("probe", PROBE, Options(max_output_tokens=1), model), lambda _: None))
-        try:
-            await Watchdog(Attempt(leg, clock()), self._attention).watch(work)
-        except BaseException:
-            work.cancel()
-            work.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen: it may end as it likes
-            raise
+        await Watchdog(Attempt(leg, clock()), self._attention).watch(work)
         work.result()
 
     # -- what is owed

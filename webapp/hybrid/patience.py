@@ -61,10 +61,16 @@ class Watchdog:
         self._pinged_at = 0.0
 
     async def watch(self, work: asyncio.Task[Any]) -> None:
-        """Return when `work` is done, however it ended. Raises LocalError, CloudError of code `stalled`."""
+        """Return when `work` is done, however it ended. Raises LocalError, CloudError of code `stalled`.
+
+        Where it raises, or is cancelled itself, `work` is cancelled and left behind: it may end when and as it likes.
+        """
         try:
             while not await attended(work, tick := min(TICK_S, self._patience()), self._attention):
                 self._look(tick)
+        except BaseException:
+            _leave(work)
+            raise
         finally:
             self._hush()
 
@@ -103,8 +109,12 @@ class Watchdog:
     def _hush(self) -> None:
         ping, self._ping = self._ping, None
         if ping:
-            ping.cancel()
-            ping.add_done_callback(lambda done: done.cancelled() or done.exception())  # a dead worker is told elsewhere
+            _leave(ping)  # a dead worker is told elsewhere
+
+
+def _leave(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen: else asyncio complains
 
 
 def _stalled(leg: Leg, said: str) -> ProviderError:
