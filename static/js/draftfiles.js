@@ -5,22 +5,24 @@
  * Sizes stand beside the files, so that what is too old or too much is found without reading it.
  */
 
+import { Database, done } from './database.js';
+
 /** @import {Attachment} from './protocol.js' */
 
-const NAME = 'hybr-drafts';
 /** UTF-16 units of all drafts' files, and how old one may get (ms). */
 const MOST = 48 * 2 ** 20;
 const OLDEST = 30 * 86_400_000;
 
 /** @typedef {{files: IDBObjectStore, sizes: IDBObjectStore}} Stores */
 
-/** @type {Promise<IDBDatabase>|null} */
-let opened = null;
+const STORES = ['files', 'sizes'];
+
+const database = new Database('hybr-drafts', 1, (made) => STORES.forEach((name) => made.createObjectStore(name)));
 
 /** @param {string} key @returns {Promise<Attachment[]>} of a draft; none where there is none */
 export async function load(key) {
   try {
-    return (await run('readonly', ({ files }) => done(files.get(key)))) ?? [];
+    return (await database.run(STORES, 'readonly', (files) => done(files.get(key)))) ?? [];
   } catch (error) {
     console.warn('files of a draft:', error);
     return [];
@@ -31,9 +33,9 @@ export async function load(key) {
 export async function keep(key, files) {
   const size = files.reduce((sum, { data }) => sum + data.length, 0);
   try {
-    await run('readwrite', async (stores) => {
-      await put(stores, key, size <= MOST ? files : [], size);
-      await sweep(stores, key);
+    await database.run(STORES, 'readwrite', async (all, sizes) => {
+      await put({ files: all, sizes }, key, size <= MOST ? files : [], size);
+      await sweep({ files: all, sizes }, key);
     });
   } catch (error) {
     console.warn('files of a draft:', error);
@@ -58,48 +60,3 @@ async function sweep({ files, sizes }, own) {
     sizes.delete(key);
   }
 }
-
-/**
- * @param {IDBTransactionMode} mode
- * @param {(stores: Stores) => Promise<any>} work
- * @returns {Promise<any>} when it is in the database
- */
-async function run(mode, work) {
-  opened ??= open();
-  const database = await opened.catch((error) => {
-    opened = null;
-    throw error;
-  });
-  const transaction = database.transaction(['files', 'sizes'], mode);
-  const ended = new Promise((resolve, reject) => {
-    transaction.oncomplete = resolve;
-    transaction.onabort = () => reject(transaction.error);
-  });
-  const result = await work({ files: transaction.objectStore('files'), sizes: transaction.objectStore('sizes') });
-  await ended;
-  return result;
-}
-
-/** @returns {Promise<IDBDatabase>} */
-function open() {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(NAME, 1);
-    request.onupgradeneeded = () => {
-      request.result.createObjectStore('files');
-      request.result.createObjectStore('sizes');
-    };
-    request.onsuccess = () => {
-      request.result.onversionchange = () => request.result.close();
-      request.result.onclose = () => (opened = null); // the person has cleared this site's data
-      resolve(request.result);
-    };
-    request.onerror = () => reject(request.error);
-  });
-}
-
-/** @param {IDBRequest} request @returns {Promise<any>} */
-const done = (request) =>
-  new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });

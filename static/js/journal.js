@@ -9,6 +9,7 @@
  */
 
 /** @import {DeltaOp, JournalMessage, JournalRecord, Provider} from './protocol.js' */
+import { opening } from './database.js';
 import { drop, sweep } from './sessions.js';
 
 const EVERY_MS = 100;
@@ -41,7 +42,7 @@ export class Journal {
   /** @param {'local'|'main'} place */
   constructor(place) {
     this.#place = place;
-    this.#opened = open().then((database) => void (this.#database = database), (error) => console.warn('no journal:', error));
+    this.#opened = opening('hybr-journal', 1, make).then((database) => void (this.#database = database), (error) => console.warn('no journal:', error));
     void hold(lockOf(this.#tab));
     addEventListener('pagehide', () => this.#write());
     document.addEventListener('visibilitychange', () => document.hidden && this.#write());
@@ -189,17 +190,10 @@ export class Journal {
   }
 }
 
-/** @returns {Promise<IDBDatabase>} */
-function open() {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open('hybr-journal', 1);
-    request.onupgradeneeded = () => {
-      request.result.createObjectStore(RECORDS, { keyPath: 'id' });
-      request.result.createObjectStore(PIECES, { keyPath: ['id', 'n'] });
-    };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
+/** @param {IDBDatabase} database */
+function make(database) {
+  database.createObjectStore(RECORDS, { keyPath: 'id' });
+  database.createObjectStore(PIECES, { keyPath: ['id', 'n'] });
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The shelf's IndexedDB: one transaction a change, so that a crash leaves all of it or nothing. */
 
+import { Database, done } from '../database.js';
 import { ShelfError } from './errors.js';
 import { VERSION, applied, idOf, isNewer, living, touched } from './change.js';
 
@@ -13,14 +14,14 @@ const nodesOf = (/** @type {string} */ id) => IDBKeyRange.bound([id], [id, []]);
 /** @typedef {{rows: IDBObjectStore, nodes: IDBObjectStore}} Stores */
 
 export class Disk {
-  #name;
-  #schema;
-  /** @type {Promise<IDBDatabase>|null} */ #opened = null;
+  #database;
 
   /** @param {string} name of the database @param {number} [schema] its version */
   constructor(name, schema = 1) {
-    this.#name = name;
-    this.#schema = schema;
+    this.#database = new Database(name, schema, (database) => {
+      database.createObjectStore(CONVERSATIONS, { keyPath: 'id' });
+      database.createObjectStore(NODES, { keyPath: ['conversation', 'id'] });
+    });
   }
 
   /** @returns {Promise<Row[]>} */
@@ -69,8 +70,7 @@ export class Disk {
 
   /** Lets go of the database; the next use opens it again. */
   close() {
-    void this.#opened?.then((database) => database.close(), () => {});
-    this.#opened = null;
+    this.#database.close();
   }
 
   /**
@@ -80,35 +80,10 @@ export class Disk {
    * @returns {Promise<T>} when it is all in the database
    */
   async #run(mode, work) {
-    const transaction = (await this.#database()).transaction([CONVERSATIONS, NODES], mode);
-    const ended = new Promise((resolve, reject) => {
-      transaction.oncomplete = resolve;
-      transaction.onabort = () => reject(typed(transaction.error));
-    });
-    ended.catch(() => {}); // where the work itself has failed, that is told
-    try {
-      const result = await work({ rows: transaction.objectStore(CONVERSATIONS), nodes: transaction.objectStore(NODES) });
-      await ended;
-      return result;
-    } catch (error) {
-      quietly(() => transaction.abort());
+    await this.#database.open().catch(refuse);
+    return this.#database.run([CONVERSATIONS, NODES], mode, (rows, nodes) => work({ rows, nodes })).catch((error) => {
       throw typed(error);
-    }
-  }
-
-  #database() {
-    this.#opened ??= open(this.#name, this.#schema).then(
-      (database) => {
-        database.onversionchange = () => this.close(); // a later page is about to change it
-        database.onclose = () => (this.#opened = null); // the person has cleared this site's data
-        return database;
-      },
-      (error) => {
-        this.#opened = null;
-        throw error;
-      },
-    );
-    return this.#opened;
+    });
   }
 }
 
@@ -127,20 +102,10 @@ async function graves({ conversation, parent }, known, nodes) {
   }
 }
 
-/** @param {string} name @param {number} schema @returns {Promise<IDBDatabase>} rejects with a ShelfError */
-function open(name, schema) {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(name, schema);
-    request.onupgradeneeded = () => {
-      request.result.createObjectStore(CONVERSATIONS, { keyPath: 'id' });
-      request.result.createObjectStore(NODES, { keyPath: ['conversation', 'id'] });
-    };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  }).catch((error) => {
-    if (error?.name === 'QuotaExceededError') throw new ShelfError('storage_full');
-    throw new ShelfError(error?.name === 'VersionError' ? 'newer_schema' : 'storage_denied', true);
-  });
+/** @param {any} error why the database cannot be opened */
+function refuse(error) {
+  if (error?.name === 'QuotaExceededError') throw new ShelfError('storage_full');
+  throw new ShelfError(error?.name === 'VersionError' ? 'newer_schema' : 'storage_denied', true);
 }
 
 /** @param {any} error @returns {ShelfError} */
@@ -150,22 +115,5 @@ function typed(error) {
   return new ShelfError(error?.name === 'QuotaExceededError' ? 'storage_full' : 'storage_failed');
 }
 
-/** @param {IDBRequest} request @returns {Promise<any>} */
-function done(request) {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}
-
 /** @param {NodeRow[]} nodes */
 const byId = (nodes) => new Map(nodes.map((node) => [node.id, node]));
-
-/** @param {() => void} work that may have been done already */
-function quietly(work) {
-  try {
-    work();
-  } catch {
-    // It was.
-  }
-}

@@ -3,6 +3,8 @@
  * that the server has. A browser that refuses the database has a sync that lasts as long as the page.
  */
 
+import { done, opening } from '../database.js';
+
 /** @import {Keys} from './crypt.js' */
 /** @import {Base} from './merge.js' */
 
@@ -64,19 +66,7 @@ export class Memory {
   }
 
   #database() {
-    this.#opened ??= new Promise((resolve) => {
-      const request = indexedDB.open('hybr-sync', 1);
-      request.onupgradeneeded = () => request.result.createObjectStore('kept');
-      request.onsuccess = () => resolve(request.result);
-      request.onerror = () => resolve(null);
-    });
+    this.#opened ??= opening('hybr-sync', 1, (made) => made.createObjectStore('kept')).catch(() => null);
     return this.#opened;
   }
 }
-
-/** @param {IDBRequest} request @returns {Promise<any>} */
-const done = (request) =>
-  new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
