@@ -90,11 +90,12 @@ export const render = component((root, send, model) => {
     set(wide, { 'aria-pressed': String(to) });
     const list = /** @type {HTMLButtonElement|null} */ (document.getElementById('history-toggle'));
     const open = list?.ariaExpanded === 'true';
-    if (to ? open && innerWidth < ROOMY : folded && !open) {
+    const fold = to && open && innerWidth < ROOMY;
+    if (fold || (!to && folded && !open)) {
       list?.click();
       wide.focus();
     }
-    folded = to && open && innerWidth < ROOMY;
+    folded = fold;
   }
 
   const place = () => plots.replaceChildren(...(model.get_child('plots') ?? []));
