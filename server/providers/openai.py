@@ -52,8 +52,6 @@ class OpenAI:
         content.check_images(call, remote=shape.remote_images)
         if shape.name in NO_TOP_K:
             content.refuse(call, shape.name, "top_k")
-        if shape.name not in TALKS:
-            content.refuse(call, shape.name, "verbosity")
         body = {**call.body, "model": model, "stream": True, "stream_options": {"include_usage": True}}
         most = [body.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in body]
         if most:
@@ -65,6 +63,7 @@ class OpenAI:
         if not body.get("tools"):
             body.pop("parallel_tool_calls", None)  # OpenAI refuses it without tools
         if shape.name not in TALKS:
+            content.refuse(call, shape.name, "verbosity")
             body.pop("verbosity", None)
         beta = self.prefilled(body)
         for name in shape.drop:
