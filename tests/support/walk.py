@@ -15,6 +15,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hybr.mlc_build.reference import Reference
+
 F32 = npt.NDArray[np.float32]
 
 
@@ -38,6 +40,14 @@ class Walk:
     sequences: list[list[int]]
     positions: list[list[int]]
     logits: list[list[F32]]
+
+    def read_by(self, reference: Reference) -> list[F32]:
+        """Return the reference's logits at those positions; it reads each sequence at once."""
+        found = []
+        for sequence, positions in zip(self.sequences, self.positions, strict=True):
+            reference.reset()
+            found.append(reference.forward(sequence)[positions])
+        return found
 
     def off(self, theirs: Sequence[F32]) -> float:
         """Return the largest difference from another's logits: an array a sequence, a row for each of its positions."""
