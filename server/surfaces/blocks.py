@@ -114,6 +114,5 @@ def assistant(content: list[dict[str, Any]], where: str) -> Iterator[dict[str, A
         turn["tool_calls"] = calls
     if any(map(any, thoughts)):
         turn["reasoning_content"] = "".join(thought for thought, _ in thoughts)
-        turn["reasoning_signature"] = thoughts[-1][1]
         turn["thoughts"] = thoughts  # each with its own signature, for who gave them
     yield turn
