@@ -91,7 +91,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mistral": {
         "base_url": "https://api.mistral.ai/v1",
         "tools": True,
-        "rename": {"seed": "random_seed"},
+        "rename": {"seed": "random_seed", "dimensions": "output_dimension"},
         "drop": ["stream_options"],  # it tells its usage unasked, and refuses the question
         "prefill": "prefix",
         "embeds": True,

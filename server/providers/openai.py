@@ -68,9 +68,11 @@ class OpenAI:
         beta = self.prefilled(body)
         for name in shape.drop:
             body.pop(name, None)
-        if shape.rename:
-            body = {shape.rename.get(name, name): value for name, value in body.items()}
-        return Question("/chat/completions", body, beta)
+        return Question("/chat/completions", self.renamed(body), beta)
+
+    def renamed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body under this upstream's names."""
+        return {self.upstream.rename.get(name, name): value for name, value in body.items()}
 
     def prefilled(self, body: dict[str, Any]) -> bool:
         """Have an assistant's turn that comes last gone on from, in this upstream's way; returns whether that is its beta's."""
@@ -89,10 +91,7 @@ class OpenAI:
 
     def embedding(self, call: Call, model: str) -> Question:
         """Return the body. The vectors come as numbers, whatever the client wants of us."""
-        body = {**call.body, "model": model, "encoding_format": "float"}
-        if self.upstream.name == "mistral" and "dimensions" in body:
-            body["output_dimension"] = body.pop("dimensions")
-        return Question("/embeddings", body)
+        return Question("/embeddings", self.renamed({**call.body, "model": model, "encoding_format": "float"}))
 
     def embedded(self, body: Any) -> tuple[list[list[float]], int]:
         """Return the vectors."""
