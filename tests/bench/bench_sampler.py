@@ -10,7 +10,7 @@ import library_desk
 import numpy as np
 import sampler_desk
 from harness import Figure, bench
-from hybr_testing import launch, until
+from hybr_testing import launch
 from playwright.sync_api import sync_playwright
 
 if TYPE_CHECKING:
@@ -37,11 +37,7 @@ def sampler() -> Iterator[Figure]:
             for profile in PROFILES:
                 sampler_desk.make(size, profile, Path(folder) / f"{profile}-{size}")
         browser = launch(driver)
-        with library_desk.serve(Path(folder), sampler_desk.HTML) as origin:
-            page = browser.new_page()
-            page.set_default_timeout(0)
-            page.goto(origin)
-            until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
+        with library_desk.desk(Path(folder), browser, sampler_desk.HTML) as page:
             for size in sampler_desk.SIZES:
                 for profile, name in PROFILES.items():
                     page.evaluate("name => window.load(name)", f"{profile}-{size}")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import sampler_desk
 from families import CONFIGS, ENTRY, write_folder
-from hybr_testing import until
 from parity import PROMPT
 
 from hybr.mlc_build import huggingface
@@ -47,12 +46,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
     sampler_desk.make(VOCABULARY, "software", folder / "bisection")
     for profile in MADE:
         _products(folder / profile, profile)
-    with library_desk.serve(folder, sampler_desk.HTML) as origin:
-        page = chromium.new_page()
-        page.goto(origin)
-        until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
+    with library_desk.desk(folder, chromium, sampler_desk.HTML) as page:
         yield page
-        page.close()
 
 
 def _products(folder: Path, profile: Profile) -> None:
@@ -157,15 +152,10 @@ def test_a_whole_library(chromium: Browser, tmp_path: Path, name: str, profile: 
     opened = huggingface.open_folder(tmp_path / "source", ENTRY)
     library_desk.make(opened, "q4e8f32_1", profile, tmp_path / "models" / "small")
     reference = Reference.open(tmp_path / "models" / "small", opened.config)
-    with library_desk.serve(tmp_path / "models") as origin:
-        page = chromium.new_page()
-        page.set_default_timeout(0)
-        page.goto(origin)
-        until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
+    with library_desk.desk(tmp_path / "models", chromium) as page:
         library = library_desk.Library(page, "small", ENTRY.prefill_chunk)
         tokens = PROMPT[:40]
         for _ in range(17):
             wanted = reference.forward(tokens)[-1]
             assert np.abs(library.forward(tokens) - wanted).max() < 2e-3
             tokens = [int(wanted.argmax())]
-        page.close()

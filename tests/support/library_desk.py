@@ -153,11 +153,12 @@ def make(opened: Checkpoint, quantisation: str, profile: Profile, folder: Path) 
 
 
 @contextlib.contextmanager
-def desk(models: Path, chromium: Browser, html: bytes = HTML) -> Iterator[Page]:
-    """Open the page; every folder of `models` is served."""
+def desk(models: Path, chromium: Browser, html: bytes = HTML, script: str = "") -> Iterator[Page]:
+    """Open the page, with a script before its own; every folder of `models` is served."""
     with serve(models, html) as origin:
         page = chromium.new_page()
         page.set_default_timeout(0)  # a software adapter beside busy neighbours may take minutes to compile a library
+        page.add_init_script(script)
         page.goto(origin)
         until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
         yield page

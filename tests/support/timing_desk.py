@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import library_desk
-from hybr_testing import launch, until
+from hybr_testing import launch
 from playwright.sync_api import sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from playwright.sync_api import Browser
 
 FLAGS = ["--enable-dawn-features=allow_unsafe_apis,disable_timestamp_query_conversion"]
 MOST = 4096
@@ -149,15 +147,6 @@ def timed(artifact: Path, library: str, chunk: int) -> Iterator[Timed]:
         for file in artifact.iterdir():
             (model / ("library.wasm" if file.name == library else file.name)).symlink_to(file)
         browser = launch(driver, extra=FLAGS)
-        with library_desk.serve(Path(folder)) as origin:
-            yield Timed(_loaded(browser, origin, chunk))
+        with library_desk.desk(Path(folder), browser, script=SCRIPT) as page:
+            yield Timed(library_desk.Library(page, "model", chunk))
         browser.close()
-
-
-def _loaded(browser: Browser, origin: str, chunk: int) -> library_desk.Library:
-    page = browser.new_page()
-    page.set_default_timeout(0)
-    page.add_init_script(SCRIPT)
-    page.goto(origin)
-    until(lambda: page.evaluate("window.ready"), timeout=60, what="the page's module")
-    return library_desk.Library(page, "model", chunk)
