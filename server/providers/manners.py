@@ -11,8 +11,10 @@ import hashlib
 import re
 from typing import Any
 
+from hybr.server.providers.content import spoken
+
 OWN = {"openai", "azure"}  # who speaks the language itself
-FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+FIELDS = ("role", "name", "tool_calls", "tool_call_id")
 NINE = re.compile(r"[a-zA-Z0-9]{9}")
 STRICT = {"minimal": "low", "xhigh": "high", "max": "high"}  # words that these do not have
 EFFORTS: dict[str, dict[str, str]] = {
@@ -29,16 +31,14 @@ EFFORTS: dict[str, dict[str, str]] = {
 
 def message(given: dict[str, Any], name: str) -> dict[str, Any]:
     """Return one message as the upstream of this name takes it."""
-    found = {word: given[word] for word in FIELDS if given.get(word) is not None or (word == "content" and word in given)}
+    found = {word: given[word] for word in FIELDS if given.get(word) is not None}
     if name != "openai" and found["role"] == "developer":
         found["role"] = "system"
-    if isinstance(found.get("content"), list):
-        found["content"] = [part(one) for one in found["content"]]
-    refusal = given.get("refusal")
-    if isinstance(refusal, str) and name in OWN:
-        found["refusal"] = refusal
-    elif isinstance(refusal, str) and not found.get("content"):
-        found["content"] = refusal
+    said = given.get("content") if name in OWN else spoken(given)
+    if said is not None or "content" in given:
+        found["content"] = [part(one) for one in said] if isinstance(said, list) else said
+    if name in OWN and isinstance(given.get("refusal"), str):
+        found["refusal"] = given["refusal"]
     if calls := found.pop("tool_calls", None):  # an empty list is refused
         found["tool_calls"] = [called(call) for call in calls]
     if name == "deepseek":
