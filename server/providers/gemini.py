@@ -182,10 +182,9 @@ def thinking(call: Call, model: str) -> dict[str, Any]:
     if effort is None and budget is None:
         return {}
     if LEVELLED.fullmatch(model):
-        word = effort if effort is not None else content.effort(budget) if budget else ""
-        return {
-            "thinkingConfig": {**({"thinkingLevel": LEVELS.get(word, word)} if word else {}), "includeThoughts": word != "none"}
-        }
+        word = effort or (content.effort(budget) if budget else "")  # empty: as much as it likes
+        level = {"thinkingLevel": LEVELS.get(word, word)} if word else {}
+        return {"thinkingConfig": {**level, "includeThoughts": word != "none"}}
     tokens = (budget or -1) if budget is not None else BUDGETS[effort or "medium"]  # -1: as much as it likes
     return {"thinkingConfig": {"thinkingBudget": tokens, "includeThoughts": tokens != 0}}
 
