@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.errors import OptionError
+from hybr.webapp.hybrid.schema import finite
 
 if TYPE_CHECKING:
     from hybr.webapp.hybrid.types import Provider
@@ -127,7 +128,7 @@ def _checked(name: str, value: Any, known: Any) -> Any:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
+    return finite(value) and 0 <= value <= MOST
 
 
 def decide(

@@ -15,10 +15,11 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from hybr.webapp.hybrid.errors import BudgetExceeded, OptionError
 from hybr.webapp.hybrid.kept import kept
+from hybr.webapp.hybrid.schema import finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,13 +170,13 @@ class Budget:
         }
 
 
-def _dollars(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
+def _dollars(value: object) -> TypeGuard[float]:
+    return finite(value) and 0 <= value <= MOST
 
 
 def stated(value: object, otherwise: float | None = None) -> float | None:
     """A stated cost, where it is one; NaN or less than nothing would spoil the books for good."""
-    return float(value) if _dollars(value) else otherwise  # type: ignore[arg-type]
+    return float(value) if _dollars(value) else otherwise
 
 
 def _read(text: str | None) -> dict[str, dict[str, dict[str, float]]] | None:
@@ -192,4 +193,4 @@ def _read(text: str | None) -> dict[str, dict[str, dict[str, float]]] | None:
 def _sum(value: object) -> float:
     if not _dollars(value):
         raise ValueError(value)
-    return value  # type: ignore[return-value]
+    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 TYPES = ("null", "boolean", "object", "array", "number", "string", "integer")
 DEEPEST = 64
@@ -93,7 +93,7 @@ def unfit(value: object, path: str, depth: int = 0) -> tuple[str, str] | None:
     return next(filter(None, (unfit(one, where, depth + 1) for where, one in pairs)), None)
 
 
-def finite(value: object) -> bool:
+def finite(value: object) -> TypeGuard[float]:
     """Whether it is a number that every JSON reader holds: no NaN, no infinity, no whole number beyond a double's range."""
     most = sys.float_info.max
     return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most

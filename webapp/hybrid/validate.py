@@ -72,26 +72,25 @@ def _wrong(field: str, value: object, want: str) -> OptionError:
 
 def _number(low: float, high: float) -> Any:
     def check(value: object, field: str) -> float:
-        if not schema.finite(value) or not low <= cast("float", value) <= high:
+        if not schema.finite(value) or not low <= value <= high:
             raise _wrong(field, value, f"a number from {low:g} to {high:g}")
-        return cast("float", value)
+        return value
 
     return check
 
 
 def _share(value: object, field: str) -> float:
     """Of probability: a share of nothing leaves no token to choose from, and WebLLM refuses it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+    if not schema.finite(value) or not 0 < value <= 1:
         raise _wrong(field, value, "a number above 0 and at most 1")
     return value
 
 
 def _integer(low: int, high: int) -> Any:
     def check(value: object, field: str) -> int:
-        right = schema.finite(value) and value == int(cast("float", value))
-        if not right or not low <= cast("float", value) <= high:
+        if not schema.finite(value) or value != int(value) or not low <= value <= high:
             raise _wrong(field, value, f"a whole number from {low} to {high}")
-        return int(cast("float", value))
+        return int(value)
 
     return check
 
