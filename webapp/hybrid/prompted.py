@@ -129,8 +129,12 @@ class Reader:
     def feed(self, delta: str) -> str:
         """What of the text so far may be shown now."""
         self._held += delta
-        if self._must or OPEN in self._held or self._may_begin_bare():
-            return self._release(self._held.find(OPEN)) if OPEN in self._held and not self._must else ""
+        if self._must:
+            return ""
+        if (begins := self._held.find(OPEN)) >= 0:
+            return self._release(begins)
+        if self._may_begin_bare():
+            return ""
         keep = next((size for size in range(len(OPEN) - 1, 0, -1) if self._held.endswith(OPEN[:size])), 0)
         return self._release(len(self._held) - keep)
 
