@@ -11,11 +11,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def kept(write: Callable[..., object], *args: Any) -> bool:
-    """Call `write(*args)`, a method of a `Storage`; whether it went well."""
+def kept(write: Callable[..., object], *args: Any) -> None:
+    """Call `write(*args)`, a method of a `Storage`; what it raises is logged."""
     try:
         write(*args)
     except Exception as error:  # noqa: BLE001 - a store is whatever the page's host has
         log.warning("not kept in the browser: %s", error)
-        return False
-    return True
