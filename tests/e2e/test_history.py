@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import time
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exchange_desk import conversation
+from exchange_desk import archive, conversation
 from exchange_trees import chatgpt, openwebui
 from hybr_testing import until
 from shell_testing import SCRIPTED_WORKERS, op, say, sent, shell_page
@@ -599,12 +597,9 @@ class TestFiles:
     def test_chatgpts_and_open_webuis_files_come_in(self, page: Page) -> None:
         """An archive and a list, at once, with titles full of markup that stays text."""
         evil = '<img src=x onerror="window.__evil=1">'
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
-            target.writestr("conversations.json", json.dumps([chatgpt(chat("gpt", evil))]))
         choose(
             page,
-            file(f"{evil}.zip", packed.getvalue()),
+            file(f"{evil}.zip", archive({"conversations.json": json.dumps([chatgpt(chat("gpt", evil))])})),
             file("webui.json", [openwebui(chat("webui", "From the web UI", days=1))]),
         )
         assert "2 chats were imported." in page.get_by_test_id("import-result").inner_text()

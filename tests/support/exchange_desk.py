@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,15 @@ def encoded(content: bytes | str | Any) -> str:
     """Return a file's bytes in base64; what is neither text nor bytes is written as JSON."""
     text = content if isinstance(content, (bytes, str)) else json.dumps(content)
     return base64.b64encode(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).decode()
+
+
+def archive(files: dict[str, bytes | str], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a ZIP archive of those files."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", compression) as target:
+        for name, content in files.items():
+            target.writestr(name, content)
+    return packed.getvalue()
 
 
 def conversation(identity: str, texts: list[tuple[str, str | None, str, str]], **fields: Any) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exchange_desk import conversation
+from exchange_desk import archive, conversation
 from exchange_trees import chatgpt, library, trees
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -199,15 +198,6 @@ def test_what_is_too_large_is_refused_before_it_costs_memory(desk: ExchangeDesk)
     assert says(notes) == ["tooLarge"]
     found, notes = desk.read(own(GOOD), limits={"messages": 1})
     assert (found, says(notes)) == ([], ["tooManyMessages"])
-
-
-def archive(files: dict[str, bytes | str], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A ZIP archive."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", compression) as target:
-        for name, content in files.items():
-            target.writestr(name, content)
-    return packed.getvalue()
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from typing import TYPE_CHECKING, Any
 
-from exchange_desk import conversation
+from exchange_desk import archive, conversation
 from exchange_trees import chatgpt, library, openwebui, trees
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -238,7 +236,7 @@ def test_what_chatgpt_writes_beside_text(desk: ExchangeDesk) -> None:
         ("w", {"content": kind("code", text=rewrite), "recipient": "canmore.update_textdoc"}),
         ("p", {"content": kind("code", language="python", text="1"), "recipient": "python"}),
     )
-    found, notes = desk.read(packed({"conversations.json": json.dumps([tree]), "file-Txt9-notes.txt": "Grüße"}))
+    found, notes = desk.read(archive({"conversations.json": json.dumps([tree]), "file-Txt9-notes.txt": "Grüße"}))
     question, first, _, changed = found[0]["nodes"]
     assert (question["text"], question["attachments"]) == (
         "Write\n\na poem",
@@ -255,15 +253,6 @@ def test_what_chatgpt_writes_beside_text(desk: ExchangeDesk) -> None:
 def kind(name: str, **more: Any) -> dict[str, Any]:
     """ChatGPT's content of a kind."""
     return {"content_type": name, **more}
-
-
-def packed(files: dict[str, str]) -> bytes:
-    """A ZIP archive."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as target:
-        for name, text in files.items():
-            target.writestr(name, text)
-    return content.getvalue()
 
 
 def details(kind: str, attributes: str, summary: str, inner: str) -> str:
