@@ -18,15 +18,12 @@ device may take what is subnormal for zero.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .model.config import GROUP
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Encoding = Literal["float", "half", "q4", "q4h", "q4m", "q8", "q8h"]
 
@@ -63,11 +60,6 @@ class Blocks(NamedTuple):
     codes: npt.NDArray[np.int16]
     scale: F32
     least: F32 | None
-
-    def rows(self, order: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> Blocks:
-        """Return the blocks with their rows in another order, which `order` makes of the row numbers."""
-        index = order(np.arange(len(self.codes)))
-        return Blocks(self.bits, self.codes[index], self.scale[index], None if self.least is None else self.least[index])
 
 
 class Coded(NamedTuple):

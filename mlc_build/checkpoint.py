@@ -194,34 +194,41 @@ def _opened(reader: Any, entry: Entry) -> Checkpoint:
 
 
 class GgufTensor:
-    """A tensor of a GGUF file, which is mapped into memory and read when asked."""
+    """A tensor of a GGUF file, which is mapped into memory and read when asked; `order` brings its rows into another order."""
 
-    def __init__(self, tensor: Any, order: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None) -> None:
+    def __init__(self, tensor: Any, order: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None) -> None:
         self.tensor = tensor
-        self.order = order
-        self.shape = tuple(int(n) for n in reversed(tensor.shape))
+        rows = np.arange(int(tensor.shape[-1]))
+        self.rows = rows if order is None else order(rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See quantise.Tensor."""
+        return (len(self.rows), *(int(n) for n in reversed(self.tensor.shape[:-1])))
+
+    def part(self, rows: slice) -> GgufTensor:
+        """See quantise.Tensor."""
+        part = GgufTensor(self.tensor)
+        part.rows = self.rows[rows]
+        return part
 
     def read(self) -> F32:
         """See quantise.Tensor."""
         from gguf.quants import dequantize
 
         try:
-            floats = dequantize(self.tensor.data, self.tensor.tensor_type)
+            floats = dequantize(self.tensor.data[self.rows], self.tensor.tensor_type)
         except NotImplementedError as error:
             kind = self.tensor.tensor_type.name
             raise SourceError(
                 f"tensor {self.tensor.name} is in {kind}, which cannot be read here; take one in Q8_0 or F16"
             ) from error
-        array = np.ascontiguousarray(floats, dtype=np.float32).reshape(self.shape)
-        return array if self.order is None else self.order(array)
+        return np.ascontiguousarray(floats, dtype=np.float32).reshape(self.shape)
 
     def blocks(self) -> Blocks | None:
         """See quantise.Tensor: Q4_0, Q4_1 and Q8_0 are known."""
         read = KNOWN_BLOCKS.get(self.tensor.tensor_type.name)
-        if read is None:
-            return None
-        found = read(np.ascontiguousarray(self.tensor.data))
-        return found if self.order is None else found.rows(self.order)
+        return None if read is None else read(self.tensor.data[self.rows])
 
 
 def uninterleave(weight: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:

@@ -161,6 +161,10 @@ class OneMore:
     def blocks(self) -> None:
         """See quantise.Tensor."""
 
+    def part(self, rows: slice) -> OneMore:
+        """See quantise.Tensor."""
+        return OneMore(self.tensor.part(rows))
+
 
 def rope_factors(rope: Told, told: Told, theta: float, head_dim: int, context: int) -> tuple[tuple[float, ...], float]:
     """Return what each rotary frequency is divided by, and what the rotated vectors are multiplied by.

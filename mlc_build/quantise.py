@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import LARGEST, PER_WORD, SHARED, SLICE, Coded, Encoding, encode, repack
+from .blocks import LARGEST, PER_WORD, SHARED, Coded, Encoding, encode, repack
 from .errors import SourceError
 from .model.config import GROUP, ModelConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from .blocks import Blocks
 
@@ -43,6 +43,8 @@ FORMS: dict[str, tuple[Encoding, Encoding]] = {
 }
 QUANTISATIONS = tuple(FORMS)
 TABLES = frozenset({"model.embed_tokens", "lm_head"})
+PART = 1 << 21
+"""Weights of a matrix that are worked on at a time."""
 
 F32 = npt.NDArray[np.float32]
 
@@ -67,6 +69,10 @@ class Tensor(Protocol):
         """Return it as the checkpoint quantised it, or None when it did not, or not in blocks that are known here."""
         ...
 
+    def part(self, rows: slice) -> Tensor:
+        """Return some of its rows."""
+        ...
+
 
 class Whole:
     """A tensor that is there as floats."""
@@ -81,6 +87,10 @@ class Whole:
 
     def blocks(self) -> None:
         """See Tensor."""
+
+    def part(self, rows: slice) -> Whole:
+        """See Tensor."""
+        return Whole(self.array[rows])
 
 
 class Parameter(NamedTuple):
@@ -206,30 +216,51 @@ def _parts(name: str, stacked: tuple[str, ...], have: Mapping[str, Tensor]) -> t
 
 
 def _matrix(wanted: list[Spec], tensors: Mapping[str, Tensor], encoding: Encoding) -> Iterator[Parameter]:
-    if encoding in {"float", "half"}:
-        kind = wanted[0].dtype
-        parts = [_floats(part, tensor, kind) for part, tensor in tensors.items()]
-        yield Parameter(wanted[0].name, parts[0] if len(parts) == 1 else np.concatenate(parts))
-        return
-    coded, origins = zip(*(_code(part, tensor, encoding) for part, tensor in tensors.items()), strict=True)
+    """Yield the parameters of one matrix, its rows taken some at a time: what stands in memory is the result and little else."""
+    arrays = [np.empty(spec.shape, spec.dtype) for spec in wanted]
+    origins, at = set[str](), 0
+    for name, tensor in tensors.items():
+        origins.add(_fill(name, tensor, encoding, [array[at : at + tensor.shape[0]] for array in arrays]))
+        at += tensor.shape[0]
     # Parts of one matrix may come in different blocks; it counts as taken over when all were.
     origin = next((word for word in ("rounded", "repacked") if word in origins), "")
-    arrays = (np.concatenate([c.words for c in coded]), np.concatenate([c.shared for c in coded]))
     for spec, array in zip(wanted, arrays, strict=True):
         yield Parameter(spec.name, array, origin=origin)
 
 
-def _code(name: str, tensor: Tensor, encoding: Encoding) -> tuple[Coded, str]:
-    blocks = tensor.blocks()
-    if blocks is not None:
-        _finite(name, blocks.scale, blocks.least)
-        taken = repack(blocks, encoding)
-        if taken is not None:
-            return taken, "repacked"
+def _fill(name: str, tensor: Tensor, encoding: Encoding, out: list[npt.NDArray[Any]]) -> str:
+    """Write a tensor's form into `out` and return what became of its blocks; all of them are taken over, or none."""
+    if encoding in {"float", "half"}:
+        _each(tensor, out, lambda part: [_floats(name, part, str(out[0].dtype))])
+        return ""
+    if _each(tensor, out, lambda part: _taken(name, part, encoding)):
+        return "repacked"
     try:
-        return encode(_read(name, tensor), encoding), "" if blocks is None else "rounded"
+        _each(tensor, out, lambda part: encode(_read(name, part), encoding))
     except OverflowError as error:
         raise QuantiseError(f"tensor {name}: {error}") from error
+    return "" if tensor.part(slice(1)).blocks() is None else "rounded"
+
+
+def _each(tensor: Tensor, out: list[npt.NDArray[Any]], make: Callable[[Tensor], Sequence[npt.NDArray[Any]] | None]) -> bool:
+    """Fill `out` with what is made of some rows after others; False at the first that nothing can be made of."""
+    rows, columns = tensor.shape
+    step = max(1, PART // columns)
+    for at in range(0, rows, step):
+        made = make(tensor.part(slice(at, at + step)))
+        if made is None:
+            return False
+        for array, rows_made in zip(out, made, strict=True):
+            array[at : at + step] = rows_made
+    return True
+
+
+def _taken(name: str, tensor: Tensor, encoding: Encoding) -> Coded | None:
+    blocks = tensor.blocks()
+    if blocks is None:
+        return None
+    _finite(name, blocks.scale, blocks.least)
+    return repack(blocks, encoding)
 
 
 def _floats(name: str, tensor: Tensor, kind: str) -> npt.NDArray[Any]:
@@ -248,13 +279,8 @@ def _read(name: str, tensor: Tensor) -> F32:
 
 
 def _finite(name: str, *arrays: F32 | None) -> None:
-    if not all(array is None or _all_finite(array) for array in arrays):
+    if not all(array is None or np.isfinite(array).all() for array in arrays):
         raise QuantiseError(f"tensor {name} holds values that are not finite; the checkpoint is damaged")
-
-
-def _all_finite(array: F32) -> bool:
-    flat = array.reshape(-1)  # in parts: as many truth values as weights are a quarter of their memory
-    return all(np.isfinite(flat[at : at + SLICE]).all() for at in range(0, flat.size, SLICE))
 
 
 def _check(quantisation: str) -> None:

@@ -11,6 +11,7 @@ the size its shape says. A sharded checkpoint has `model.safetensors.index.json`
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 LONGEST_HEADER = 100 << 20
-PART = 1 << 22
-"""Weights that are read at a time."""
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 """Whole numbers are no weights, but encoders of before 2023 list their positions."""
 
@@ -44,19 +43,19 @@ class RawTensor:
     def read(self) -> F32:
         """See quantise.Tensor."""
         kind = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}[self.dtype]
-        found = np.empty(self.shape, np.float32)
-        flat = found.reshape(-1)
         with self.file.open("rb") as opened:
             opened.seek(self.start)
-            # In parts: widened whole, the largest tensor of a model would stand in memory three times over.
-            for at in range(0, flat.size, PART):
-                part: npt.NDArray[Any] = np.fromfile(opened, kind, min(PART, flat.size - at))
-                wide = (part.astype(np.uint32) << np.uint32(16)).view(np.float32) if self.dtype == "BF16" else part
-                flat[at : at + PART] = wide
-        return found
+            found: npt.NDArray[Any] = np.fromfile(opened, kind, math.prod(self.shape)).reshape(self.shape)
+        return (found.astype(np.uint32) << np.uint32(16)).view(np.float32) if self.dtype == "BF16" else found.astype(np.float32)
 
     def blocks(self) -> None:
         """See quantise.Tensor: safetensors hold floats."""
+
+    def part(self, rows: slice) -> RawTensor:
+        """See quantise.Tensor."""
+        first, last, _ = rows.indices(self.shape[0])
+        shape = (last - first, *self.shape[1:])
+        return RawTensor(self.file, self.start + first * math.prod(shape[1:]) * WIDTHS[self.dtype], self.dtype, shape)
 
 
 def read(path: Path) -> dict[str, RawTensor]:

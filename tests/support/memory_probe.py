@@ -14,11 +14,11 @@ from pathlib import Path
 
 def main() -> None:
     """Quantise and write shards, as the build's weights step does."""
-    from hybr.mlc_build import huggingface, own, quantise, shards
+    from hybr.mlc_build import checkpoint, huggingface, own, quantise, shards
 
-    folder, out, quantisation = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    entry = dataclasses.replace(own.entry_of(str(folder), quantisation), context=512)
-    opened = huggingface.open_folder(folder, entry)
+    source, out, quantisation = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    entry = dataclasses.replace(own.entry_of(str(source), quantisation), context=256)
+    opened = (checkpoint.open_gguf if source.is_file() else huggingface.open_folder)(source, entry)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     shards.write(quantise.quantise(opened.tensors, opened.config, quantisation), out)
     print(json.dumps({"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from families import CONFIGS, SAME
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
 
-from hybr.mlc_build import checkpoint, huggingface, own, quantise, shards
+from hybr.mlc_build import checkpoint, huggingface, own, quantise, rewrite, shards
 from hybr.mlc_build.tokenizer import make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from hybr.mlc_build.model.config import ModelConfig
 
 PROBE = Path(__file__).parents[2] / "support" / "memory_probe.py"
 SMALL = {
@@ -65,23 +70,55 @@ def sparse(folder: Path, told: dict[str, Any], shard_bytes: int) -> int:
     return largest
 
 
-def shard_of(told: dict[str, Any], shard_bytes: int) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Yield the tensors of each shard, filled in the order of the model."""
-    config = huggingface.read_config(told, own.entry_of("tiny", context=256))
+def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each of a Llama's tensors, by Hugging Face's name and in the order of the model."""
     heads = {"q_proj": config.attention_size, "k_proj": config.key_value_size, "v_proj": config.key_value_size}
     shapes: dict[str, tuple[int, ...]] = {}
     for parts, rows, columns in quantise.matrices(config).values():
         for part in parts:
             shapes[f"{part}.weight"] = (heads.get(part.split(".")[-1], rows // len(parts)), columns)
-    shapes |= {part: (length,) for parts, length in quantise.vectors(config).values() for part in parts}
+    return shapes | {part: (length,) for parts, length in quantise.vectors(config).values() for part in parts}
+
+
+def shard_of(told: dict[str, Any], shard_bytes: int) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Yield the tensors of each shard, filled in the order of the model."""
     shard: dict[str, tuple[int, ...]] = {}
-    for name, shape in shapes.items():
+    for name, shape in shapes_of(config_of(told)).items():
         sizes = [2 * one[0] * (one[1] if len(one) == 2 else 1) for one in (*shard.values(), shape)]
         if shard and sum(sizes) > shard_bytes:
             yield shard
             shard = {}
         shard[name] = shape
     yield shard
+
+
+def config_of(told: dict[str, Any]) -> ModelConfig:
+    """Return the numbers of a config.json."""
+    return huggingface.read_config(told, own.entry_of("tiny", context=256))
+
+
+def sparse_gguf(file: Path, told: dict[str, Any], kind: GGMLQuantizationType) -> int:
+    """Write the same as a GGUF whose matrices are blocks of a kind, all zeros and nowhere on the disk; return its size."""
+    config, vocabulary = config_of(told), checkpoint.open_seeded().vocabulary
+    more = (f"<more {i}>" for i in range(len(vocabulary.tokens), config.vocab_size))
+    vocabulary = dataclasses.replace(vocabulary, tokens=[*vocabulary.tokens, *more])
+    made, writer = checkpoint.Checkpoint(config, vocabulary, checkpoint.CHATML, {}), GGUFWriter(file, "llama")
+    rewrite._numbers(writer, made)
+    rewrite._vocabulary(writer, made)
+    total = 0
+    for name, shape in shapes_of(config).items():
+        stored = kind if len(shape) == 2 else GGMLQuantizationType.F32
+        weights, size = GGML_QUANT_SIZES[stored]
+        length = int(np.prod(shape)) // weights * size
+        writer.add_tensor_info(rewrite.gguf_name(name), shape, np.dtype(np.float32), length, raw_dtype=stored)
+        total += GGUFWriter.ggml_pad(length, writer.data_alignment)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with file.open("r+b") as opened:
+        opened.truncate(GGUFWriter.ggml_pad(file.stat().st_size, writer.data_alignment) + total)
+    return file.stat().st_size
 
 
 def weighed(folder: Path, out: Path, quantisation: str) -> dict[str, int]:
@@ -94,21 +131,27 @@ def weighed(folder: Path, out: Path, quantisation: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("quantisation", ["q4e8f32_1", "q0f32"])
-def test_a_small_one(quantisation: str, tmp_path: Path) -> None:
-    """Where the largest tensor is a shard of its own, the worst case; interpreter and numpy apart."""
-    largest = sparse(tmp_path / "small", SMALL, 20 << 20)
-    took = weighed(tmp_path / "small", tmp_path / "out", quantisation)
-    assert largest == 2 * 40_000 * 512
+@pytest.mark.parametrize("kind", ["safetensors", "Q4_0", "Q4_K"])
+def test_a_small_one(kind: str, quantisation: str, tmp_path: Path) -> None:
+    """Where the largest tensor is a shard of its own, the worst case, and as a GGUF; interpreter and numpy apart."""
+    source = tmp_path / ("small" if kind == "safetensors" else "small.gguf")
+    largest = sparse(source, SMALL, 20 << 20) if kind == "safetensors" else sparse_gguf(source, SMALL, GGMLQuantizationType[kind])
+    took = weighed(source, tmp_path / "out", quantisation)
+    assert largest == 2 * 40_000 * 512 or source.is_file()
     assert took["peak"] - took["before"] <= 4 * largest
     assert len(shards.read(tmp_path / "out")) > 20
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)  # a quarter of an hour on two quiet cores
-def test_eight_billion_weights(tmp_path: Path) -> None:
-    """Llama 3.1 8B's shape, weights only, as its publisher shards it."""
-    largest = sparse(tmp_path / "eight", EIGHT, 5 * 10**9)
-    took = weighed(tmp_path / "eight", tmp_path / "out", "q4e8f32_1")
-    print(f"largest shard {largest / 1e9:.2f} GB, peak {took['peak'] / 1e9:.2f} GB")
+@pytest.mark.parametrize("kind", ["safetensors", "Q4_0"])
+def test_eight_billion_weights(kind: str, tmp_path: Path) -> None:
+    """Llama 3.1 8B's shape, weights only, as its publisher shards it, and as one GGUF file."""
+    source = tmp_path / ("eight" if kind == "safetensors" else "eight.gguf")
+    largest = (
+        sparse(source, EIGHT, 5 * 10**9) if kind == "safetensors" else sparse_gguf(source, EIGHT, GGMLQuantizationType[kind])
+    )
+    took = weighed(source, tmp_path / "out", "q4e8f32_1")
+    print(f"{kind}: largest shard {largest / 1e9:.2f} GB, peak {took['peak'] / 1e9:.2f} GB")
     assert took["peak"] <= 4 * largest
     assert took["peak"] < 20e9
