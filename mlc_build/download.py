@@ -31,7 +31,9 @@ BLOCK = 1 << 18
 TRIES = 6
 LONGEST_WAIT = 120.0
 STALL = 30.0
-"""Seconds without a byte after which a connection counts as cut."""
+"""Seconds after which a connection counts as cut that brought nothing meanwhile, or less than LEAST."""
+LEAST = 1 << 10
+"""Bytes: a host that gives one now and then would hold us for ever."""
 LARGEST = 8 << 30
 
 
@@ -113,7 +115,7 @@ class Line:
                 self._receive(want, part, hear)
                 part.finish(want, path)
             except _Again as reason:
-                left = TRIES if part.size() > before else left - 1
+                left = TRIES if part.size() >= before + LEAST else left - 1
                 if left == 0:
                     text = f"{want.url}: {reason}; gave up after {TRIES} tries. What arrived is kept: run the command again"
                     raise SourceError(text) from reason
@@ -139,9 +141,14 @@ class Line:
         try:
             with self._opener.open(request, timeout=self.stall) as answer:
                 part.begin(answer, have)
+                since, at = time.monotonic(), part.size()
                 while block := _read(answer):
                     part.add(block)
                     hear(part.size())
+                    if time.monotonic() > since + self.stall:
+                        if part.size() < at + LEAST:
+                            raise _Again(f"it sent {part.size() - at} bytes in {self.stall:g} s")
+                        since, at = time.monotonic(), part.size()
                     if part.size() > min(want.most, want.bytes if want.bytes is not None else want.most):
                         raise _Wrong(f"it is larger than the {want.bytes or want.most} bytes it should have")
         except urllib.error.HTTPError as error:
@@ -181,7 +188,9 @@ class _Part:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def begin(self, answer: Any, have: int) -> None:
-        """Make ready for an answer's body: after what is here for a fitting 206, else from the start."""
+        """Make ready for an answer's body: after what is here for a fitting 206, else from the start. May raise."""
+        if (packed := answer.headers.get("content-encoding", "identity")) != "identity":
+            raise SourceError(f"{self.url} comes packed ({packed}), and plain bytes were asked for; try another --from")
         span = answer.headers.get("content-range", "")
         goes_on = answer.status == 206 and span.startswith(f"bytes {have}-")
         if answer.status == 206 and not goes_on:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import licence, manifest, own, steps, store, validate
+from . import licence, manifest, own, steps, store, validate, wasm
 from .errors import CompileError, DiskFull, MissingTool, UnknownModel, disk
 from .progress import Progress
 
@@ -144,7 +144,10 @@ def _last(text: str) -> str:
 
 
 def _whole(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return configuration and index. Raises CompileError naming the file that is missing or not what it should be."""
+    """Return configuration and index, and leave what they name.
+
+    Raises CompileError naming the file that is missing or not what it should be.
+    """
     try:
         config, index = (json.loads((folder / name).read_bytes()) for name in (CONFIG, INDEX))
         sizes = {shard["dataPath"]: shard["nbytes"] for shard in index["records"]}
@@ -152,12 +155,16 @@ def _whole(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         config["quantization"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CompileError(f"mlc_llm left no usable {CONFIG} and {INDEX} ({error!r}); it is of another version") from error
-    for file, size in {**sizes, **dict.fromkeys(texts), LIBRARY: None}.items():
+    wanted = {**sizes, **dict.fromkeys([*texts, CONFIG, INDEX, LIBRARY])}
+    for file, size in wanted.items():
         path = folder / Path(file).name
         if not path.is_file() or (size is not None and path.stat().st_size != size):
             raise CompileError(f"mlc_llm left no whole {file}; it may be of another version, or was stopped")
-    if (folder / LIBRARY).read_bytes()[:4] != b"\0asm":
-        raise CompileError(f"mlc_llm's {LIBRARY} is no WebAssembly")
+    if not wasm.whole(folder / LIBRARY):
+        raise CompileError(f"mlc_llm left no whole {LIBRARY}; it may be of another version, or was stopped")
+    for file in folder.iterdir():
+        if file.name not in wanted:  # a second index, of the same shards as bfloat16, which no page reads
+            file.unlink()
     return config, index
 
 

@@ -77,17 +77,23 @@ def make(
 def foreign(config: dict[str, Any], index: dict[str, Any]) -> dict[str, Any]:
     """Return what the files of a model that was not built here say of it: its `mlc-chat-config.json` and its index."""
     form, records = str(config.get("quantization", "")), index["records"]
-    weights = sum(int(shard["nbytes"]) for shard in records)
+    buffers = [_held(one) for shard in records for one in shard["records"]]
     return {
         "family": str(config.get("model_type", "")),
         "quantisation": form,
         "context": int(config.get("context_window_size", 0)),
         "test_only": False,
         "kind": "chat",
-        "vram_bytes": weights + _cache_of(config, 2 if "f16" in form else FLOAT),
+        "vram_bytes": sum(buffers) + _cache_of(config, 2 if "f16" in form else FLOAT),
         "features": ["shader-f16"] if "f16" in form else [],
-        "largest": max(int(one["nbytes"]) for shard in records for one in shard["records"]),
+        "largest": max(buffers),
     }
+
+
+def _held(record: dict[str, Any]) -> int:
+    """Return the bytes that a parameter takes on the device: mlc_llm keeps the upper halves of floats, which tvmjs widens."""
+    halved = record.get("format") == "f32-to-bf16" and record.get("dtype") == "float32"
+    return int(record["nbytes"]) * (2 if halved else 1)
 
 
 def _cache_of(config: dict[str, Any], size: int) -> int:

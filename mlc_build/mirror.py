@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from hybr.server import paths
 
-from . import licence, manifest, prebuilt, steps, store
+from . import licence, manifest, prebuilt, steps, store, wasm
 from .download import Line, NotThere, Want, fits
 from .errors import Damaged, DiskFull, SourceError, UnknownModel, disk
 from .progress import Progress
@@ -96,8 +96,11 @@ def mirror(remote: Remote, line: Line | None = None, stream: TextIO | None = Non
 
 
 def _there(remote: Remote) -> Path | None:
-    """Return the folder of the model when it is here whole, from the same address. One that is damaged is removed."""
-    folder = store.current(remote.id)
+    """Return the folder of the model when it is here whole, from the same address.
+
+    One that is damaged is removed, and what of its weights is sound taken for fetched.
+    """
+    folder, found = store.current(remote.id), dict[str, Any](files=[])
     if folder is None:
         return None
     try:
@@ -106,14 +109,25 @@ def _there(remote: Remote) -> Path | None:
             return None
         manifest.verify(folder, found)
     except Damaged:
+        fetched = _fetched(remote)
+        for item in found["files"]:
+            file = folder / item["path"]
+            if file.suffix == ".bin" and file.is_file() and manifest.describe(file, folder) == item:
+                file.replace(fetched / file.name)
         shutil.rmtree(folder)
         return None
     return folder
 
 
-def _mirror(remote: Remote, line: Line, stream: TextIO | None) -> Path:
-    record, folder = remote.record, paths.home() / "mirrors" / remote.id
+def _fetched(remote: Remote) -> Path:
+    """Return the folder of what has arrived."""
+    folder = paths.home() / "mirrors" / remote.id
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _mirror(remote: Remote, line: Line, stream: TextIO | None) -> Path:
+    record, folder = remote.record, _fetched(remote)
     _keep(folder, {})
     store.write(remote.id, "building", progress={"step": "files", "fraction": 0.0, "text": "asking what there is", "eta_s": None})
     config = _json(_fetch(line, record, folder / CONFIG))
@@ -226,6 +240,8 @@ def _facts(remote: Remote, config: dict[str, Any], index: dict[str, Any], stated
         "name": record.id,
         "licence": stated,
         "origin": record.model,
+        "kind": record.kind,
+        "vision": record.vision,
         "vram_bytes": record.vram_bytes or told["vram_bytes"],
         "features": sorted({*record.features, *told["features"]}),  # most of the catalogue forgets to say that it needs halves
         "mirrored": {"model": record.model, "library": record.library, "overrides": record.overrides},
@@ -233,15 +249,13 @@ def _facts(remote: Remote, config: dict[str, Any], index: dict[str, Any], stated
 
 
 def _sound(folder: Path, config: dict[str, Any], record: Record) -> None:
-    """Look at what has no sum of its own: the library is WebAssembly, the tokenizer's files are JSON where they say so."""
+    """Look at what has no sum of its own: the library is WebAssembly to its end, the tokenizer's files are JSON."""
     checked = [name for name in config["tokenizer_files"] if name.endswith(".json")]
     for name in checked:
         _json(folder / name)
-    with (folder / LIBRARY).open("rb") as file:
-        head = file.read(4)
-    if head != b"\0asm":
+    if not wasm.whole(folder / LIBRARY):
         (folder / LIBRARY).unlink()
-        raise SourceError(f"{record.library} is no WebAssembly library; nothing of it was kept")
+        raise SourceError(f"{record.library} is no whole WebAssembly library; nothing of it was kept")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Record:
         overrides: whole numbers that go over those of the model's configuration.
         vision: whether it reads pictures.
         tools: whether WebLLM takes tools for it.
+        kind: `chat` or `embedding`.
 
     """
 
@@ -46,6 +47,7 @@ class Record:
     overrides: dict[str, int]
     vision: bool = False
     tools: bool = False
+    kind: str = "chat"
 
 
 def read(script: Path) -> list[Record]:
@@ -87,6 +89,7 @@ def _record(body: str, constants: dict[str, str], callers: set[str]) -> Record:
         overrides={name: int(value) for name, value in re.findall(r"(\w+): (-?\d+)", overrides[1])} if overrides else {},
         vision="ModelType.VLM" in body,
         tools=name in callers,
+        kind="embedding" if "ModelType.embedding" in body else "chat",
     )
 
 

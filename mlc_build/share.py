@@ -106,8 +106,8 @@ def records(models: Models, origin: str) -> list[dict[str, Any]]:
                     "model": f"{origin}{entry['base']}",
                     "model_lib": f"{origin}{entry['base']}{path}",
                     "vram_required_MB": entry["vram_bytes"] / 1e6,
-                    "required_features": entry["features"],
-                    "model_type": 1 if entry["kind"] == "embedding" else 0,  # WebLLM's ModelType
+                    "required_features": [*entry["features"], *(["subgroups"] if kind == "subgroups" else [])],
+                    "model_type": 1 if entry["kind"] == "embedding" else 2 if entry.get("vision") else 0,  # WebLLM's ModelType
                     "overrides": {"context_window_size": entry["context"]},
                 }
             )

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 # A policy judges where a redirect leads as well, and this host sends every large file on to storage of its own, whose names
 # change by region and over the years (its documentation on downloads through a firewall lists them).
 SENDS_ON = {"https://huggingface.co": ["https://*.huggingface.co", "https://*.hf.co"]}
-EMBEDDING = ("snowflake-arctic-embed",)  # no chat models
 
 
 def listed(modules: Path) -> bytes:
     """Return the list as JSON. Raises BuildError's kin, SourceError, where the package holds none."""
     records = prebuilt.read(modules / "@mlc-ai" / "web-llm" / "lib" / "index.js")
-    models = [told(record) for record in records if not record.id.startswith(EMBEDDING)]
+    models = [told(record) for record in records if record.kind == "chat"]
     asked = sorted({origin(model[part]) for model in models for part in ("model", "library")})
     hosts = {one: SENDS_ON.get(one, []) for one in asked}
     return json.dumps({"hosts": hosts, "models": models}, separators=(",", ":")).encode()

@@ -2,8 +2,8 @@
 """Stands for the `mlc_llm` tool: its three commands with the options they have, leaving the files they leave.
 
 Written after mlc_llm's own command line (python/mlc_llm/cli). What it is to do wrong stands in FAKE_MLC: `old` leaves the index
-under its old name; `fail` ends convert_weight with an error, `short` cuts a shard, `nothing` compiles nothing, `ancient` has not
-the commands. The weights are noise and the library is 64 bytes that begin like one, with one shader after them.
+under its old name; `fail` ends convert_weight with an error, `short` cuts a shard, `nothing` compiles nothing, `half` half a
+library, `ancient` has not the commands. The weights are noise and the library is one section with a shader in it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 FAULT = os.environ.get("FAKE_MLC", "")
 REAL = os.environ.get("FAKE_MLC_FROM", "")
@@ -39,7 +40,7 @@ def config_of(path: str) -> Path:
 
 
 def convert_weight(argv: list[str]) -> None:
-    """Write two shards, their index and nothing else."""
+    """Write two shards, their index, and where floats were cut a second index, of the same bytes as bfloat16."""
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=config_of)
     parser.add_argument("--quantization", required=True, choices=FORMS)
@@ -58,14 +59,21 @@ def convert_weight(argv: list[str]) -> None:
         one = {
             "name": f"p{number}",
             "shape": [2048],
-            "dtype": "float16",
+            "dtype": "float32",
             "format": "f32-to-bf16",
             "nbytes": 4096,
             "byteOffset": 0,
         }
         records.append({"dataPath": f"params_shard_{number}.bin", "format": "raw-shard", "nbytes": 4096, "records": [one]})
-    name = "ndarray-cache.json" if FAULT == "old" else "tensor-cache.json"
-    (told.output / name).write_text(json.dumps({"metadata": {"ParamSize": 2}, "records": records}))
+    index(told.output, "ndarray-cache" if FAULT == "old" else "tensor-cache", {"ParamSize": 2}, records)
+
+
+def index(out: Path, name: str, metadata: dict[str, object], records: list[dict[str, Any]]) -> None:
+    """Write both indices."""
+    (out / f"{name}.json").write_text(json.dumps({"metadata": metadata, "records": records}))
+    for one in [one for shard in records for one in shard["records"] if one["format"] == "f32-to-bf16"]:
+        one |= {"dtype": "bfloat16", "format": "raw"}
+    (out / f"{name}-b16.json").write_text(json.dumps({"metadata": metadata, "records": records}))
 
 
 def real_weights(out: Path) -> None:
@@ -77,9 +85,9 @@ def real_weights(out: Path) -> None:
     shards.write(
         (Parameter(name, array, "f32-to-bf16" if array.dtype == "float32" else "raw") for name, array in held.items()), out
     )
-    index = json.loads((out / "tensor-cache.json").read_text())
-    index["metadata"] = {name: index["metadata"][name] for name in ("ParamSize", "ParamBytes", "BitsPerParam")}
-    (out / "ndarray-cache.json").write_text(json.dumps(index))
+    ours = json.loads((out / "tensor-cache.json").read_text())
+    metadata = {name: ours["metadata"][name] for name in ("ParamSize", "ParamBytes", "BitsPerParam")}
+    index(out, "ndarray-cache", metadata, ours["records"])
     (out / "tensor-cache.json").unlink()
 
 
@@ -143,7 +151,9 @@ def compile(argv: list[str]) -> None:  # noqa: A001 - the command's name
     if REAL:
         shutil.copyfile(Path(REAL) / "model-software.wasm", told.output)
     elif FAULT != "nothing":
-        told.output.write_bytes(b"\0asm\1\0\0\0" + bytes(56) + SHADER.encode() + b"\0")
+        body = b"\4wgsl" + bytes(51) + SHADER.encode() + b"\0"
+        library = b"\0asm\1\0\0\0\0" + bytes([len(body) & 127 | 128, len(body) >> 7]) + body
+        told.output.write_bytes(library[: len(library) // 2] if FAULT == "half" else library)
 
 
 def main() -> None:

@@ -44,7 +44,12 @@ def files(shards: list[bytes] | None = None) -> dict[str, bytes]:
         "tokenizer.json": b'{"model": {}}',
         "README.md": b"---\nlicense: apache-2.0\nbase_model: x\n---\n# Tiny\n",
     } | {record["dataPath"]: content for record, content in zip(records, weights, strict=True)}
-    return {f"{BASE}/resolve/main/{name}": content for name, content in told.items()} | {LIBRARY: b"\0asm" + b"\1" * 90_000}
+    return {f"{BASE}/resolve/main/{name}": content for name, content in told.items()} | {LIBRARY: library(90_000)}
+
+
+def library(size: int, byte: bytes = b"\1") -> bytes:
+    """Return WebAssembly of one section of so many bytes."""
+    return b"\0asm\1\0\0\0\0" + bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14]) + byte * size
 
 
 class Hub:
@@ -85,15 +90,22 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.give(self.hub.files[path])
 
-    def give(self, content: bytes, *, cut: int | None = None, span: str | None = None) -> bool:
-        """Send a file or its wanted range, or `span` in its place; `cut` closes the connection after so many bytes."""
+    def give(
+        self, content: bytes, *, cut: int | None = None, span: str | None = None, more: dict[str, str] | None = None
+    ) -> bool:
+        """Send a file or its wanted range, or `span` in its place.
+
+        `cut` closes the connection after so many bytes; `more` are headers, and those to leave out with nothing in them.
+        """
         tag = f'"{hashlib.sha256(content).hexdigest()[:12]}"'
         span = self.headers.get("range", "") if span is None else span
         start = int(span.removeprefix("bytes=").removesuffix("-")) if span and self.headers.get("if-range") == tag else 0
         self.send_response(206 if start else 200)
         if start:
             self.send_header("content-range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("content-length", str(len(content) - start))
+        for name, value in ({"content-length": str(len(content) - start)} | (more or {})).items():
+            if value:
+                self.send_header(name, value)
         if self.hub.tags:
             self.send_header("etag", tag)
         self.end_headers()

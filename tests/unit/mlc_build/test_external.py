@@ -51,12 +51,16 @@ def test_build(source: Path, home: Path, fault: str, monkeypatch: pytest.MonkeyP
     assert (found["compiler"], found["features"]) == ("mlc-llm", ["shader-f16"])
     assert found["shaders"]["model.wasm"]["modules"] == 1
     assert (
-        found["vram_bytes"] == 2 * 4096 + 256 * 2 * 2 * 2 * 16 * 2
-    )  # weights; window, layers, keys and values, heads, width, halves
+        found["vram_bytes"] == 2 * 8192 + 256 * 2 * 2 * 2 * 16 * 2
+    )  # weights, widened; window, layers, keys and values, heads, width, halves
+    assert found["limits"]["maxBufferSize"] == 8192
     config = json.loads((folder / "mlc-chat-config.json").read_text())
     assert config["conv_template"]["roles"]["user"]
     assert (config["prefill_chunk_size"], config["max_batch_size"]) == (64, 1)
-    assert (folder / "tensor-cache.json").is_file()
+    assert sorted(item["path"] for item in found["files"]) == sorted([
+        "mlc-chat-config.json", "tensor-cache.json", "params_shard_0.bin", "params_shard_1.bin", "tokenizer.json",
+        "tokenizer_config.json", "model.wasm",
+    ])  # fmt: skip
     models = Models(home / "models", list)
     (entry,) = models.entries()
     assert (entry["state"], entry["libraries"], entry["kind"]) == ("built", {"gpu": "model.wasm"}, "chat")
@@ -77,6 +81,7 @@ def test_a_template_of_the_tools(source: Path) -> None:
         ("fail", CompileError, r"convert_weight failed \(exit 1\): KeyError: 'model.layers.0.weird.weight'"),
         ("short", CompileError, "no whole params_shard_1.bin"),
         ("nothing", CompileError, "no whole model.wasm"),
+        ("half", CompileError, "no whole model.wasm"),
         ("ancient", MissingTool, "has no convert_weight, gen_config, compile; this is another version"),
     ],
 )

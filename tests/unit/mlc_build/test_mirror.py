@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import model_hub
 
-from hybr.mlc_build import manifest, mirror, store
+from hybr.mlc_build import manifest, mirror, share, store
 from hybr.mlc_build.download import TRIES, Line
 from hybr.mlc_build.errors import Busy, DiskFull, SourceError, UnknownModel
 from hybr.mlc_build.mirror import Remote
@@ -84,14 +86,27 @@ def test_a_model_comes_whole(home: Path, hub: Hub) -> None:
     assert not list((home / "mirrors").iterdir())
 
 
+@pytest.mark.parametrize(("told", "kind"), [({"kind": "embedding"}, 1), ({"vision": True}, 2), ({}, 0)])
+def test_what_it_is_for_stays_known(home: Path, hub: Hub, told: dict[str, Any], kind: int) -> None:
+    """A model of vectors is none to chat with, and one that sees may be shown pictures, on our shelf as in WebLLM's list."""
+    mirror.mirror(Remote(ID, replace(hub.record(), **told)), Line(), StringIO())
+    models = Models(home / "models", list)
+    (entry,) = models.entries()
+    assert entry["kind"] == told.get("kind", "chat")
+    assert entry.get("vision") == told.get("vision")
+    assert share.records(models, "http://x.invalid")[0]["model_type"] == kind
+
+
 def test_again_asks_for_nothing(home: Path, hub: Hub) -> None:
-    """What is here whole is not fetched; what was altered here is fetched anew."""
+    """What is here whole is not fetched; a shard that was altered here is fetched anew, and the others are not."""
     folder = fetch(hub)
     before = len(hub.asked)
     assert fetch(hub) == folder
     assert len(hub.asked) == before
-    (folder / SHARD).write_bytes(b"altered")
+    content = (folder / SHARD).read_bytes()
+    (folder / SHARD).write_bytes(b"x" + content[1:])
     whole(hub, fetch(hub))
+    assert (len(ranges(hub, SHARD)), len(ranges(hub, "params_shard_1.bin"))) == (2, 1)
 
 
 def test_a_cut_connection_goes_on(home: Path, hub: Hub) -> None:
@@ -117,9 +132,8 @@ def test_without_a_validator_it_begins_anew(home: Path, hub: Hub) -> None:
 
 def test_a_file_that_changed_meanwhile(home: Path, hub: Hub) -> None:
     """The rest of another version is not put behind the first part: If-Range brings the new one whole."""
-    new = bytes(reversed(hub.files[hub.path("model.wasm")][4:]))
-    hub.faults[hub.path("model.wasm")] = [lambda handler: handler.give(b"\0asm" + b"\2" * 90_000, cut=30_000)]
-    hub.files[hub.path("model.wasm")] = b"\0asm" + new
+    hub.faults[hub.path("model.wasm")] = [lambda handler: handler.give(model_hub.library(90_000, b"\2"), cut=30_000)]
+    hub.files[hub.path("model.wasm")] = model_hub.library(90_000, b"\3")
     whole(hub, fetch(hub))
     assert ranges(hub, "model.wasm") == [None, "bytes=30000-"]
 
@@ -141,6 +155,51 @@ def test_more_bytes_than_promised(home: Path, hub: Hub) -> None:
     hub.faults[hub.path(SHARD)] = [lambda handler: handler.give(b"x" * 5_000_000)] * 2
     with pytest.raises(SourceError, match="larger than"):
         fetch(hub)
+
+
+def test_fewer_bytes_than_said(home: Path, hub: Hub) -> None:
+    """An answer that ends before the file does, by its own word or by none, is not taken for it: library and shard alike."""
+    for name, length in ((SHARD, "1000"), ("model.wasm", ""), ("model.wasm", "40000")):
+        content = hub.files[hub.path(name)]
+        hub.faults[hub.path(name)] = [
+            lambda handler, content=content, length=length: handler.give(  # type: ignore[misc]
+                content, cut=int(length or 40_000), more={"content-length": length}
+            )
+        ]
+        if name != SHARD:  # nobody states a library's sum, but its own sections tell its end
+            with pytest.raises(SourceError, match="no whole WebAssembly"):
+                fetch(hub)
+    whole(hub, fetch(hub))
+
+
+@pytest.mark.parametrize("name", [SHARD, "mlc-chat-config.json", "model.wasm"])
+def test_a_host_that_packs(home: Path, hub: Hub, name: str) -> None:
+    """Plain bytes were asked for: what comes packed is refused by that name, not kept, and not taken for a damaged file."""
+    packed = gzip.compress(hub.files[hub.path(name)])
+    hub.faults[hub.path(name)] = [lambda handler: handler.give(packed, more={"content-encoding": "gzip"})]
+    with pytest.raises(SourceError, match=rf"{hub.path(name)} comes packed \(gzip\)"):
+        fetch(hub)
+    whole(hub, fetch(hub))
+
+
+def test_a_host_that_drips(home: Path, hub: Hub) -> None:
+    """A byte now and then does not hold us for ever: such connections are cut, and after so many of them it gives up."""
+    content, gone = hub.files[hub.path(SHARD)], threading.Event()
+
+    def drip(handler: Handler) -> bool:
+        handler.give(content, cut=0)
+        with suppress(OSError):
+            while not gone.wait(0.02):
+                handler.wfile.write(b"x")
+        return True
+
+    hub.faults[hub.path(SHARD)] = [drip] * TRIES
+    try:
+        with pytest.raises(SourceError, match=r"bytes in 0\.2 s; gave up"):
+            fetch(hub, stall=0.2)
+    finally:
+        gone.set()
+    assert len(ranges(hub, SHARD)) == TRIES
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", SHARD, "mlc-chat-config.json", "model.wasm"])
@@ -279,7 +338,7 @@ def test_a_page_instead_of_a_file(home: Path, hub: Hub) -> None:
     """An error page with status 200 is not taken for a configuration, nor for a library; the next try is not poisoned by it."""
     for name in ("mlc-chat-config.json", "model.wasm", "tokenizer.json"):
         hub.faults[hub.path(name)] = [lambda handler: handler.give(b"<html>Please log in</html>")]
-        with pytest.raises(SourceError, match=r"no JSON|no WebAssembly"):
+        with pytest.raises(SourceError, match=r"no JSON|no whole WebAssembly"):
             fetch(hub)
     whole(hub, fetch(hub))
 
@@ -315,7 +374,7 @@ def test_a_full_disk(small_disk: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
         fetch(hub)
     assert ranges(hub, SHARD) == []
     hub.files = model_hub.files()
-    hub.files[hub.path("model.wasm")] = b"\0asm" + b"\1" * 2_000_000  # nobody says beforehand how large it is
+    hub.files[hub.path("model.wasm")] = model_hub.library(2_000_000)  # nobody says beforehand how large it is
     with pytest.raises((DiskFull, OSError)) as caught:
         fetch(hub)
     assert isinstance(caught.value, DiskFull) or caught.value.errno == errno.ENOSPC
@@ -395,6 +454,8 @@ def test_the_catalogue_is_read_as_javascript_reads_it() -> None:
     assert len(records) == len(wanted) > 100
     for record, item in zip(records, wanted, strict=True):
         assert (record.id, record.model, record.library) == (item["model_id"], item["model"], item["model_lib"])
+        kind = item.get("model_type", 0)  # ModelType: LLM, embedding, VLM
+        assert (record.kind, record.vision) == ("embedding" if kind == 1 else "chat", kind == 2)
         assert record.features == tuple(item.get("required_features", ()))
         assert record.overrides == item.get("overrides", {})
         assert record.vram_bytes == round(item.get("vram_required_MB", 0) * 1e6)

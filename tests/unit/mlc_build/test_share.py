@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from hybr.mlc_build import catalogue, manifest, store
+from hybr.mlc_build import catalogue, manifest, share, store
 from hybr.mlc_build.tiny import CONFIG
+from hybr.server.models import Models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +103,19 @@ def test_removed_while_it_is_read(shared: httpx.Client, home: Path) -> None:
         assert came + b"".join(blocks) == content
     assert shared.get(path).status_code == 404
     assert shared.get("/models/index.json").json()["models"] == []
+
+
+def test_each_library_asks_for_what_it_uses(home: Path) -> None:
+    """WebLLM refuses a device without subgroups in words, where it is told that a library needs them."""
+    made = home / "made"
+    made.mkdir()
+    (made / "tensor-cache.json").write_text('{"metadata": {"Repacked": false}, "records": []}')
+    for name in ("model.wasm", "model-subgroups.wasm", "model-software.wasm"):
+        (made / name).write_bytes(name.encode())
+    store.put("tiny", made, manifest.make(made, catalogue.find("tiny"), CONFIG, 0)["rev"])
+    told = share.records(Models(home / "models", list), "http://x.invalid")
+    wanted = {"tiny": [], "tiny-subgroups": ["subgroups"], "tiny-software": []}
+    assert {record["model_id"]: record["required_features"] for record in told} == wanted
 
 
 def test_a_taken_port(home: Path) -> None:
