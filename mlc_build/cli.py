@@ -177,9 +177,7 @@ def verify_model(args: argparse.Namespace) -> None:
     from . import manifest, store
 
     found = store.manifest(args.id)
-    folder = store.current(args.id)
-    assert folder is not None  # noqa: S101 - store.manifest has said so
-    manifest.verify(folder, found)
+    manifest.verify(store.root() / args.id / found["rev"], found)
     print(f"{args.id} is whole: {len(found['files'])} files, {found['bytes'] / 1e6:.1f} MB, revision {found['rev']}")
 
 

@@ -45,28 +45,20 @@ def root() -> Path:
 
 def read(name: str) -> dict[str, Any]:
     """Return a model's state; `missing` when nothing was built, or when the builder died."""
-    try:
-        state: dict[str, Any] = json.loads((root() / name / STATE).read_bytes())
-    except (OSError, ValueError):
+    state = _state(name)
+    if not state:
         return {"state": "missing", "progress": None, "error": None, "rev": None}
     if state.get("state") == "building" and not alive(state.get("pid")):
-        return {**state, "state": "built" if current(name) else "missing", "progress": None}
+        return {**state, "state": "built" if _folder(name, state) else "missing", "progress": None}
     return state
 
 
 def write(name: str, state: str, *, progress: dict[str, Any] | None = None, error: dict[str, str] | None = None) -> None:
     """Write a model's state; the revision that is there stays in it, so that a rebuild does not hide the last build."""
-    folder = root() / name
+    folder, before = root() / name, _state(name)
     folder.mkdir(parents=True, exist_ok=True)
-    found = {
-        "state": state,
-        "progress": progress,
-        "error": error,
-        "rev": _rev(name),
-        "made_by": read(name).get("made_by"),
-        "manifest": read(name).get("manifest"),
-    }
-    _replace(folder / STATE, found)
+    kept = {key: before.get(key) for key in ("rev", "made_by", "manifest")}
+    _replace(folder / STATE, {"state": state, "progress": progress, "error": error, **kept})
 
 
 def fail(name: str, error: Exception) -> None:
@@ -81,9 +73,11 @@ def put(name: str, made: Path, rev: str) -> Path:
 
     The revision before it stays until the next build: a page may be downloading it. Earlier ones are dropped.
     """
-    final, before = root() / name / rev, _rev(name)
+    final, before = root() / name / rev, _state(name)
     publish(made, final)
     if made.is_dir():  # the same revision was there
+        unsure = {"state": "building", "progress": None, "error": None, **before, "manifest": None}
+        _replace(final.parent / STATE, unsure)  # its manifest may become another, which would look like damage
         _renew(made, final)
     found = {
         "state": "built", "progress": None, "error": None, "rev": rev, "made_by": maker.fingerprint(),
@@ -91,7 +85,7 @@ def put(name: str, made: Path, rev: str) -> Path:
     }  # fmt: skip
     _replace(final.parent / STATE, found)
     for other in final.parent.iterdir():
-        if other.name not in {rev, before} and REV.fullmatch(other.name):
+        if other.name not in {rev, before.get("rev")} and REV.fullmatch(other.name):
             shutil.rmtree(other, ignore_errors=True)
     return final
 
@@ -109,29 +103,23 @@ def _renew(made: Path, final: Path) -> None:
 
 def current(name: str) -> Path | None:
     """Return the folder of the model's built revision, or None."""
-    rev = _rev(name)
-    folder = root() / name / rev if rev else None
-    return folder if folder and (folder / MANIFEST).is_file() else None
+    return _folder(name, _state(name))
 
 
 def manifest(name: str) -> dict[str, Any]:
-    """Return the manifest of a built model. Raises UnknownModel when it is not built, Damaged when it cannot be read."""
-    folder = current(name)
+    """Return the manifest of a built model. Raises UnknownModel when there is none, Damaged when it was altered."""
+    state = _state(name)  # once: a build may publish meanwhile
+    folder = _folder(name, state)
     if folder is None:
         raise UnknownModel(f"{name} is not built; run: hybr models build {name}")
     try:
-        found: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        raw = (folder / MANIFEST).read_bytes()
+        found: dict[str, Any] = json.loads(raw)
     except (OSError, ValueError) as error:
         raise Damaged(f"{folder / MANIFEST} cannot be read ({error}); run: hybr models build {name}") from error
-    if not _sealed(name, folder):
+    if state.get("manifest") not in {None, hashlib.sha256(raw).hexdigest()}:  # None: nobody noted it
         raise Damaged(f"{folder / MANIFEST} was altered or damaged since it was published; run: hybr models build {name}")
     return found
-
-
-def _sealed(name: str, folder: Path) -> bool:
-    """Say whether a model's manifest is, byte for byte, the one that was published; True where nobody noted it."""
-    told = json.loads((root() / name / STATE).read_bytes()).get("manifest")
-    return told in {None, hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()}
 
 
 def names() -> list[str]:
@@ -145,6 +133,7 @@ def remove(name: str) -> None:
     if not ID.fullmatch(name) or not folder.is_dir():  # `..` is a folder too
         raise UnknownModel(f"{name} is not built; there are {', '.join(names()) or 'none'}")
     with building(name):
+        (folder / STATE).unlink(missing_ok=True)  # first: what is removed half must not pass for built
         shutil.rmtree(folder)
         shutil.rmtree(fetched, ignore_errors=True)
 
@@ -167,14 +156,22 @@ def workplace(name: str) -> Path:
     return folder
 
 
-def _rev(name: str) -> str | None:
-    if not ID.fullmatch(name):
-        return None
+def _state(name: str) -> dict[str, Any]:
+    """Return what state.json says; empty where there is none, or none that can be read."""
     try:
-        rev = json.loads((root() / name / STATE).read_bytes()).get("rev")
+        found = json.loads((root() / name / STATE).read_bytes())
     except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _folder(name: str, state: dict[str, Any]) -> Path | None:
+    """Return the folder of the revision that a state names, where it is one and is there."""
+    rev = state.get("rev")
+    if not (ID.fullmatch(name) and isinstance(rev, str) and REV.fullmatch(rev)):
         return None
-    return rev if isinstance(rev, str) and REV.fullmatch(rev) else None
+    folder = root() / name / rev
+    return folder if (folder / MANIFEST).is_file() else None
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:

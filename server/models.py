@@ -93,6 +93,7 @@ class Models:
         manifest = self.manifest(name, state.get("rev") or "")
         told = {**listed, **(manifest.content if manifest else {})}
         entry: dict[str, Any] = {"id": name, **{key: told.get(key, default) for key, default in FIELDS.items()}}
+        entry |= {"vision": True} if told.get("vision") else {}
         entry |= {"state": state["state"], "progress": state.get("progress"), "error": state.get("error")}
         if manifest is None and entry["state"] == "built":
             entry["state"] = "missing"
@@ -117,16 +118,20 @@ class Models:
         }
 
     def manifest(self, name: str, rev: str) -> Manifest | None:
-        """Return the manifest of a finished build, or None. Kept in memory: a revision never changes, only disappears."""
+        """Return the manifest of a finished build, or None.
+
+        Kept in memory while the file is the same: a newer compiler may have more to say of a revision's files.
+        """
         if not NAME.fullmatch(name) or not REV.fullmatch(rev):
             return None
-        folder = self.root / name / rev
-        if (name, rev) not in self._manifests:
-            try:
-                self._manifests[name, rev] = Manifest(folder, rev)
-            except (OSError, ValueError, KeyError, TypeError):
-                return None
-        return self._manifests[name, rev] if folder.is_dir() else None
+        folder, kept = self.root / name / rev, self._manifests.get((name, rev))
+        try:
+            written = (folder / "manifest.json").stat().st_mtime_ns
+            if kept is None or kept.written != written:
+                kept = self._manifests[name, rev] = Manifest(folder, rev, written)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return kept
 
 
 class Manifest:
@@ -135,9 +140,10 @@ class Manifest:
     Raises OSError, ValueError, KeyError or TypeError for one that is missing or not in the agreed form.
     """
 
-    def __init__(self, folder: Path, rev: str) -> None:
+    def __init__(self, folder: Path, rev: str, written: int) -> None:
         raw = (folder / "manifest.json").read_bytes()
         self.rev = rev
+        self.written = written
         self.sha256 = hashlib.sha256(raw).hexdigest()
         self.content: dict[str, Any] = json.loads(raw)
         names = [str(item["path"]) for item in self.content["files"]]

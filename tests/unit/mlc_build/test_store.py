@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,7 +91,7 @@ def test_dead_builder(home: Path, before: str | None) -> None:
     assert store.read("tiny")["state"] == ("built" if before else "missing")
 
 
-@pytest.mark.parametrize("contents", ["", "{", '{"state": "bui'])
+@pytest.mark.parametrize("contents", ["", "{", "[]", '{"state": "bui'])
 def test_damaged_state(home: Path, contents: str) -> None:
     """A state file cut short by a crash of the machine means missing, not a crash of ours."""
     (home / "models" / "tiny").mkdir(parents=True)
@@ -113,6 +115,29 @@ def test_altered_manifest(home: Path) -> None:
         store.manifest("tiny")
     put(home, A)
     assert "vram_bytes" not in store.manifest("tiny")
+
+
+def test_read_while_a_build_publishes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads a manifest meanwhile has the one before or the next one; nothing of it is taken for damaged."""
+    put(home, A)
+    folder, renew = store._folder, store._renew
+
+    def late(name: str, state: dict[str, Any]) -> Path | None:
+        monkeypatch.setattr(store, "_folder", folder)
+        put(home, B)
+        return folder(name, state)
+
+    def renewed(made: Path, final: Path) -> None:
+        renew(made, final)
+        seen.append(store.manifest("tiny"))
+
+    monkeypatch.setattr(store, "_folder", late)
+    assert store.manifest("tiny")["rev"] == A
+    seen = list[dict[str, Any]]()
+    monkeypatch.setattr(store, "_renew", renewed)
+    (store.root() / "tiny" / B / "manifest.json").write_text('{"rev": "of an older compiler"}')
+    put(home, B)
+    assert [found["rev"] for found in seen] == [B]
 
 
 def test_damage_is_mended_by_the_same_build(home: Path) -> None:
@@ -153,6 +178,25 @@ def test_one_builder(home: Path) -> None:
         process.kill()
     with store.building("tiny"):
         pass
+
+
+def test_removed_half(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal that is cut short leaves nothing that passes for a model, and the next one removes the rest."""
+    folder = put(home, A)
+
+    def killed(*_args: object, **_options: object) -> None:
+        (folder / "file").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.remove("tiny")
+    assert (folder / "manifest.json").is_file()
+    assert store.current("tiny") is None
+    assert store.names() == []
+    store.remove("tiny")
+    assert not folder.parent.exists()
 
 
 def test_remove(home: Path) -> None:

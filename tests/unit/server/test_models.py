@@ -161,6 +161,24 @@ async def test_a_removed_model_is_gone(tmp_path: Path) -> None:
     assert entry["state"] == "missing"
 
 
+async def test_what_is_newly_said_of_a_revision(tmp_path: Path) -> None:
+    """A newer compiler that makes the same files may describe them anew: a server that runs meanwhile tells the new words."""
+    folder = shelve(tmp_path / "home", "tiny", {"model.wasm": b"a"}, vram_bytes=9)
+    async with asking(parts_in(tmp_path)) as client:
+
+        async def told() -> Any:
+            return next(one for one in (await client.get("/models/index.json")).json()["models"] if one["id"] == "tiny")
+
+        before = await told()
+        fresh = folder / "fresh"
+        fresh.write_text(json.dumps(json.loads((folder / "manifest.json").read_text()) | {"vram_bytes": 10}))
+        os.utime(fresh, ns=(1, 1))
+        fresh.replace(folder / "manifest.json")
+        after = await told()
+    assert (before["vram_bytes"], after["vram_bytes"], after["base"]) == (9, 10, before["base"])
+    assert after["sha256"] != before["sha256"]
+
+
 async def test_the_gguf_is_served_from_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file a model was built from is named with its pinned sum and served under the revision, uncopied, by ranges too."""
     monkeypatch.setenv("HYBR_HOME", str(tmp_path / "home"))
