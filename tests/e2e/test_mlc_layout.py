@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import library_desk
 import pytest
+from hybr_testing import get_json, shelf
 
 from hybr.mlc_build import external, manifest, shards, store, tiny
 from hybr.mlc_build.build import build
@@ -31,7 +32,10 @@ PROMPT = [1, *(4 + byte for byte in b"user\nWhat do you see?"), 2]
 
 
 def test_it_loads_like_one_of_ours(tmp_path: Path, chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published by `--compiler mlc-llm`, whole on the shelf, loaded by the page: its greedy tokens are the reference's."""
+    """Published by `--compiler mlc-llm`, whole on the shelf, its greedy tokens in the page are the reference's.
+
+    The page is of another origin and loads it as any WebLLM app does: from `hybr models serve`, by the AppConfig that this gives.
+    """
     ours = build("tiny", stream=io.StringIO())
     source = tmp_path / "source"
     source.mkdir()
@@ -55,8 +59,6 @@ def test_it_loads_like_one_of_ours(tmp_path: Path, chromium: Browser, monkeypatc
     wanted = [int(reference.forward(PROMPT)[-1].argmax())]
     for _ in range(15):
         wanted.append(int(reference.forward([wanted[-1]])[-1].argmax()))
-    models = tmp_path / "models"
-    shutil.copytree(folder, models / "foreign")
-    (models / "foreign" / "model.wasm").rename(models / "foreign" / "library.wasm")
-    with library_desk.desk(models, chromium) as page:
-        assert library_desk.Library(page, "foreign", 64).greedy(PROMPT, 16) == wanted
+    with shelf() as (origin, _), library_desk.desk(tmp_path, chromium) as page:
+        (record,) = get_json(f"{origin}/webllm.json")["model_list"]
+        assert library_desk.Library(page, "foreign", 64, record).greedy(PROMPT, 16) == wanted

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from hybr_testing import HYBR, RECORDER, Watch, attribute, free_port, get_json, until, wait_core, wait_local
+from hybr_testing import RECORDER, Watch, attribute, get_json, shelf, until, wait_core, wait_local
 from recording_proxy import recording
 
 if TYPE_CHECKING:
@@ -151,32 +147,6 @@ def hub(served: Served) -> Iterator[dict[str, Any]]:
     with shelf() as (origin, stop):
         assert get_json(f"{origin}/models/index.json")["models"]
         yield {"origin": origin, "model": f"{origin}{entry['base']}", "stop": stop}
-
-
-@contextlib.contextmanager
-def shelf() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Run it until the block ends, or until it is stopped."""
-    port = free_port()
-    process = subprocess.Popen([str(HYBR), "models", "serve", "--port", str(port)], env=os.environ.copy(), start_new_session=True)
-    origin = f"http://127.0.0.1:{port}"
-
-    def stop() -> None:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-    def up() -> bool:
-        assert process.poll() is None
-        try:
-            return bool(get_json(f"{origin}/models/index.json"))
-        except OSError:
-            return False
-
-    try:
-        until(up, timeout=60, what="the other host answers")
-        yield origin, stop
-    finally:
-        if process.poll() is None:
-            stop()
 
 
 def test_a_model_of_another_host_from_its_address_to_an_answer(served: Served, hub: dict[str, Any], chromium: Browser) -> None:

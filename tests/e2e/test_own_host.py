@@ -1,14 +1,26 @@
-"""The page asks no host but its own. Seen from Chromium's network stack, below every worker, preload and beacon."""
+"""The page asks no host but its own. Seen from Chromium's network stack, below every worker, preload and beacon.
+
+Its model was mirrored from an imitation of the publisher, who has gone away since: a deployment needs no other host.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hybr_testing import RECORDER, launch, until, wait_core, wait_local
+import pytest
+from hybr_testing import RECORDER, launch, serve, until, wait_core, wait_local
+from tests.support import model_hub
+
+from hybr.mlc_build import mirror
+from hybr.mlc_build.build import build
+from hybr.server import paths
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hybr_testing import Served
@@ -22,7 +34,7 @@ ASK = """async (local) => { const H = await ModuleLoader.getModule('HybridLLMPro
 
 def _session(page: Page, url: str) -> None:
     """A first visit, a model loaded, an answer from each side, a reload."""
-    page.goto(f"{url}/?model=tiny&load=1&mode=local")
+    page.goto(f"{url}/?model=mirrored&load=1&mode=local")
     wait_core(page)
     wait_local(page)
     assert page.evaluate(ASK, arg=True) == "local"
@@ -32,9 +44,26 @@ def _session(page: Page, url: str) -> None:
     wait_local(page)
 
 
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A server with one model, `tiny` as its publisher would have it, and this machine's page and house model."""
+    tiny, real, home = build("tiny", stream=io.StringIO()), paths.home(), tmp_path / "home"
+    home.mkdir()
+    for name in ("page", "sources"):
+        (home / name).symlink_to(real / name)
+    monkeypatch.setenv("HYBR_HOME", str(home))
+    with model_hub.serving() as hub:
+        hub.files = {f"{model_hub.BASE}/resolve/main/{file.name}": file.read_bytes() for file in tiny.iterdir()}
+        hub.files[model_hub.LIBRARY] = (tiny / "model-software.wasm").read_bytes()
+        record = dataclasses.replace(hub.record(), overrides={"context_window_size": 512}, vram_bytes=0)
+        mirror.mirror(mirror.Remote("mirrored", record), stream=io.StringIO())
+    with serve(tmp_path / "data", "--no-build", log=tmp_path / "serve.log") as running:
+        yield running
+
+
+@pytest.mark.models
 def test_no_other_host_is_asked(served: Served, playwright_driver: Playwright, tmp_path: Path) -> None:
     """Every URL request of a whole session, as the browser's own network log has it, goes to the server's address."""
-    served.wait_built("tiny")
     log = tmp_path / "net.json"
     browser = launch(playwright_driver, extra=[f"--log-net-log={log}"])
     context = browser.new_context()

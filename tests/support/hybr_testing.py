@@ -142,6 +142,32 @@ def serve(data: Path, *arguments: str, log: Path, env: dict[str, str] | None = N
             process.wait()
 
 
+@contextlib.contextmanager
+def shelf() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Run `hybr models serve` until the block ends, or until it is stopped; yields its origin and what stops it."""
+    port = free_port()
+    process = subprocess.Popen([str(HYBR), "models", "serve", "--port", str(port)], env=os.environ.copy(), start_new_session=True)
+    origin = f"http://127.0.0.1:{port}"
+
+    def stop() -> None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+    def up() -> bool:
+        assert process.poll() is None
+        try:
+            return bool(get_json(f"{origin}/models/index.json"))
+        except OSError:
+            return False
+
+    try:
+        until(up, timeout=60, what="the other host answers")
+        yield origin, stop
+    finally:
+        if process.poll() is None:
+            stop()
+
+
 def launch(playwright: Playwright, *, webgpu: bool = True, extra: list[str] | None = None) -> Browser:
     """Start headless Chromium, with the software WebGPU adapter or with none."""
     arguments = [*QUIET, *(WEBGPU if webgpu else ["--disable-gpu"]), *(extra or [])]

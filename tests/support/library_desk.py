@@ -13,7 +13,7 @@ import mimetypes
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,10 @@ VENDOR = HERE.parents[1] / "static/node_modules/@mlc-ai/web-llm/lib"
 HTML = b"""<!doctype html><title>library</title><link rel="icon" href="data:,"><script type="module">
 import {MLCEngine} from '/vendor/index.js';
 let engine, pipe;
-window.load = async (name, options = {}) => {
+window.load = async (name, options = {}, record = null) => {
   await engine?.unload();
   const model = `${location.origin}/models/${name}/`;
-  engine = new MLCEngine({appConfig: {model_list: [{model, model_id: name, model_lib: `${model}library.wasm`}]}});
+  engine = new MLCEngine({appConfig: {model_list: [record ?? {model, model_id: name, model_lib: `${model}library.wasm`}]}});
   await engine.reload(name, options);
   pipe = engine.loadedModelIdToPipeline.get(name);
   pipe.resetKVCache();
@@ -105,9 +105,10 @@ window.ready = true;
 class Library:
     """A model in the page: what `native_model.Native` is on this machine's processor."""
 
-    def __init__(self, page: Page, name: str, chunk: int) -> None:
+    def __init__(self, page: Page, name: str, chunk: int, record: dict[str, Any] | None = None) -> None:
+        """Load what the desk serves under a name, or what a record of WebLLM's AppConfig names."""
         self.page, self.chunk = page, chunk
-        page.evaluate("name => window.load(name)", name)
+        page.evaluate("([name, record]) => window.load(name, {}, record)", [name, record])
 
     def forward(self, tokens: Sequence[int], chunk: int | None = None) -> F32:
         """Append tokens, in chunks, and return the last logits."""
