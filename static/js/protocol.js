@@ -149,6 +149,7 @@
  * @property {string|null} [finishReason]
  * @property {boolean|object|null} [fallback]
  * @property {string} [decision] why auto mode chose who answered
+ * @property {string} [note] how the model was asked otherwise: with less of the conversation, with a simpler schema
  * @property {Provider} [provider]
  * @property {string} [model]
  */

@@ -65,6 +65,7 @@ export function statsLine(reply) {
     line.append(badge);
   }
   for (const figure of figures(reply)) line.append(element('span', 'figure', figure));
+  if (reply.stats?.note) line.append(element('span', 'note', strings.note(reply.stats.note)));
   if (reply.stats?.decision) line.append(reason(reply.stats.decision));
   return line;
 }

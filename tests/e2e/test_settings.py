@@ -238,17 +238,49 @@ def test_a_spent_budget_is_told_and_stops(page: Page) -> None:
     shows(page.get_by_test_id("estimate"), "Server: ")
 
 
-def switch(page: Page, name: str, *, on: bool) -> None:
-    """Turn it; a state that was already on its way may draw it back once."""
-    box = page.get_by_test_id(f"prefer-{name}")
+# The settings with a Python of the test's own: what they send is kept in `sent`, and a state is told when the test tells it.
+PLAYED = """async (state) => {
+  const { render } = await import(document.querySelector('meta[name=assets]').content + '/js/ui/settings.js');
+  const heard = {};
+  window.sent = [];
+  const on = (name, tell) => (heard[name] = tell);
+  const model = { state: JSON.stringify(state), on, send_msg: (message) => window.sent.push(message) };
+  const place = document.body.appendChild(document.createElement('div'));
+  const view = place.attachShadow({ mode: 'closed' }).appendChild(document.createElement('div'));
+  view.append(render({ model, el: view }));
+  const control = (name) => view.querySelector(`[data-testid=prefer-${name}]`);
+  window.change = (name, to) => {
+    const node = control(name);
+    if (to === undefined) return node.click();
+    node.value = to;
+    node.dispatchEvent(new Event('change', { bubbles: true }));
+  };
+  window.shown = () => [control('hedge').checked, control('trim').checked, control('handover').value];
+  window.leave = () => place.remove();
+  window.tell = (told) => { model.state = JSON.stringify({ ...state, ...told }); heard.state(); return window.shown(); };
+}"""
 
-    def turned() -> bool:
-        if box.is_checked() != on:
-            box.click()
-            page.wait_for_timeout(300)
-        return box.is_checked() == on
 
-    until(turned, timeout=30, what=f"{name} turned")
+def test_a_state_older_than_a_change_does_not_draw_it_back(page: Page) -> None:
+    """What was changed stays until a state knows of it: then that one counts, also where the change was refused."""
+    recovery = {"handover": "continue", "hedge": False, "trim": False}
+    period = {"limit": None, "spent": 0, "state": "within"}
+    state = {"place": "main", "mode": "local-only", "budget": {"month": period, "session": period}, "recovery": recovery}
+    state |= {"whileLoading": "cloud", "loadAtStart": False, "telemetry": False, "mermaid": False, "enter": "send"}
+    page.evaluate(PLAYED, {**state, "runtime": "auto", "hosts": [], "heard": 0, "doing": []})
+
+    def tell(heard: int, doing: list[int], **changed: Any) -> Any:
+        return page.evaluate("(told) => tell(told)", {"heard": heard, "doing": doing, "recovery": {**recovery, **changed}})
+
+    page.evaluate("change('hedge'); change('trim'); change('handover', 'stop')")
+    assert [one["sent"] for one in page.evaluate("sent")] == [1, 2, 3]
+    assert tell(1, [], hedge=True) == [True, True, "stop"]
+    assert tell(3, [2, 3], hedge=True) == [True, True, "stop"]
+    assert tell(3, [2], hedge=True, handover="stop") == [True, True, "stop"]
+    page.evaluate("change('trim')")  # and once more, before the first was done
+    assert tell(3, [], hedge=True, handover="stop", trim=True) == [True, False, "stop"]
+    assert tell(4, [], handover="restart", trim=True) == [False, True, "restart"]  # another tab's word, and a refusal
+    page.evaluate("leave()")
 
 
 def test_preferences_outlive_a_reload(page: Page) -> None:
@@ -257,7 +289,7 @@ def test_preferences_outlive_a_reload(page: Page) -> None:
     page.get_by_test_id("prefer-while-loading").select_option("wait")
     page.get_by_test_id("prefer-handover").select_option("stop")
     for name in ("hedge", "telemetry"):
-        switch(page, name, on=True)
+        page.get_by_test_id(f"prefer-{name}").check()
     page.get_by_test_id("prefer-density").select_option("compact")
     until(lambda: page.evaluate("document.documentElement.dataset.density") == "compact", timeout=10, what="dense")
     stored = "JSON.parse(localStorage.getItem('hybr:preferences') ?? '{}')"
@@ -275,7 +307,7 @@ def test_preferences_outlive_a_reload(page: Page) -> None:
     page.get_by_test_id("prefer-while-loading").select_option("cloud")
     page.get_by_test_id("prefer-handover").select_option("continue")
     for name in ("hedge", "telemetry"):
-        switch(page, name, on=False)
+        page.get_by_test_id(f"prefer-{name}").uncheck()
     page.get_by_test_id("prefer-density").select_option("comfortable")
     until(lambda: not page.evaluate(f"{stored}.telemetry"), timeout=30, what="the preferences put back")
 

@@ -59,7 +59,7 @@ class TestMessages:
     """The list."""
 
     def test_a_reply_streams_and_ends_with_its_figures(self, page: Page) -> None:
-        """Role, state, provider and segments are on the element; the stats line names who, what, how much and how fast."""
+        """Role, state, provider and segments are on the element; the stats line names who, what, how much, how fast and how."""
         ask(page, 1, text="<b>my</b>\nquestion")
         user = page.locator("[data-testid=message][data-role=user]")
         assert user.locator(".body").inner_text() == "<b>my</b>\nquestion"
@@ -69,11 +69,11 @@ class TestMessages:
         assert reply(page, 1).locator("strong").inner_text() == "capital"
         assert reply(page, 1).get_attribute("data-provider") == "local"
         stats = {"usage": {"completionTokens": 12}, "timings": {"ttftMs": 1234.5, "totalMs": 3000, "decodeTps": 7.256}, "cost": 0}
-        finish(page, 1, stats=stats)
+        finish(page, 1, stats={**stats, "note": "The oldest message was left out."})
         assert reply(page, 1).get_attribute("data-state") == "done"
         assert reply(page, 1).get_attribute("data-segments") == "1"
         line = " ".join(reply(page, 1).get_by_test_id("stats").inner_text().split())
-        assert line == "In this browser tiny 12 tokens first after 1.2 s 7.26 tok/s no cost"
+        assert line == "In this browser tiny 12 tokens first after 1.2 s 7.26 tok/s no cost The oldest message was left out."
 
     @pytest.mark.parametrize(
         ("cost", "shown"), [(0.0004, "$0.0004"), (1.5, "$1.5"), (None, ""), ({"amount": 0.02, "currency": "EUR"}, "€0.02")]

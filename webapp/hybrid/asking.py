@@ -117,7 +117,7 @@ class Asking:
         form = simpler.form(call.options.response_format) if "simpler" in error.reactions else None
         if form is None:
             raise error
-        attempt.note = simpler.said(call.options.response_format, form)
+        attempt.notes["simpler"] = simpler.said(call.options.response_format, form)
         return replace(call, options=replace(call.options, response_format=form))
 
     def _in_words(self, attempt: Attempt, call: Call) -> Call:
@@ -134,7 +134,7 @@ class Asking:
             raise error
         attempt.too_long = attempt.too_long or (have, window)
         attempt.trimmed += len(call.messages) - len(fewer)
-        attempt.note = trim.said(attempt.trimmed, *attempt.too_long)
+        attempt.notes["trim"] = trim.said(attempt.trimmed, *attempt.too_long)
         return replace(call, messages=fewer)
 
     async def _watched(self, attempt: Attempt, call: Call) -> Final:

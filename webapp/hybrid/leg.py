@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hybr.webapp.hybrid.types import Usage
@@ -61,8 +61,8 @@ class Attempt:
     `cause` is why it began; `thoughts` counts what its model told of its thinking. `closed`: its text counts no more, since it
     was left behind or is over. Its text passes `half` (a character of which only the first half came), `reader`, `joiner` and
     `seam`, where there are such; `ended` is set where the text came to an end before its model did. `trimmed` messages were left
-    out for it, since the conversation was `too_long` at first (its tokens, the window's), and `note` says in one line how it was
-    asked otherwise.
+    out for it, since the conversation was `too_long` at first (its tokens, the window's), and `notes` say in a line each how
+    it was asked otherwise, by what was tried (`asking`).
     """
 
     leg: Leg
@@ -75,7 +75,7 @@ class Attempt:
     ended: bool = False
     too_long: tuple[int, int] | None = None
     trimmed: int = 0
-    note: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
     detail: dict[str, Any] | None = None
     first: float | None = None
     deltas: int = 0

@@ -174,10 +174,9 @@ class Loading(Model):
         storage = self._preflight.get("storage") or {}
         free = max(int(storage.get("quota") or 0) - int(storage.get("usage") or 0), 0)
         chosen = room.choose(need, free, sizes, self._recent(), {model})
-        gone = [one for one in chosen if await self._quietly(self._runtime.delete(one))]
+        gone = [one for one in chosen if await self.delete(one)]
         if gone:
             self._events.emit("local-llm:evicted", {"model": model, "removed": gone, "bytes": sum(map(sizes.__getitem__, gone))})
-            await self._look_into_cache()
         return bool(gone)
 
     def _bytes(self, model: str) -> int:

@@ -1,8 +1,8 @@
 """A JSON schema that an engine's grammar cannot hold to, in the form that it can.
 
 What bounds values (a pattern, a format, lengths, ranges) and what combines schemas by logic goes; the shape stays: types, names,
-items, choices. Where there is nothing to leave out, any JSON object will have to do. What was left out is said to the caller: the
-answer has the shape, and nobody has held it to the rest.
+items, choices. Where there is nothing to leave out, any JSON object will have to do. What was left out is said to the caller, and
+the answer is looked at afterwards: where it departs from the whole schema, that is said too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from hybr.webapp.hybrid.conform import departs
 from hybr.webapp.hybrid.schema import LISTS, MAPS, ONE
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def form(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A response format to ask for in place of `given`; None where there is no simpler one."""
     if given is None or given["type"] == "text":
         return None
-    whole = _schema(given)
+    whole = whole_of(given)
     if whole is None:
         return None  # any JSON object was asked for already
     plain = shape(whole)
@@ -68,11 +69,20 @@ def said(given: Mapping[str, Any] | None, instead: Mapping[str, Any]) -> str:
     """The one-line note of a completion."""
     if instead["type"] == "json_object":
         return "The local model could not hold to the schema: the answer is JSON, of whatever shape."
-    names = ", ".join(sorted(left_out(_schema(given or {}))))
+    names = ", ".join(sorted(left_out(whole_of(given or {}))))
     return f"The local model could not hold to the whole schema: the answer has its shape, and was not held to {names}."
 
 
-def _schema(given: Mapping[str, Any]) -> dict[str, Any] | None:
+def checked(text: str, given: Mapping[str, Any] | None) -> str:
+    """What a look at the answer has shown, in one line: it holds to the whole schema, or where it departs from it."""
+    try:
+        found = departs(json.loads(text), whole_of(given or {}))
+    except (ValueError, RecursionError):
+        found = "it is no whole JSON document"
+    return f"It departs from the schema: {found}." if found else "Looked at afterwards, it holds to the schema all the same."
+
+
+def whole_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
     """The schema of a response format, wherever it stands; WebLLM's own form has it as text."""
     named = given.get("json_schema")
     found = given.get("schema") or (named.get("schema") if isinstance(named, dict) else None)

@@ -211,8 +211,8 @@ class Completion:
     """A finished answer and its account. `provider` is who finished it; `segments` counts who wrote a part of it.
 
     `decision` is auto mode's choice and its reason, in one line. `parts` says who wrote what, struck ones included; `hedge` that
-    two were asked and who won; `trimmed` how many of the oldest messages were left out. `note` says in one line how
-    the model was asked otherwise than the caller wished: with less of the conversation, or with a simpler schema.
+    two were asked and who won; `trimmed` how many of the oldest messages were left out. `note` says in a sentence or
+    two how the model was asked otherwise than the caller wished: with less of the conversation, with a simpler schema, or both.
     """
 
     text: str

@@ -19,7 +19,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from hybr.webapp.hybrid import booking, sense
+from hybr.webapp.hybrid import booking, sense, simpler
 from hybr.webapp.hybrid.answer import Answer
 from hybr.webapp.hybrid.asking import Asking
 from hybr.webapp.hybrid.errors import Aborted, LocalError, ProviderError, RefusedError
@@ -371,14 +371,16 @@ class Walk:
     def finish(self, attempt: Attempt, final: Final) -> None:
         """Book the leg that ended well."""
         self._book(attempt, "done", final.usage or attempt.usage(), final)
+        if "simpler" in attempt.notes and not final.tool_calls:
+            attempt.notes["checked"] = simpler.checked(self.answer.text, self._asked.options.response_format)
         self._say_how(attempt)
         last = self.answer.parts[-1]
         self.answer.parts[-1] = replace(last, model=final.model)
 
     def _say_how(self, attempt: Attempt) -> None:
         """What was asked of the one whose text there is, where that is not what was asked of us."""
-        if attempt.note:
-            self.answer.trimmed, self.answer.note = attempt.trimmed, attempt.note
+        if attempt.notes:
+            self.answer.trimmed, self.answer.note = attempt.trimmed, " ".join(attempt.notes.values())
 
     def _book(self, attempt: Attempt, outcome: Outcome, usage: Usage, final: Final | None = None) -> None:
         """Book an attempt and take it off the table, once."""

@@ -77,9 +77,12 @@ class App:
         self._soon()
 
     async def _act(self, message: Any, view: View) -> None:
-        came = await act(self.context, message, self.actions)
-        if isinstance(message, dict) and "ask" in message:
-            view.answer = json.dumps({"ask": message["ask"], **came})
+        try:
+            came = await act(self.context, message, self.actions)
+        finally:
+            view.done(message)
+        if isinstance(message, dict) and message.get("ask"):
+            view.answer = json.dumps({"ask": message.get("sent"), **came})
         self._soon()
 
     def _heard(self, name: str, _: dict[str, Any]) -> None:

@@ -148,11 +148,42 @@ export function keep(made, parent, items, make, update) {
  * @typedef {(message: object) => Promise<any>} Ask
  */
 
-/** @param {Model} model @returns {Ask} */
-function asking(model) {
+/** @typedef {HTMLInputElement|HTMLSelectElement|HTMLTextAreaElement} Control */
+
+/**
+ * What a person has just changed, until a state comes that knows of it. A state may have been on its way already, and would draw back
+ * what it is older than: so messages are numbered, and a state says which it has heard (`heard`) and has not done yet (`doing`).
+ */
+class Held {
+  /** The number of the newest message. */
+  sent = 0;
+  /** @type {Map<Control, number>} by the message that told of it */
+  #controls = new Map();
+
+  /** @param {HTMLElement} root of the controls; what one of its `change` events sends tells of that control */
+  constructor(root) {
+    let before = 0;
+    root.addEventListener('change', () => (before = this.sent), true);
+    root.addEventListener('change', ({ target }) => this.sent > before && this.#controls.set(/** @type {Control} */ (target), this.sent));
+  }
+
+  /** @param {{heard?: number, doing?: number[]}} state @param {() => void} draw shows it */
+  through({ heard = 0, doing = [] }, draw) {
+    this.sent = Math.max(this.sent, heard); // a view that is drawn anew counts on
+    for (const [control, told] of this.#controls) if (told <= heard && !doing.includes(told)) this.#controls.delete(control);
+    const given = [...this.#controls.keys()].map((control) => {
+      const { value } = control;
+      return { control, now: control instanceof HTMLInputElement ? { value, checked: control.checked } : { value } };
+    });
+    draw();
+    for (const { control, now } of given) Object.assign(control, now);
+  }
+}
+
+/** @param {Model} model @param {(message: object) => number} send @returns {Ask} */
+function asking(model, send) {
   /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void}>} */
   const waiting = new Map();
-  let count = 0;
   model.on('answer', () => {
     const { ask, value, error } = JSON.parse(model.answer);
     const who = waiting.get(ask);
@@ -160,11 +191,7 @@ function asking(model) {
     if (error) who?.reject(Object.assign(new Error(sayError(error)), { field: error.field, code: error.code }));
     else who?.resolve(value);
   });
-  return (message) =>
-    new Promise((resolve, reject) => {
-      waiting.set((count += 1), { resolve, reject });
-      model.send_msg({ ...message, ask: count });
-    });
+  return (message) => new Promise((resolve, reject) => waiting.set(send({ ...message, ask: true }), { resolve, reject }));
 }
 
 /**
@@ -178,8 +205,16 @@ export function component(draw) {
     const shadow = el.getRootNode();
     if (shadow instanceof ShadowRoot) shadow.adoptedStyleSheets = [...shadow.adoptedStyleSheets, SHEET];
     const root = h('section', { class: 'part' });
-    const show = draw(root, (message) => model.send_msg(message), model, asking(model));
-    const update = () => show(JSON.parse(model.state));
+    const held = new Held(root);
+    const send = (/** @type {object} */ message) => {
+      model.send_msg({ ...message, sent: (held.sent += 1) });
+      return held.sent;
+    };
+    const show = draw(root, send, model, asking(model, send));
+    const update = () => {
+      const state = JSON.parse(model.state);
+      held.through(state, () => show(state));
+    };
     model.on('state', update);
     update();
     return root;

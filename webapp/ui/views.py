@@ -2,6 +2,9 @@
 
 A component's JavaScript is a module of the bundle (js/ui/<name>.js), so it is cached, typed and shares helpers with its
 siblings; what Panel is given is one line that re-exports it. State crosses as JSON text: Bokeh would turn dicts into Maps.
+
+A state may be on its way while a person changes something that it does not know of yet. So messages are numbered, and each state
+says which it has heard and which of these are still being done: a control keeps what the person gave it until then (dom.js).
 """
 
 from __future__ import annotations
@@ -26,12 +29,31 @@ class View(JSComponent):  # type: ignore[misc]
 
     on_action: Callable[[Any, View], None]
 
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._heard = 0  # the number of the newest message
+        self._doing: set[int] = set()  # those of which nothing has come yet
+
     def show(self, facts: dict[str, Any]) -> None:
-        """Show these facts; nothing crosses when they are the ones already shown."""
-        self.state = json.dumps(facts, separators=(",", ":"), sort_keys=True)
+        """Show these facts, and how new they are; nothing crosses when they are the ones already shown."""
+        told = {**facts, "heard": self._heard, "doing": sorted(self._doing)}
+        self.state = json.dumps(told, separators=(",", ":"), sort_keys=True)
+
+    def done(self, message: Any) -> None:
+        """What the message asked for has been done or refused: facts from here on are newer than it."""
+        self._doing.discard(number(message))
 
     def _handle_msg(self, data: Any) -> None:
+        if sent := number(data):
+            self._heard = sent
+            self._doing.add(sent)
         self.on_action(data, self)
+
+
+def number(message: Any) -> int:
+    """Which of the view's messages it is, from 1; 0 for one without a number."""
+    sent = message.get("sent") if isinstance(message, dict) else None
+    return sent if isinstance(sent, int) else 0
 
 
 class Mode(View):

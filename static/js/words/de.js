@@ -21,6 +21,22 @@ const DECISIONS = [
   [/^(local|cloud): /, (_, side = '') => `${NAME[side]}: `],
 ];
 
+/** The sentences of webapp/hybrid/trim.py and simpler.py. @type {[RegExp, (...found: string[]) => string][]} */
+const NOTES = [
+  [/The oldest message was left out/, () => 'Die älteste Nachricht wurde weggelassen'],
+  [/The (\d+) oldest messages were left out/, (_, n) => `Die ${n} ältesten Nachrichten wurden weggelassen`],
+  [/the conversation has ([\d,]+) tokens, the model's window holds ([\d,]+)/, (_, have, window) => `das Gespräch hat ${have} Token, ins Fenster des Modells passen ${window}`],
+  [/([\d,]+) tokens were too many/, (_, have) => `${have} Token waren zu viele`],
+  [/The local model could not hold to the schema: the answer is JSON, of whatever shape/, () => 'Das lokale Modell konnte sich nicht an das Schema halten: Die Antwort ist JSON von irgendeiner Form'],
+  [/The local model could not hold to the whole schema: the answer has its shape, and was not held to/, () => 'Das lokale Modell konnte sich nicht an das ganze Schema halten: Die Antwort hat seine Form, war aber nicht gebunden an'],
+  [/Looked at afterwards, it holds to the schema all the same/, () => 'Nachträglich geprüft, entspricht sie ihm trotzdem'],
+  [/It departs from the schema: it is no whole JSON document/, () => 'Sie weicht vom Schema ab: Sie ist kein ganzes JSON-Dokument'],
+  [/It departs from the schema/, () => 'Sie weicht vom Schema ab'],
+];
+
+/** @param {[RegExp, (...found: string[]) => string][]} sentences @param {string} text of Python's @returns {string} */
+const translated = (sentences, text) => sentences.reduce((said, [found, instead]) => said.replace(found, instead), String(text));
+
 /** @type {typeof en} */
 export const de = {
   page: {
@@ -77,7 +93,8 @@ export const de = {
     copy: 'Kopieren',
     copied: 'Kopiert',
     close: 'Schließen',
-    decision: (reason) => DECISIONS.reduce((text, [found, said]) => text.replace(found, said), String(reason)),
+    decision: (reason) => translated(DECISIONS, reason),
+    note: (note) => translated(NOTES, note),
     tokens: (n) => `${n} Token`,
     ttft: (time) => `erstes nach ${time}`,
     rate: (n) => `${n} Token/s`,

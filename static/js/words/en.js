@@ -63,6 +63,7 @@ export const en = {
     close: 'Dismiss',
     /** Why auto mode chose as it did: Python's own sentence (webapp/hybrid/auto.py), which is stored with the reply. */
     decision: (/** @type {string} */ reason) => reason,
+    note: (/** @type {string} */ note) => note,
     tokens: (/** @type {number} */ n) => `${n} ${n === 1 ? 'token' : 'tokens'}`,
     ttft: (/** @type {string} */ time) => `first after ${time}`,
     rate: (/** @type {string} */ n) => `${n} tok/s`,

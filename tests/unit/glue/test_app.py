@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lab.clock import virtual
 from lab.desk import ASK, YES, entry
-from lab.engine import Die, ScriptedEngine, Sleep
+from lab.engine import Die, Fail, ScriptedEngine, Sleep
 from lab.upstream import Cut, Refuse
 from played_shell import HYBRID, LOCAL, Client, Shell
 
@@ -295,6 +295,19 @@ async def test_m21_a_fallback_is_toasted() -> None:
     finish = await chat(shell, "x")
     assert (finish["provider"], finish["stats"]["segments"]) == ("cloud", 2)
     assert [one["toast"] for one in shell.ops("toast")] == ["fallback", "handover"]
+    await shell.end()
+
+
+@virtual
+async def test_a_model_that_gave_way_is_toasted() -> None:
+    """No room for a model: which one was deleted for it is said."""
+    shell = Shell()
+    await shell.call(LOCAL, "init", "tiny")
+    shell.upstream.files["/models/index.json"] = {"models": [entry("tiny", vram_bytes=1), entry("other", vram_bytes=1)]}
+    shell.scripted.loads.append([Fail("QuotaExceededError", "Quota exceeded.", "download")])
+    assert await shell.call(LOCAL, "init", "other") is True
+    (toast,) = shell.ops("toast")
+    assert (toast["toast"], toast["say"], toast["args"]) == ("info", "evicted", {"model": "other", "removed": "tiny"})
     await shell.end()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lab.clock import virtual
 from lab.desk import YES, Desk, MemoryStorage, entry
+from lab.engine import Fail
 
 from hybr.webapp.hybrid.errors import LocalError, OptionError
 from hybr.webapp.hybrid.local import LocalLLM
@@ -103,6 +104,22 @@ async def test_allowed_loaded_and_found_again_without_the_list() -> None:
     assert later.local.get_available_models() == []
     await desk.preferences.flush()
     await later.preferences.flush()
+
+
+@virtual
+async def test_one_that_gave_way_is_forgotten_as_a_deleted_one_is() -> None:
+    """A model of the list that is deleted to make room for another is no longer among those that were taken."""
+    desk = Elsewhere()
+    await desk.local.get_offered_models()
+    await desk.local.allow(HOSTS)
+    assert await desk.local.init(LLAMA) is True
+    desk.engine.loads.append([Fail("QuotaExceededError", "Quota exceeded.", "download")])
+    assert await desk.local.init("tiny") is True
+    (told,) = desk.of("local-llm:evicted")
+    assert (told["removed"], desk.engine.cache) == ([LLAMA], {"tiny"})
+    assert [one["id"] for one in desk.local.get_available_models()] == ["tiny", "smollm2-135m"]
+    assert desk.others.kept() == []
+    await desk.preferences.flush()
 
 
 @virtual

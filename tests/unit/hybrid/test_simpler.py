@@ -74,8 +74,40 @@ async def test_the_engine_is_asked_for_the_shape() -> None:
     assert (done.text, done.provider, done.fallback) == ('{"id": "a"}', "local", None)
     assert desk.engine.chats[1]["options"]["response_format"] == asked(PLAIN)
     assert "was not held to" in done.note
+    assert done.note.endswith("It departs from the schema: answer.id is 'a'; it must be at least 2 characters long.")
     assert desk.upstream.chats == []
     assert desk.hybrid.get_usage_stats()["local"]["errors"] == 0
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ('{"id": "aa"}', "Looked at afterwards, it holds to the schema all the same."),
+        ('{"id": "aa", "tags": [0]}', "answer.tags[0] is 0: none of what it may be, and must be exactly one."),
+        ('{"id": "a', "it is no whole JSON document."),
+    ],
+)
+async def test_the_answer_is_looked_at_afterwards(text: str, end: str) -> None:
+    """What the model was not held to it may have done all the same; what it has not done is named, with its place."""
+    desk = await Desk().ready()
+    desk.engine.scripts.extend([[NO], [text]])
+    done = await desk.hybrid.complete(ASK, {"response_format": asked(WHOLE)})
+    assert done.note.endswith(end)
+
+
+@virtual
+async def test_with_a_shorter_conversation_too() -> None:
+    """A request that was made shorter and simpler says both, whichever came first."""
+    long = [{"role": role, "content": "word " * 80} for role in ("user", "assistant") * 3] + ASK
+    much = Fail("Error", "ContextWindowSizeExceededError: number of prompt tokens: 500; context window size: 300", "prefill")
+    for refusals in ([[NO], [much]], [[much], [NO]]):
+        desk = await Desk().ready()
+        desk.engine.scripts.extend([*refusals, ['{"id": "aa"}']])
+        done = await desk.hybrid.complete(long, {"response_format": asked(WHOLE), "trim": True})
+        assert done.trimmed > 0
+        assert f"The {done.trimmed} oldest messages were left out" in done.note
+        assert "was not held to format" in done.note
 
 
 @virtual

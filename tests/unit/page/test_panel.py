@@ -48,7 +48,9 @@ def test_a_message_from_the_view_reaches_the_orchestrator(crossed: list[dict[str
     assert next(line for line in crossed if "chosen" in line)["chosen"] == ["local"]
     patches = [json.loads(line["patch"]) for line in crossed if line.get("op") == "patch"]
     states = [event["new"] for patch in patches for event in patch["events"] if event.get("attr") == "state"]
-    assert any(json.loads(state).get("mode") == "local" for state in states)
+    newest = [json.loads(state) for state in states if "modes" in json.loads(state)][-1]
+    assert newest["mode"] == "local"
+    assert (newest["heard"], newest["doing"]) == (1, [])  # so what the person changed by it may be drawn anew
 
 
 def test_bokeh_plots_and_widgets_serialise_with_the_stand_ins(crossed: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hybr.mlc_build.build import LIBRARIES
+from hybr.webapp.hybrid import simpler, trim
 from hybr.webapp.hybrid.auto import AutoConfig, Side, Wants, decide
 from hybr.webapp.hybrid.errors import OptionError
 from hybr.webapp.page.request import checked
@@ -135,6 +136,30 @@ def test_what_python_says_is_in_the_catalogue(english: dict[str, str]) -> None:
     assert {name for name in asked if f".shell.toasts.{name}" not in english} == set()
 
 
+def in_german(kind: str, sentences: list[str]) -> list[str]:
+    """Python's sentences as the German page says them."""
+    said = "const { de } = await import(process.argv[1]);"
+    said += "console.log(JSON.stringify(JSON.parse(process.argv[3]).map((one) => de.shell[process.argv[2]](one))));"
+    command = ["node", "--input-type=module", "-e", said, (WORDS / "de.js").as_uri(), kind, json.dumps(sentences)]
+    german: list[str] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout)
+    return german
+
+
+def test_every_note_is_said_in_german() -> None:
+    """Each sentence on how a model was asked otherwise; what a schema wants stays in the schema's words."""
+    schema = {"type": "json_schema", "json_schema": {"schema": {"type": "object", "minProperties": 1}}}
+    notes = [
+        trim.said(1, 975, 300),
+        trim.said(4, 975, 0),
+        simpler.said(schema, schema),
+        simpler.said(schema, {"type": "json_object"}),
+    ]
+    notes += [simpler.checked(text, schema) for text in ('{"a": 1}', "{")]
+    for note, text in zip(notes, in_german("note", notes), strict=True):
+        assert not re.search(r"\b(the|it|its|was|were|tokens|local|departs)\b", text), (note, text)
+    assert in_german("note", [simpler.checked("{}", schema)])[0].startswith("Sie weicht vom Schema ab: answer is {}; it must be")
+
+
 def test_every_decision_is_said_in_german() -> None:
     """Each reason that auto mode can give has its German sentence, and nothing English is left in it."""
     slow, able, small = Side(seconds=90.0), Side(images=True, tools=True), Side(context=10)
@@ -156,10 +181,7 @@ def test_every_decision_is_said_in_german() -> None:
         decide(Side(), paid, Wants(), AutoConfig()),
     ]
     reasons = [f"{decision.first}: {decision.reason}" for decision in made]
-    said = "const { de } = await import(process.argv[1]);"
-    said += "console.log(JSON.stringify(JSON.parse(process.argv[2]).map((reason) => de.shell.decision(reason))));"
-    command = ["node", "--input-type=module", "-e", said, (WORDS / "de.js").as_uri(), json.dumps(reasons)]
-    german = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout)
+    german = in_german("decision", reasons)
     assert len(set(reasons)) == len(reasons), "each sentence once"
     for reason, text in zip(reasons, german, strict=True):
         assert not re.search(r"\b(the|is|are|takes|take|score|scores|longer|local|cloud|budget of)\b", text), (reason, text)

@@ -45,7 +45,7 @@ message = {
         "type": "map",
         "entries": [
             ["model", {"id": view._models[next(iter(view._models))][0].id}],
-            ["data", {"action": "set-mode", "mode": "local"}],
+            ["data", {"action": "set-mode", "mode": "local", "sent": 1}],
         ],
     },
 }
