@@ -31,10 +31,8 @@ TORCH, TRANSFORMERS = "2.13.0", "5.23.0"
 KEPT = HERE.parent / "unit" / "mlc_build" / "transformers.json"
 PROMPT = [int(i) for i in np.random.Generator(np.random.PCG64(62)).integers(4, 260, 150)]
 """Past longrope's and Llama 3's original window of 64."""
-WHOLE = PROMPT + PROMPT[:106]
-"""As many tokens as the small models' context has."""
-POSITIONS = (0, 40, 100, 149, 200, 255)
-TOKENS = slice(4, 260, 8)
+SHARE = 16
+"""Of a row of logits every sixteenth is written down, of the next row their neighbours: all are, in sixteen rows."""
 PROMPTS, COUNT = 20, 64
 NEAR = 1e-3
 """Two logits this close may change places between two ways to sum: prompts whose answers come as close are not asked."""
@@ -118,6 +116,17 @@ def prompt(name: str, seed: int) -> list[int]:
     return [int(i) for i in source.integers(4, 260, int(source.integers(least, least + 62)))]
 
 
+def shares(rows: Sequence[F32]) -> list[list[float]]:
+    """Return what is written down of rows of logits."""
+    return [[round(float(x), 5) for x in row[number % SHARE :: SHARE]] for number, row in enumerate(rows)]
+
+
+def off(told: dict[str, Any], logits: Sequence[Sequence[F32]]) -> float:
+    """Return the largest difference of a walk's logits from those that were written down for it."""
+    ours = shares([row for rows in logits for row in rows])
+    return max(float(np.abs(np.subtract(a, b)).max()) for a, b in zip(told["logits"], ours, strict=True))
+
+
 def kept(name: str) -> dict[str, Any]:
     """Return what was written down for a family, with its prompts."""
     found: dict[str, Any] = json.loads(KEPT.read_text())[name]
@@ -144,33 +153,38 @@ def clear(said: Said, asked: list[list[int]], answers: list[list[int]]) -> list[
     found = []
     for number, (given, answer) in enumerate(zip(asked, answers, strict=True)):
         at = slice(len(given) - 1, len(given) + len(answer) - 1)
-        own = max(said.behind[number + 1][at]) == 0 and min(said.gaps[number + 1][at]) > 2 * NEAR
+        own = max(said.behind[number + 2][at]) == 0 and min(said.gaps[number + 2][at]) > 2 * NEAR
         found += [number] if own and len(set(answer)) > 5 else []
     return found
 
 
 def main() -> None:
-    """Write down logits at some positions for every eighth token, the likeliest token at every one, and greedy answers.
+    """Write down logits along the walk, the likeliest token at every place of a whole context, and greedy answers.
 
-    The answers are proposed by our reference and taken where transformers, reading them, makes the same choice at every token.
+    The steps of the walk are our reference's greedy tokens. Its answers are taken where transformers, reading them, makes the
+    same choice at every token.
     """
     import families
+    from walk import Last, walk
 
     found = {}
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / name for name in families.CONFIGS]
         prompts = [[prompt(name, seed) for seed in range(50)] for name in families.CONFIGS]
-        answers = []
+        answers, walks = [], []
         for folder, asked in zip(folders, prompts, strict=True):
             reference = small(folder.name, folder)
             answers.append([reference.greedy(one, COUNT) for one in asked])
+            walks.append(walk(Last(reference), PROMPT, families.ENTRY.context))
             both = [one + answer for one, answer in zip(asked, answers[-1], strict=True)]
-            put(folder, [WHOLE, *both], [list(range(len(WHOLE))), *[[0]] * len(both)])
-        for folder, said, asked, given in zip(folders, ask(*folders), prompts, answers, strict=True):
+            first, second = walks[-1].sequences
+            put(folder, [first, second, *both], [walks[-1].positions[0], list(range(len(second))), *[[0]] * len(both)])
+        for folder, said, asked, given, taken in zip(folders, ask(*folders), prompts, answers, walks, strict=True):
             seeds = clear(said, asked, given)[:PROMPTS]
             told = {
-                "logits": [[round(float(x), 6) for x in said.logits[0][at, TOKENS]] for at in POSITIONS],
-                "likeliest": [int(i) for i in said.logits[0].argmax(1)],
+                "steps": taken.sequences[0][len(PROMPT) :],
+                "logits": shares([*said.logits[0], *said.logits[1][taken.positions[1]]]),
+                "likeliest": [int(i) for i in said.logits[1].argmax(1)],
                 "seeds": seeds,
                 "answers": [given[seed] for seed in seeds],
             }

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from hybr.mlc_build.reference import Reference
 
 F32 = npt.NDArray[np.float32]
+STEPS = 32
 
 
 class Model(Protocol):
-    """One sequence: `library_desk.Library` in a page, `native_model.Native` here."""
+    """One sequence: `library_desk.Library` in a page, `native_model.Native` or a reference's `Last` here."""
 
     def reset(self) -> None:
         """Start anew."""
@@ -31,6 +32,19 @@ class Model(Protocol):
 
     def pop(self, count: int) -> None:
         """Forget the last tokens."""
+
+
+class Last:
+    """A reference that tells the last position's logits, as a library does."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self.reset, self.pop = reference.reset, reference.pop
+
+    def forward(self, tokens: list[int], chunk: int | None = None) -> F32:
+        """See Model."""
+        step = chunk or len(tokens)
+        return [self.reference.forward(tokens[at : at + step])[-1] for at in range(0, len(tokens), step)][-1]
 
 
 @dataclass(frozen=True)
@@ -55,12 +69,12 @@ class Walk:
         return max(float(np.abs(np.array(ours) - other).max()) for ours, other in pairs)
 
 
-def walk(model: Model, prompt: list[int], context: int, steps: int = 32, back: int = 45) -> Walk:
-    """Take a model for the walk; `back` tokens are popped after `steps` greedy ones."""
+def walk(model: Model, prompt: list[int], context: int, given: Sequence[int] = (), back: int = 45) -> Walk:
+    """Take a model for the walk; `back` tokens are popped after `STEPS` greedy ones, or after those that are given."""
     model.reset()
     first, seen = list(prompt), [model.forward(prompt)]
-    for _ in range(steps):
-        first.append(int(seen[-1].argmax()))
+    for number in range(STEPS):
+        first.append(given[number] if given else int(seen[-1].argmax()))
         seen.append(model.forward(first[-1:]))
     model.pop(back)
     second = first[:-back] + prompt[:50]

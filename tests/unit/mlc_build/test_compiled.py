@@ -68,6 +68,22 @@ def test_context_can_be_filled(native: Native, reference: Reference) -> None:
     assert np.abs(native.forward(prompt) - reference.forward(prompt)[-1]).max() < 2e-3
 
 
+@pytest.mark.parametrize(
+    ("context", "chunk"), [(23, 7), *(pytest.param(*sizes, marks=pytest.mark.long) for sizes in ((23, 1), (23, 23), (1, 1)))]
+)
+def test_odd_windows(context: int, chunk: int) -> None:
+    """A library built for any context and chunk gives the same logits: in chunks, token by token, popped back, and to the end."""
+    config = dataclasses.replace(tiny.CONFIG, context_window_size=context, prefill_chunk_size=chunk, num_hidden_layers=1)
+    made = {p.name: p.array for p in quantise.quantise(tiny.tensors(), tiny.CONFIG, "q4e8f32_1") if ".layers.1." not in p.name}
+    prompt = ids("An odd window, and whole")[:context]
+    reference = Reference(config, dequantised(made)).forward(prompt)
+    native = Native(config, "q4e8f32_1", made)
+    assert np.abs(native.forward(prompt) - reference[-1]).max() < 1e-3
+    for back in range(1, context, 5):
+        native.pop(back)
+        assert np.abs(native.forward(prompt[-back:]) - reference[-1]).max() < 1e-3
+
+
 def test_a_cache_that_forgets_is_refused(native: Native) -> None:
     """WebLLM's sliding_window_size, with sinks or without: the library says that it keeps every key, and what to leave out."""
     asked = [native._shape(number) for number in (1, 64, 16, 16, 1)]

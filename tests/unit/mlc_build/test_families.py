@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from families import CONFIGS, ENTRY, config, write_folder, write_gguf
 from native_model import Native
-from parity import FORM, POSITIONS, PROMPT, TOKENS, WHOLE, kept
-from walk import walk
+from parity import FORM, PROMPT, kept, off
+from walk import Last, walk
 
 from hybr.mlc_build import checkpoint, huggingface
 from hybr.mlc_build.quantise import quantise, specs
@@ -48,28 +48,33 @@ def parameters(found: Checkpoint, quantisation: str) -> dict[str, Any]:
 
 
 def test_transformers_agree(opened: Checkpoint, name: str) -> None:
-    """Over a whole context our numpy reference gives transformers' logits in float32, a tenth of what a library may be off.
+    """On the whole walk our numpy reference gives transformers' logits in float32, a fifth of what a library may be off.
 
-    On the same dequantised weights; and it gives its greedy answers, sixty-four tokens to each of twenty prompts.
+    On the same dequantised weights; and at every place of a whole context its choice, and its greedy answers, sixty-four tokens
+    to each of twenty prompts.
     """
     theirs = kept(name)
     reference = Reference(opened.config, dequantised(parameters(opened, FORM)))
-    ours = reference.forward(WHOLE)
-    assert np.abs(ours[list(POSITIONS), TOKENS] - np.array(theirs["logits"])).max() < 4e-4
-    assert [int(i) for i in ours.argmax(1)] == theirs["likeliest"]
+    taken = walk(Last(reference), PROMPT, ENTRY.context, theirs["steps"])
+    assert off(theirs, taken.logits) <= 4e-4
+    reference.reset()
+    assert [int(i) for i in reference.forward(taken.sequences[1]).argmax(1)] == theirs["likeliest"]
     for prompt, answer in zip(theirs["prompts"], theirs["answers"], strict=True):
         reference.reset()
         said = reference.forward(prompt + answer[:-1]).argmax(1)[len(prompt) - 1 :]
         assert [int(i) for i in said] == answer
 
 
-def test_both_formats_are_one_model(opened: Checkpoint, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_both_formats_are_one_model(name: str, tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GGUF as llama.cpp's converter writes it gives the numbers and parameters of the safetensors it was made from."""
     if name == "qwen2-slides":
         pytest.skip("a GGUF of Qwen2 does not tell which layers slide")
+    monkeypatch.setitem(CONFIGS, name, {**CONFIGS[name], "tie_word_embeddings": tied})
+    write_folder(tmp_path, name)
     write_gguf(tmp_path / "a.gguf", name)
-    other = checkpoint.open_gguf(tmp_path / "a.gguf", ENTRY)
-    ours, theirs = opened.config.to_dict(), other.config.to_dict()
+    one, other = huggingface.open_folder(tmp_path, ENTRY), checkpoint.open_gguf(tmp_path / "a.gguf", ENTRY)
+    ours, theirs = one.config.to_dict(), other.config.to_dict()
     if ours["family"] == "mistral":  # llama.cpp knows it as a Llama
         ours["family"] = "llama"
     if name == "gemma2":  # nor of Gemma what the attention's scale is made of: its head_dim, but in the largest
@@ -78,8 +83,9 @@ def test_both_formats_are_one_model(opened: Checkpoint, name: str, tmp_path: Pat
         assert theirs.pop(field) == pytest.approx(ours.pop(field), rel=1e-6)
     np.testing.assert_allclose(theirs.pop("rope_factors"), ours.pop("rope_factors"), rtol=1e-6)
     assert theirs == ours
-    first, second = parameters(opened, FORM), parameters(other, FORM)
+    first, second = parameters(one, FORM), parameters(other, FORM)
     assert list(first) == list(second)
+    assert tied != ("lm_head.q_weight" in first)
     for key, array in first.items():
         np.testing.assert_array_equal(second[key], array, key)
 
