@@ -27,9 +27,9 @@ PROMPTS = [
     "~",
 ]
 
-ANSWER = """async (prompt) => { const H = await ModuleLoader.getModule('HybridLLMProvider');
-  const answer = await H.api.completeLocal([{role: 'user', content: prompt}], {temperature: 0, maxOutputTokens: 32});
-  return {text: answer.text, provider: answer.provider, tokens: answer.usage.completionTokens}; }"""
+ANSWER = """async ([messages, most]) => { const H = await ModuleLoader.getModule('HybridLLMProvider');
+  const answer = await H.api.completeLocal(messages, {temperature: 0, maxOutputTokens: most});
+  return {text: answer.text, provider: answer.provider, tokens: answer.usage.completionTokens, reason: answer.finishReason}; }"""
 
 
 def answer_sheet(served: Served, model: str) -> tuple[Reference, Tokenizer]:
@@ -38,16 +38,22 @@ def answer_sheet(served: Served, model: str) -> tuple[Reference, Tokenizer]:
     return Reference.open(folder, CONFIG), Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def check(page: Page, prompt: str, sheet: tuple[Reference, Tokenizer]) -> None:
-    """Assert that the page's 32 greedy tokens are the reference's: `tiny`'s vocabulary makes a token a character."""
+def check(page: Page, sheet: tuple[Reference, Tokenizer], *turns: str, most: int = 32) -> str:
+    """Assert that the page's greedy tokens are the reference's, and return them: `tiny`'s vocabulary makes a token a character.
+
+    `turns` are the person's and the model's by turns. An answer ends for its length: at `most` tokens, or where the context does.
+    """
     reference, tokenizer = sheet
-    turn = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-    expected = reference.greedy(tokenizer.encode(turn, add_special_tokens=False).ids, 32, frozenset({EOS}))
-    answer = page.evaluate(ANSWER, prompt)
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+    said = "".join(f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in messages)
+    prompt = tokenizer.encode(f"{said}<|im_start|>assistant\n", add_special_tokens=False).ids
+    expected = reference.greedy(prompt, min(most, CONFIG.context_window_size - len(prompt) + 1), frozenset({EOS}))
+    answer = page.evaluate(ANSWER, [messages, most])
     assert answer["provider"] == "local"
     assert answer["text"] == tokenizer.decode(expected)
-    assert answer["tokens"] == len(expected) == 32
+    assert (answer["tokens"], answer["reason"]) == (len(expected), "length")
     assert len(set(expected)) > 8, "a model that repeats itself proves little"
+    return str(answer["text"])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,26 @@ def test_greedy_tokens_equal_the_reference(
     prompt: str, tiny_page: tuple[Page, Watch], sheet: tuple[Reference, Tokenizer]
 ) -> None:
     """32 greedy tokens of `tiny` (q4f32_1) in the page are the reference's."""
-    check(tiny_page[0], prompt, sheet)
+    assert len(check(tiny_page[0], sheet, prompt)) == 32
+
+
+@pytest.mark.models
+def test_a_conversation_goes_on_and_back(tiny_page: tuple[Page, Watch], sheet: tuple[Reference, Tokenizer]) -> None:
+    """A second turn, the same one asked for again, and one after an edit of the first: each answer is that to what now stands."""
+    page = tiny_page[0]
+    first = check(page, sheet, PROMPTS[0])
+    second = check(page, sheet, PROMPTS[0], first, PROMPTS[1])
+    assert check(page, sheet, PROMPTS[0], first, PROMPTS[1]) == second
+    assert check(page, sheet, PROMPTS[3], first, PROMPTS[1]) != second
+
+
+@pytest.mark.models
+def test_the_context_is_filled_to_its_last_token(tiny_page: tuple[Page, Watch], sheet: tuple[Reference, Tokenizer]) -> None:
+    """An answer that has no more room ends as one of full length, right to its last token; so the next one is again."""
+    around = len(sheet[1].encode("<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=False).ids)
+    prompt = (PROMPTS[2] * 10)[: CONFIG.context_window_size - around - 20]
+    assert len(check(tiny_page[0], sheet, prompt, most=900)) == 21
+    check(tiny_page[0], sheet, PROMPTS[0])
 
 
 @pytest.mark.models
@@ -73,4 +98,4 @@ def test_float_weights_too(served: Served, visit: Callable[..., tuple[Page, Watc
     wait_local(page)
     sheet = answer_sheet(served, "tiny-q0f32")
     for prompt in PROMPTS[:2]:
-        check(page, prompt, sheet)
+        assert len(check(page, sheet, prompt)) == 32
