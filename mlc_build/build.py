@@ -16,7 +16,7 @@ import os
 import shutil
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import brotli
 
@@ -91,7 +91,7 @@ def build_entry(
     state.json then says `failed`, with the error's code and message, unless the model is unknown or another process builds it.
     """
     profiles = suited(entry, profiles)
-    with disk(store.root()), store.building(entry.id):
+    with disk(store.root()), store.building(entry.id, own.origin_of(entry)):
         try:
             _check_tools()
             progress = Progress(plan(entry, profiles), lambda told: store.write(entry.id, "building", progress=told), stream)
@@ -134,11 +134,14 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
     for step in CODE:
         _code(step)
     opened, digest = _open(entry, progress)
+    conversation = _conversation(entry, opened)  # refused before the minutes that weights and libraries take
     progress.step("weights", f"quantising the weights to {entry.quantisation}")
     weights = _weights(entry, opened, digest, progress)
+    if said := manifest.blocks(weights):
+        progress.note(f"the checkpoint's own blocks: {said}")
     progress.step("runtime", "preparing the runtime")
     pack.objects(progress.at)
-    planned, shaders = 0, {}
+    planned, largest, shaders = 0, 0, {}
     with steps.workspace(store.workplace(entry.id)) as folder:
         _place(weights, folder)
         if entry.source["kind"] == "seeded" and isinstance(opened, checkpoint.Checkpoint):
@@ -147,17 +150,18 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
             progress.step(profile, f"compiling the library for {profile} adapters")
             made = _library(entry, opened, profile, progress)
             _place(made, folder)
-            planned = max(planned, int((made / PLANNED).read_text()))
+            total, single = map(int, (made / PLANNED).read_text().split())
+            planned, largest = max(planned, total), max(largest, single)
             shaders[LIBRARIES[profile]] = json.loads((made / VALIDATED).read_bytes())
         progress.step("publish", "checking and publishing")
-        write_config(entry, opened, folder)
+        write_config(entry, opened, conversation, folder)
         c = opened.config
         stated, origin = licence.of_source(entry.source) or (entry.licence, "")
         told = dataclasses.replace(
             entry, context=c.context_window_size, family=c.family, licence=stated, origin=_origin(entry, origin)
         )
-        found = manifest.make(folder, told, c, planned, shaders)
-        final = store.put(entry.id, folder, found["rev"])
+        found = manifest.make(folder, told, c, planned, largest=largest, shaders=shaders)
+        final = store.put(entry.id, folder, found["rev"], own.origin_of(entry))
     for kept in ("steps/weights", "steps/libraries", "runtime"):
         steps.prune(paths.home() / kept)
     progress.done(f"{entry.id} is built: {found['bytes'] / 1e6:.1f} MB in {final}")
@@ -258,7 +262,7 @@ def _library(entry: Entry, opened: Checkpoint | Encoder, profile: Profile, progr
             compiled = compile_library(opened.config, entry.quantisation, profile, scratch)
             progress.at(0.9, f"linking {LIBRARIES[profile]}")
             link(compiled.objects, folder / LIBRARIES[profile])
-            (folder / PLANNED).write_text(f"{compiled.planned}\n")
+            (folder / PLANNED).write_text(f"{compiled.planned.bytes} {compiled.planned.largest}\n")
             steps.dump(compiled.validated.to_dict(), folder / VALIDATED)
         compress(folder)
 
@@ -267,8 +271,18 @@ def _library(entry: Entry, opened: Checkpoint | Encoder, profile: Profile, progr
     return steps.once(paths.home() / "steps" / "libraries" / name, make)
 
 
-def write_config(entry: Entry, opened: Checkpoint | Encoder, folder: Path) -> None:
-    """Write mlc-chat-config.json, after checking a conversation template against the checkpoint's own."""
+def _conversation(entry: Entry, opened: Checkpoint | Encoder) -> dict[str, Any]:
+    """Return the conversation template, checked against the checkpoint's own; none for what does not converse."""
+    if not isinstance(opened, checkpoint.Checkpoint):
+        return {}
+    dropped = bool(entry.template.get("drop_default_system"))
+    found = template.conversation(opened.vocabulary, opened.template, drop_system=dropped)
+    template.check(found, opened.template, entry, opened.vocabulary)
+    return found
+
+
+def write_config(entry: Entry, opened: Checkpoint | Encoder, conversation: dict[str, Any], folder: Path) -> None:
+    """Write mlc-chat-config.json."""
     from . import tokenizer
     from .encoder import artifact
 
@@ -277,8 +291,6 @@ def write_config(entry: Entry, opened: Checkpoint | Encoder, folder: Path) -> No
         compress(folder)
         return
     vocabulary, config = opened.vocabulary, opened.config
-    conversation = template.conversation(vocabulary, opened.template, drop_system=bool(entry.template.get("drop_default_system")))
-    template.check(conversation, opened.template, entry, vocabulary)
     content = {
         "version": "0.1.0",
         "model_type": config.family,
@@ -296,7 +308,7 @@ def write_config(entry: Entry, opened: Checkpoint | Encoder, folder: Path) -> No
         "repetition_penalty": 1.0,
         "pad_token_id": vocabulary.pad,
         "bos_token_id": vocabulary.bos,
-        "eos_token_id": template.stops(vocabulary),
+        "eos_token_id": conversation["stop_token_ids"],
         "tokenizer_files": ["tokenizer.json", "tokenizer_config.json"],
         "tokenizer_info": tokenizer.kind(vocabulary),
         "conv_template": conversation,

@@ -9,6 +9,7 @@ has none, and ours does not (SmolLM2-135M answers capitals wrongly with that tur
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -80,7 +81,10 @@ def find(name: str, quantisation: str | None = None) -> Entry:
     """
     known = {entry.id: entry for entry in everything()}
     if name not in known:
-        raise UnknownModel(f"no model {name!r} in the catalogue; there are {', '.join(known)}")
+        near = difflib.get_close_matches(name.lower(), known, 1)
+        perhaps = f"did you mean {near[0]}? There" if near else "there"
+        nowhere = ", and no such file or folder" if "/" in name or "." in name else ""
+        raise UnknownModel(f"no model {name!r} in the catalogue{nowhere}; {perhaps} are {', '.join(known)}")
     if quantisation is None:
         return known[name]
     variants = {entry.quantisation: entry for entry in known.values() if entry.base == known[name].base}

@@ -17,7 +17,7 @@ from . import pieces, tiny
 from .errors import SourceError
 from .ggml import KNOWN_BLOCKS
 from .model.config import ModelConfig, gemma, sliding
-from .told import Told, readable
+from .told import Told, fetched, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .quantise import Tensor
 
 F32 = npt.NDArray[np.float32]
-CONTROL = 3
-"""GGUF's token type for specials."""
+CONTROL, USER = 3, 4
+"""GGUF's token types for specials, and for what is matched whole without being one."""
 
 CHATML = (
     "{% for message in messages %}"
@@ -69,6 +69,9 @@ LAYERS = {
 
 ROPE_TABLES = frozenset({"rope_freqs", "rope_factors_long", "rope_factors_short"})
 
+FLOATS = frozenset({"F64", "F32", "F16", "BF16", "I8", "I16", "I32", "I64"})
+"""GGUF's types that are no blocks."""
+
 PATTERNS = {
     "llama-bpe": (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -86,6 +89,7 @@ class Vocabulary:
         tokens: text of each id, in the byte-level alphabet but for the specials.
         merges: pairs of tokens joined by a space, the first to be merged first.
         specials: ids that are matched whole in the text and never split.
+        added: ids that are matched whole as well, but are no specials (`<think>`).
         digits: each digit is a token of its own (SmolLM's rule), before words are split.
         words: text is first split into words by GPT-2's pattern.
         bos: id of the token that opens a text.
@@ -94,7 +98,7 @@ class Vocabulary:
         unknown: id of the token for what has none.
         stops: every id that ends an answer, `eos` among them.
         opens: there is a `bos`; whether a text begins with it is for the template to say.
-        pattern: what splits text into words instead of GPT-2's pattern.
+        split: what splits text into words instead of GPT-2's pattern, by its name in PATTERNS.
         ready: the checkpoint's own tokenizer.json, where it brings one, or one made of SentencePiece's pieces.
 
     """
@@ -110,8 +114,9 @@ class Vocabulary:
     unknown: int
     stops: tuple[int, ...] = ()
     opens: bool = False
-    pattern: str | None = None
+    split: str = ""
     ready: dict[str, Any] | None = None
+    added: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise SourceError for an id that is no token's."""
@@ -156,11 +161,9 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
 
     Raises SourceError for a file that is cut short, is not GGUF, or holds a model that cannot be built; it names the field.
     """
-    from gguf import GGUFReader
-
     try:
-        reader = GGUFReader(path)
-    except (ValueError, OSError, IndexError) as error:
+        reader = open_reader(fetched(path))
+    except (ValueError, OSError, IndexError, KeyError) as error:
         if "GGMLQuantizationType" in str(error):
             raise SourceError(
                 f"{path} has a tensor of a type that is not known here ({error}); take one in Q8_0 or F16"
@@ -170,6 +173,19 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
         raise SourceError(f"{path} is of the other byte order (big endian); convert it with gguf-convert-endian")
     with readable(str(path)):
         return _opened(reader, entry)
+
+
+def open_reader(path: Path) -> Any:
+    """Return a GGUFReader that stops at the end of its file; the package's own goes on through all that the header promised."""
+    from gguf import GGUFReader
+
+    class Reader(GGUFReader):  # type: ignore[misc]
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if int(offset) + int(count) * np.dtype(dtype).itemsize > len(self.data):
+                raise ValueError(f"it ends at {len(self.data)} bytes, before what its header promises")
+            return super()._get(offset, dtype, count, override_order)
+
+    return Reader(path)
 
 
 def _opened(reader: Any, entry: Entry) -> Checkpoint:
@@ -190,7 +206,11 @@ def _opened(reader: Any, entry: Entry) -> Checkpoint:
             f"the tokenizer does not match: tokenizer.ggml.tokens has {len(vocabulary.tokens)}, and token_embd.weight "
             f"{table.shape[0]} rows; they are of two models"
         )
-    return Checkpoint(config, vocabulary, str(told.need("tokenizer.chat_template")), found)
+    if (said := told.get("tokenizer.chat_template")) is None:
+        raise SourceError(
+            "tokenizer.chat_template is missing in the checkpoint: it is no chat model; take its instruct or chat version"
+        )
+    return Checkpoint(config, vocabulary, str(said), found)
 
 
 class GgufTensor:
@@ -198,6 +218,7 @@ class GgufTensor:
 
     def __init__(self, tensor: Any, order: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None) -> None:
         self.tensor = tensor
+        self.packed = "" if tensor.tensor_type.name in FLOATS else str(tensor.tensor_type.name)
         rows = np.arange(int(tensor.shape[-1]))
         self.rows = rows if order is None else order(rows)
 
@@ -272,22 +293,27 @@ def window(entry: Entry, longest: int) -> int:
     Raises SourceError for one past the checkpoint's.
     """
     if entry.context > longest:
-        raise SourceError(f"{entry.id} is to have a context of {entry.context}; the checkpoint has {longest}")
+        raise SourceError(
+            f"{entry.id} is to have a context of {entry.context}; the checkpoint has {longest}: give --context {longest} or less"
+        )
     return entry.context or min(longest, 4096)
 
 
 def _config(whole: Told, reader: Any, entry: Entry) -> ModelConfig:
     family = whole.need("general.architecture")
     if family not in LAYERS:
-        raise SourceError(f"general.architecture is {family!r}; there can be built {', '.join(LAYERS)}")
+        other = "; an embedding model is built from its safetensors" if "bert" in str(family) else ""
+        raise SourceError(f"general.architecture is {family!r}; there can be built {', '.join(LAYERS)}{other}")
     told = whole.under(f"{family}.")
+    if told.whole("expert_count", 0, least=0):
+        raise SourceError(f"{family}.expert_count is {told.get('expert_count')}; a mixture of experts cannot be built")
     heads, width = told.whole("attention.head_count"), told.whole("embedding_length")
     layers = told.whole("block_count")
     head_dim = told.whole("attention.key_length", told.whole("rope.dimension_count", max(width // heads, 1)))
     for name, what in {"rope.dimension_count": "turn", "attention.value_length": "be values"}.items():
         if told.whole(name, head_dim) != head_dim:
             raise SourceError(f"{family}.{name} is {told.get(name)}; only whole heads of {head_dim} can {what}")
-    kind = told.get("rope.scaling.type", "none")
+    kind = told.get("rope.scaling.type", "linear")
     if kind not in {"none", "linear", "longrope"}:
         raise SourceError(f"{family}.rope.scaling.type is {kind!r}; there can be built none, linear and longrope")
     context = window(entry, told.whole("context_length"))
@@ -319,7 +345,8 @@ def _config(whole: Told, reader: Any, entry: Entry) -> ModelConfig:
 
 def _sliding(family: str, told: Told, layers: int, context: int) -> dict[str, Any]:
     """Return the options of layers that slide; which ones, a GGUF leaves to the reader (llama.cpp's set_swa_pattern)."""
-    width, name = told.whole("attention.sliding_window", 0, least=0), "attention.sliding_window_pattern"
+    usual = 4096 if family == "gemma2" else 0  # the first converters of Gemma 2 did not write it
+    width, name = told.whole("attention.sliding_window", usual, least=0), "attention.sliding_window_pattern"
     if isinstance(listed := told.get(name), list):  # one by one
         slide = tuple(i for i, yes in enumerate(listed[:layers]) if yes)
     else:
@@ -352,15 +379,17 @@ def _rope(reader: Any, told: Told, head_dim: int, context: int) -> tuple[tuple[f
     if name in tables:
         table = Told({name: [float(x) for x in tables[name].data]}, "the checkpoint")
         return table.reals(name, head_dim // 2), told.real("rope.scaling.attn_factor", 1.0)
-    if told.get("rope.scaling.type") == "linear":
-        return (told.real("rope.scaling.factor", 1.0),) * (head_dim // 2), 1.0
+    factor = told.real("rope.scaling.factor", told.real("rope.scale_linear", 1.0))  # the latter in files of before September 2023
+    if told.get("rope.scaling.type", "linear") == "linear" and factor != 1:
+        return (factor,) * (head_dim // 2), 1.0
     return (), 1.0
 
 
 def _vocabulary(told: Told) -> Vocabulary:
     ggml = told.under("tokenizer.ggml.")
+    # Files of before May 2024 do not say how text is split into words, and `default` is llama.cpp's word for not knowing.
     model, split = ggml.need("model"), ggml.get("pre", "default")
-    if model not in {"gpt2", "llama"} or (model == "gpt2" and split not in {"smollm", "gpt-2", "default", *PATTERNS}):
+    if model not in {"gpt2", "llama"} or (model == "gpt2" and split not in {"smollm", "gpt-2", *PATTERNS}):
         raise SourceError(
             f"tokenizer.ggml.model is {model!r}, split by {split!r}; there can be built llama, and gpt2 split by smollm, gpt-2, "
             f"{' or '.join(PATTERNS)}. Build it from the same model's safetensors, which bring their tokenizer.json"
@@ -387,6 +416,7 @@ def _vocabulary(told: Told) -> Vocabulary:
         unknown=ggml.whole("unknown_token_id", eos, least=0),
         stops=tuple(dict.fromkeys([eos, ggml.whole("eot_token_id", eos, least=0)])),
         opens=ggml.get("bos_token_id") is not None,
-        pattern=PATTERNS.get(split),
+        split=split if split in PATTERNS else "",
         ready=ready,
+        added=tuple(i for i, kind in enumerate(kinds) if kind == USER),
     )

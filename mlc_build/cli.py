@@ -138,7 +138,6 @@ def inspect_model(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return
-    kept = {True: "taken over as they were", "partly": "partly rounded anew", False: "none, or rounded anew"}
     rows = {
         "model": f"{found['name']} ({found['id']}, revision {found['rev']})",
         "family": f"{found['family']}, {found['quantisation']}",
@@ -146,9 +145,9 @@ def inspect_model(args: argparse.Namespace) -> None:
         "download": f"{found['bytes'] / 1e6:.1f} MB",
         "GPU memory": f"{found['vram_bytes'] / 1e6:.0f} MB",
         "features": ", ".join(found["features"]) or "none beyond WebGPU",
-        "limits": ", ".join(f"{name} {value}" for name, value in found["limits"].items()),
+        "limits": _limits(found["limits"]),
         "shaders": _shaders(found.get("shaders") or {}),
-        "blocks": f"the checkpoint's own: {kept[found.get('repacked', False)]}",
+        "blocks": found.get("blocks") or "the checkpoint's weights are floats",
         "weights": f"{found['origin']}, licence {found['licence']}",
     }
     for name, value in rows.items():
@@ -159,17 +158,26 @@ def inspect_model(args: argparse.Namespace) -> None:
 
 def _shaders(told: dict[str, Any]) -> str:
     """Return what was validated, by what, and what goes past WebGPU's defaults, which `limits` then asks a device for."""
-    from .validate import DEFAULTS
+    from .validate import DEFAULTS, past
 
     if not told:
         return "not validated here"
     by = ", ".join(sorted({one["validator"] for one in told.values()}))
     counts = ", ".join(f"{one['modules']} of {name}" for name, one in told.items())
     most = {limit: max(one["most"][limit] for one in told.values()) for limit in DEFAULTS}
-    beyond = [f"{limit} {taken} of {DEFAULTS[limit]}" for limit, taken in most.items() if taken > DEFAULTS[limit]]
+    beyond = past(most)
     return f"{counts} valid by {by}; " + (
         f"past WebGPU's defaults: {', '.join(beyond)}" if beyond else "within WebGPU's defaults"
     )
+
+
+def _limits(asked: dict[str, int]) -> str:
+    """Return what a device is asked for, and which buffers are larger than every device takes."""
+    from .validate import BUFFERS, past
+
+    beyond = past({name: asked[name] for name in BUFFERS if name in asked})
+    told = ", ".join(f"{name} {value}" for name, value in asked.items())
+    return told + (f"; past WebGPU's defaults: {', '.join(beyond)}" if beyond else "")
 
 
 def verify_model(args: argparse.Namespace) -> None:

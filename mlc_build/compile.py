@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import tvm
 
     from .encoder.config import EncoderConfig
+    from .memory import Planned
     from .model.config import ModelConfig
     from .validate import Validation
 
@@ -34,7 +35,7 @@ class CompiledLibrary:
         kernels: WGSL entry points in the library, each compiled by the page's adapter at load.
         metadata: what `_metadata` returns in the page.
         seconds: time the compiler took.
-        planned: bytes of graphics memory that calls need beside weights and cache.
+        planned: graphics memory that calls need beside weights and cache.
         validated: what Chromium's validator, which every shader passed, was and saw.
 
     """
@@ -43,7 +44,7 @@ class CompiledLibrary:
     kernels: tuple[str, ...]
     metadata: dict[str, Any]
     seconds: float
-    planned: int
+    planned: Planned
     validated: Validation
 
 
@@ -79,7 +80,7 @@ def compile_library(config: ModelConfig | EncoderConfig, quantisation: str, prof
         executable = relax.build(module, target=target, **passes, system_lib=True)
     objects = write_objects(executable, out)
     validated = validate.check(validate.modules(shaders(executable)), FLOORS)
-    return CompiledLibrary(objects, kernel_names(executable), metadata, time.monotonic() - start, planned.bytes, validated)
+    return CompiledLibrary(objects, kernel_names(executable), metadata, time.monotonic() - start, planned, validated)
 
 
 def write_objects(executable: Any, out: Path) -> tuple[Path, ...]:

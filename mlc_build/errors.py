@@ -5,6 +5,7 @@
     +-- UnknownQuantisation   no such quantisation, or not one of this model's
     +-- MissingTool           emcc or the compiler's packages are not installed
     +-- Busy                  another process builds this model
+    +-- Taken                 the id is another model's
     +-- DiskFull              no space left where the cache lives
     +-- SourceError           the weights could not be had, or are not what was promised
     +-- CompileError          a compiler refused its input: a fault of ours or of the toolchain's version
@@ -52,6 +53,12 @@ class Busy(BuildError):
     """Another process holds the build's lock."""
 
     code = "busy"
+
+
+class Taken(BuildError):
+    """The id is that of a model from another source."""
+
+    code = "taken"
 
 
 class DiskFull(BuildError):

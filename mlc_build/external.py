@@ -83,7 +83,7 @@ def build(
     called = name or re.sub(r"[^a-z0-9._-]+", "-", f"{folder.resolve().name}-{form.replace('_', '-')}".lower()).strip("-._")[:64]
     if not store.ID.fullmatch(called):
         raise UnknownModel(f"{called!r} cannot be an id: give one with --id")
-    with disk(store.root()), store.building(called):
+    with disk(store.root()), store.building(called, str(folder.resolve())):
         try:
             progress = Progress(USUAL, lambda told: store.write(called, "building", progress=told), stream)
             sizes = {"--context-window-size": context, "--prefill-chunk-size": chunk}
@@ -125,7 +125,7 @@ def _publish(order: Order, folder: Path) -> Path:
     facts: dict[str, Any] = {"id": order.id, "name": f"{name}, {order.form}", "licence": stated, "origin": origin}
     facts |= {"compiler": "mlc-llm", "shaders": {LIBRARY: validated.to_dict()}}
     found = manifest.mirrored(folder, manifest.foreign(config, index) | facts)
-    return store.put(order.id, folder, found["rev"])
+    return store.put(order.id, folder, found["rev"], str(order.source.resolve()))
 
 
 def _run(tool: str, folder: Path, command: str, *words: str | Path) -> None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import safetensors
+from . import safetensors, tokenizer
 from .checkpoint import Checkpoint, Vocabulary, window
 from .errors import SourceError
 from .model.config import FAMILIES, ModelConfig, gemma, sliding
-from .told import Told, readable
+from .told import Told, fetched, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 GEMMAS = frozenset({"gemma2", "gemma3_text"})
 
+FULL = 0.9
+"""How much of its rows a model's tokenizer fills at least: they are padded to a round number, by 3 % at most in those known."""
 TEXTS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 """What is read besides the tensors."""
 
@@ -43,6 +45,8 @@ def open_folder(path: Path, entry: Entry) -> Checkpoint:
 
 
 def _opened(path: Path, folder: Path, entry: Entry) -> Checkpoint:
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"{folder} has no config.json; {safetensors.instead(folder)}")
     told = _json(folder / "config.json")
     config = read_config(told, entry)
     tensors: dict[str, Tensor] = {
@@ -52,7 +56,8 @@ def _opened(path: Path, folder: Path, entry: Entry) -> Checkpoint:
     }
     if config.family in GEMMAS:
         tensors = {name: OneMore(tensor) if name.endswith("norm.weight") else tensor for name, tensor in tensors.items()}
-    return Checkpoint(config, _vocabulary(folder, told), _template(folder), tensors)
+    said = _template(folder)
+    return Checkpoint(config, _vocabulary(folder, told, said), said, tensors)
 
 
 def read_config(values: dict[str, Any], entry: Entry) -> ModelConfig:
@@ -60,7 +65,8 @@ def read_config(values: dict[str, Any], entry: Entry) -> ModelConfig:
     told = Told(values, "config.json")
     family = told.get("model_type")
     if family not in FAMILIES:
-        raise SourceError(f"model_type in config.json is {family!r}; there can be built {', '.join(FAMILIES)}")
+        other = "; of a model that sees, the text part may have a GGUF of its own" if "text_config" in values else ""
+        raise SourceError(f"model_type in config.json is {family!r}; there can be built {', '.join(FAMILIES)}{other}")
     is_gemma = family in GEMMAS
     _refuse(values, family)
     heads, width = told.whole("num_attention_heads"), told.whole("hidden_size")
@@ -131,6 +137,8 @@ def _sliding_layers(told: Told, family: str, layers: int) -> tuple[int, ...]:
     if family == "llama" or not told.get("sliding_window") or not told.get("use_sliding_window", not qwen):
         return ()
     if kinds := told.get("layer_types"):
+        if unknown := sorted(set(kinds) - {"sliding_attention", "full_attention"}):
+            raise SourceError(f"layer_types in config.json has {unknown[0]!r}; only sliding and full attention can be built")
         return tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
     if family == "gemma3_text":  # every sixth sees all
         return tuple(i for i in range(layers) if (i + 1) % told.whole("sliding_window_pattern", 6))
@@ -150,6 +158,8 @@ def _gemma(told: Told, family: str, width: int) -> dict[str, Any]:
 
 class OneMore:
     """A tensor that is stored less one: Gemma's normalisations in this layout (a GGUF holds them whole)."""
+
+    packed = ""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor, self.shape = tensor, tensor.shape
@@ -210,19 +220,38 @@ def llama3(theta: float, head_dim: int, rope: Told) -> list[float]:
 def words(folder: Path) -> tuple[Vocabulary, str]:
     """Return a checkpoint's vocabulary and its conversation template, whatever its family. Raises SourceError."""
     with readable(str(folder)):
-        return _vocabulary(folder, _json(folder / "config.json")), _template(folder)
+        said = _template(folder)
+        return _vocabulary(folder, _json(folder / "config.json"), said), said
 
 
-def _vocabulary(folder: Path, told: dict[str, Any]) -> Vocabulary:
-    ready, words = _json(folder / "tokenizer.json"), _json(folder / "tokenizer_config.json", {})
-    if ready.get("model", {}).get("type") != "BPE":
-        raise SourceError(f"{folder / 'tokenizer.json'} is not a BPE tokenizer; no other kind can be built")
-    ids = {**ready["model"]["vocab"], **{token["content"]: token["id"] for token in ready.get("added_tokens", [])}}
-    size = Told(told, "config.json").whole("vocab_size")
-    if min(ids.values()) < 0 or max(ids.values()) >= size:
+def _ready(folder: Path, size: int, template: str) -> dict[str, Any]:
+    """Return tokenizer.json for a model of `size` rows, without what its maker left in it for training."""
+    if not (folder / "tokenizer.json").is_file():
         raise SourceError(
-            f"tokenizer.json has a token {max(ids.values())}, but vocab_size in config.json is {size}: they are of two models"
+            f"{folder / 'tokenizer.json'} is missing; where the model has another tokenizer file, write it with "
+            "transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
+    found = _json(folder / "tokenizer.json")
+    if found.get("model", {}).get("type") != "BPE":
+        raise SourceError(f"{folder / 'tokenizer.json'} is not a BPE tokenizer; no other kind can be built")
+    added = found.get("added_tokens", [])
+    # Gemma 3's smaller models have the tokenizer of those that see, with a token for pictures behind their last row.
+    kept = [token for token in added if token["id"] < size or token["content"] in template]
+    found |= {"added_tokens": kept, "padding": None, "truncation": None}
+    ids = [*found["model"]["vocab"].values(), *(token["id"] for token in kept)]
+    if min(ids) < 0 or max(ids) >= size or len(set(ids)) < FULL * size:
+        raise SourceError(
+            f"tokenizer.json has {len(set(ids))} tokens up to {max(ids)}, but vocab_size in config.json is {size}: "
+            "they are of two models"
+        )
+    tokenizer.loads(found, str(folder / "tokenizer.json"))
+    return found
+
+
+def _vocabulary(folder: Path, told: dict[str, Any], template: str) -> Vocabulary:
+    words = _json(folder / "tokenizer_config.json", {})
+    ready = _ready(folder, Told(told, "config.json").whole("vocab_size"), template)
+    ids = {**ready["model"]["vocab"], **{token["content"]: token["id"] for token in ready["added_tokens"]}}
     tokens = [""] * (max(ids.values()) + 1)
     for token, at in ids.items():
         tokens[at] = token
@@ -233,11 +262,12 @@ def _vocabulary(folder: Path, told: dict[str, Any]) -> Vocabulary:
     if not stops:
         raise SourceError("no eos_token_id in config.json or generation_config.json: an answer would never end")
     bos, pad, unknown = (named[role] for role in ("bos_token", "pad_token", "unk_token"))
-    specials = [token["id"] for token in ready.get("added_tokens", []) if token.get("special")]
+    specials = [token["id"] for token in ready["added_tokens"] if token.get("special")]
+    added = tuple(token["id"] for token in ready["added_tokens"] if not token.get("special"))
     return Vocabulary(
         tokens=tokens, merges=[], specials=specials, digits=False, words=True, bos=stops[0] if bos is None else bos, eos=stops[0],
         pad=stops[0] if pad is None else pad, unknown=stops[0] if unknown is None else unknown,
-        stops=tuple(stops), ready=ready, opens=bos is not None,
+        stops=tuple(stops), ready=ready, opens=bos is not None, added=added,
     )  # fmt: skip
 
 
@@ -269,7 +299,10 @@ def _template(folder: Path) -> str:
     if isinstance(told, list):  # several, by name
         told = next((one["template"] for one in told if one.get("name") == "default"), None)
     if not isinstance(told, str):
-        raise SourceError(f"{folder} has no chat_template (tokenizer_config.json or chat_template.jinja): it is no chat model")
+        raise SourceError(
+            f"{folder} has no chat_template (in tokenizer_config.json, or chat_template.jinja): "
+            "it is no chat model; take its instruct or chat version"
+        )
     return told
 
 
@@ -279,7 +312,7 @@ def _json(file: Path, otherwise: dict[str, Any] | None = None) -> dict[str, Any]
             return otherwise
         raise SourceError(f"{file} is missing; a checkpoint in Hugging Face's layout has it")
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(fetched(file).read_bytes())
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{file} is not JSON ({error}); fetch it again") from error
     if not isinstance(found, dict):

@@ -1,7 +1,8 @@
 """manifest.json: what a built model consists of, and what the page must know before it downloads a byte.
 
     {"schema": 1, "id", "rev", "files": [{"path", "bytes", "sha256", "sri"}], "bytes", "vram_bytes", "features", "limits",
-     "repacked": true when the checkpoint's own 4- and 8-bit blocks went over as they were, "partly", or false,
+     "repacked": true when none of the checkpoint's own blocks was rounded a second time, "partly", or false,
+     "blocks": what became of them, in words; empty for a checkpoint of floats,
      "shaders": for each library its validation: {"validator": name and version, "modules", "most": taken of each limit by one},
      "mirrored": {"model", "library", "overrides"} for one that came from its publisher as it is (`hybr models mirror`),
      "compiler": for one that another made (`--compiler mlc-llm`),
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from . import memory
 from .errors import Damaged
 from .model.config import width
-from .store import MANIFEST
+from .store import MANIFEST, again
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,19 +46,21 @@ def make(
     entry: Entry,
     config: ModelConfig | EncoderConfig,
     planned: int,
+    *,
+    largest: int = 0,
     shaders: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe the files in `folder` (compressed siblings are not files of their own) and write manifest.json there.
 
-    `planned` is the graphics memory that calls need, as the libraries' compilation found it, and `shaders` what it says of each
-    library's validation.
+    `planned` is the graphics memory that calls need and `largest` the largest buffer of it, as the libraries' compilation found
+    them, and `shaders` what that says of each library's validation.
     """
     files = [describe(file, folder) for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != PACKED]
     weights = sum(item["bytes"] for item in files if item["path"].endswith(".bin"))
     libraries = [item["bytes"] for item in files if item["path"].endswith(".wasm")]
     everything = sum(item["bytes"] for item in files if not item["path"].endswith(".gguf"))  # for another runtime
     kind = width(entry.quantisation)
-    largest = largest_buffer(folder, config, kind)
+    largest = max(largest, largest_buffer(folder, config, kind))
     found = {
         "schema": 1,
         "rev": revision(files),
@@ -65,6 +68,7 @@ def make(
         "bytes": everything - sum(libraries) + max(libraries, default=0),  # a page loads one of the libraries
         "vram_bytes": memory.estimate(config, weights, planned, kind),
         "repacked": _index(folder)["metadata"]["Repacked"],
+        "blocks": blocks(folder),
         "features": ["shader-f16"] if kind == "float16" else [],
         "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
         "shaders": shaders or {},
@@ -78,15 +82,16 @@ def foreign(config: dict[str, Any], index: dict[str, Any]) -> dict[str, Any]:
     """Return what the files of a model that was not built here say of it: its `mlc-chat-config.json` and its index."""
     form, records = str(config.get("quantization", "")), index["records"]
     buffers = [_held(one) for shard in records for one in shard["records"]]
+    cache, layers = _cache_of(config, 2 if "f16" in form else FLOAT)
     return {
         "family": str(config.get("model_type", "")),
         "quantisation": form,
         "context": int(config.get("context_window_size", 0)),
         "test_only": False,
         "kind": "chat",
-        "vram_bytes": sum(buffers) + _cache_of(config, 2 if "f16" in form else FLOAT),
+        "vram_bytes": sum(buffers) + cache,
         "features": ["shader-f16"] if "f16" in form else [],
-        "largest": max(buffers),
+        "largest": max([cache // layers, *buffers]),
     }
 
 
@@ -96,27 +101,29 @@ def _held(record: dict[str, Any]) -> int:
     return int(record["nbytes"]) * (2 if halved else 1)
 
 
-def _cache_of(config: dict[str, Any], size: int) -> int:
-    """Return the bytes of the KV cache that a configuration asks for; 0 where it does not tell its shape."""
+def _cache_of(config: dict[str, Any], size: int) -> tuple[int, int]:
+    """Return the bytes of the KV cache that a configuration asks for, and its layers; 0 where it does not tell its shape."""
     told = config.get("model_config", {})
     names = ("num_hidden_layers", "num_key_value_heads", "head_dim")
     if not all(isinstance(told.get(name), int) for name in names):
-        return 0
+        return 0, 1
     layers, heads, dim = (int(told[name]) for name in names)
-    return int(config.get("context_window_size", 0)) * layers * 2 * heads * dim * size
+    return int(config.get("context_window_size", 0)) * layers * 2 * heads * dim * size, max(layers, 1)
 
 
 def mirrored(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """Describe a model that was fetched; `facts` are the fields besides the files, and `largest` its largest buffer."""
+    """Describe a model that was not compiled here; `facts` are the fields besides the files, and `largest` its largest buffer."""
     files = [describe(file, folder) for file in sorted(folder.iterdir()) if file.suffix != PACKED]
     largest = facts.pop("largest")
+    most = [library["most"] for library in facts.get("shaders", {}).values()]
+    limits = {name: max(floor, *(one[name] for one in most)) if most else floor for name, floor in FLOORS.items()}
     found = {
         "schema": 1,
         "rev": revision(files),
         **facts,
         "bytes": sum(item["bytes"] for item in files),
         "repacked": False,
-        "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **FLOORS},
+        "limits": {"maxBufferSize": largest, "maxStorageBufferBindingSize": largest, **limits},
         "files": files,
     }
     (folder / MANIFEST).write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -139,9 +146,8 @@ def revision(files: list[dict[str, Any]]) -> str:
 
 def verify(folder: Path, found: dict[str, Any]) -> None:
     """Compare every file with the manifest. Raises Damaged with the first that is missing, short or altered."""
-    again = f"mirror {found['name']}" if "mirrored" in found else f"build {found['id']}"
-    again += " as before, with --compiler mlc-llm" if "compiler" in found else ""
-    remedy = f"run: hybr models {again}"
+    remedy = f"run: hybr models mirror {found['name']}" if "mirrored" in found else again(found["id"])
+    remedy += ", --compiler mlc-llm among them" if "compiler" in found else ""
     for item in found["files"]:
         path = folder / item["path"]
         if not path.is_file():
@@ -168,10 +174,19 @@ def _unpacks(packed: Path, wanted: str) -> bool:
 
 
 def largest_buffer(folder: Path, config: ModelConfig | EncoderConfig, kind: str = "float32") -> int:
-    """Return the size of the largest single buffer: a parameter, or one layer's keys and values."""
+    """Return the size of the largest single buffer beside those of calls: a parameter, or one of the runtime's own."""
     index = _index(folder)
     parameters = [int(record["nbytes"]) for shard in index["records"] for record in shard["records"]]
-    return max([*parameters, memory.cache_bytes(config, kind) // config.num_hidden_layers])
+    return max([*parameters, memory.largest(config, kind)])
+
+
+FATES = {"repacked": "taken over as they were", "unpacked": "unpacked exactly", "rounded": "rounded a second time"}
+
+
+def blocks(folder: Path) -> str:
+    """Return in words what became of the checkpoint's quantised matrices (`quantise.account` in the index of a folder)."""
+    told = _index(folder)["metadata"].get("Blocks", [])
+    return "; ".join(f"{one['matrices']} in {one['packed']} {FATES[one['fate']]} ({one['encoding']})" for one in told)
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -92,6 +92,11 @@ class Planned:
         """Return what the pool holds once every entry point has run its longest call."""
         return sum(size * count for size, count in self._largest.items())
 
+    @property
+    def largest(self) -> int:
+        """Return the size of the largest buffer among them."""
+        return max(self._largest, default=0)
+
 
 def _requests(function: Any) -> list[int]:
     """Return the sizes, as the pool rounds them, that a function's body asks for; one that stays unknown counts 0."""
@@ -124,6 +129,14 @@ def estimate(config: ModelConfig | EncoderConfig, weights: int, planned: int, ki
     attention = chunk * (2 * config.attention_size + 2 * config.key_value_size + 2 * heads)
     held = chunk * config.hidden_size + 2 * config.vocab_size  # one entry point's result while the next runs
     return weights + cache_bytes(config, kind) + attention * WIDTHS[kind] + held * FLOAT + TREES + planned
+
+
+def largest(config: ModelConfig | EncoderConfig, kind: str = "float32") -> int:
+    """Return the size of the runtime's own largest buffer: one layer's keys and values, or what a prefill attends with."""
+    if isinstance(config, EncoderConfig):
+        return 0
+    attention = config.prefill_chunk_size * config.attention_size * WIDTHS[kind]
+    return max(cache_bytes(config, kind) // config.num_hidden_layers, attention)
 
 
 def cache_bytes(config: ModelConfig | EncoderConfig, kind: str = "float32") -> int:

@@ -19,9 +19,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from hybr.server import paths
 
-from . import licence, manifest, prebuilt, steps, store, wasm
+from . import licence, manifest, prebuilt, steps, store, validate, wasm
 from .download import Line, NotThere, Want, fits
-from .errors import Damaged, DiskFull, SourceError, UnknownModel, disk
+from .errors import CompileError, Damaged, DiskFull, MissingTool, SourceError, UnknownModel, disk
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def mirror(remote: Remote, line: Line | None = None, stream: TextIO | None = Non
 
     Raises BuildError; state.json then says `failed`, with the code and message, unless another process has the model in hand.
     """
-    with disk(store.root()), store.building(remote.id):
+    with disk(store.root()), store.building(remote.id, remote.record.model):
         try:
             if folder := _there(remote):
                 return folder
@@ -217,6 +217,7 @@ def _publish(remote: Remote, folder: Path, config: dict[str, Any], index: dict[s
 
     record = remote.record
     _sound(folder, config, record)
+    shaders = _validated(folder / LIBRARY, record)
     with steps.workspace(store.workplace(remote.id)) as made:
         for file in sorted(folder.iterdir()):
             if file.suffix != ".part" and not file.name.endswith(".part.json"):
@@ -225,14 +226,14 @@ def _publish(remote: Remote, folder: Path, config: dict[str, Any], index: dict[s
         stated = licence.of_card((made / CARD).read_text(encoding="utf-8", errors="replace"))
         (made / CARD).unlink()
         compress(made)
-        found = manifest.mirrored(made, _facts(remote, config | record.overrides, index, stated))
-        final = store.put(remote.id, made, found["rev"])
+        found = manifest.mirrored(made, _facts(remote, config | record.overrides, index, stated, shaders))
+        final = store.put(remote.id, made, found["rev"], remote.record.model)
     shutil.rmtree(folder)
     progress.done(f"{remote.id} is mirrored: {found['bytes'] / 1e6:.1f} MB in {final}")
     return final
 
 
-def _facts(remote: Remote, config: dict[str, Any], index: dict[str, Any], stated: str) -> dict[str, Any]:
+def _facts(remote: Remote, config: dict[str, Any], index: dict[str, Any], stated: str, shaders: dict[str, Any]) -> dict[str, Any]:
     """Return what the manifest says of the model besides its files."""
     record, told = remote.record, manifest.foreign(config, index)
     return told | {
@@ -244,6 +245,7 @@ def _facts(remote: Remote, config: dict[str, Any], index: dict[str, Any], stated
         "vision": record.vision,
         "vram_bytes": record.vram_bytes or told["vram_bytes"],
         "features": sorted({*record.features, *told["features"]}),  # most of the catalogue forgets to say that it needs halves
+        "shaders": shaders,
         "mirrored": {"model": record.model, "library": record.library, "overrides": record.overrides},
     }
 
@@ -256,6 +258,27 @@ def _sound(folder: Path, config: dict[str, Any], record: Record) -> None:
     if not wasm.whole(folder / LIBRARY):
         (folder / LIBRARY).unlink()
         raise SourceError(f"{record.library} is no whole WebAssembly library; nothing of it was kept")
+
+
+def _validated(library: Path, record: Record) -> dict[str, Any]:
+    """Return what the validator says of the publisher's shaders: nothing where there is none, or they cannot be told apart.
+
+    Raises SourceError for one that WebGPU refuses: no page could load such a library.
+    """
+    try:
+        found = validate.modules(library.read_bytes().decode("latin-1"))
+        taken = [validate.needs(code) for code in found.values()]
+        validate.validator()
+    except (CompileError, MissingTool):
+        return {}
+    if not found:
+        return {}
+    try:
+        most = {limit: max(one[limit] for one in taken) for limit in validate.DEFAULTS}
+        return {LIBRARY: validate.check(found, most).to_dict()}
+    except CompileError as error:
+        library.unlink()
+        raise SourceError(f"{record.library} cannot be loaded by any page: {error}") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from . import catalogue
 from .catalogue import Entry
 from .encoder.config import FORMS, is_encoder
-from .errors import UnknownModel, UnknownQuantisation
+from .errors import Taken, UnknownModel, UnknownQuantisation
 from .store import ID
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 QUANTISATIONS = ("q4f32_1", "q4e8f32_1", "q0f32", "q4f16_1", "q4e8f16_1", "q0f16")
 DEFAULT = "q4e8f32_1"
 PREFILL_CHUNK = 256
+MOST_CHUNK = 65535
+"""A token of a call is a row of workgroups: WebGPU's maxComputeWorkgroupsPerDimension."""
 SAMPLING = {"temperature": 0.7, "top_p": 0.95}
 
 
@@ -41,9 +43,10 @@ def entry_of(
     Raises:
         UnknownModel: neither an id nor a checkpoint, or an id that cannot be a folder's name.
         UnknownQuantisation: none of those there are.
+        Taken: the id is that of another model of the catalogue.
 
     """
-    known = {entry.id for entry in catalogue.everything()}
+    known = {entry.id: entry.base for entry in catalogue.everything()}
     path = Path(source)
     entry = catalogue.find(source, quantisation) if source in known or not path.exists() else _of(path, quantisation)
     if name is not None and not ID.fullmatch(name):
@@ -51,16 +54,27 @@ def entry_of(
     for option, value in {"--context": context, "--prefill-chunk": chunk}.items():
         if value is not None and value < 1:
             raise UnknownModel(f"{option} is {value}; it must be at least 1")
+    if chunk and chunk > MOST_CHUNK:
+        raise UnknownModel(f"--prefill-chunk is {chunk}; a device takes at most {MOST_CHUNK} tokens a call")
+    called = name or entry.id
+    if called in known and ("path" in entry.source or known[called] != entry.base):
+        raise Taken(f"{called} is a model of the catalogue; give this one another --id")
     return dataclasses.replace(
         entry,
-        id=name or entry.id,
+        id=called,
         context=context or entry.context,
         prefill_chunk=min(chunk or entry.prefill_chunk, context or entry.context or PREFILL_CHUNK),
     )
 
 
+def origin_of(entry: Entry) -> str:
+    """Return what an entry is built from: a path, or the catalogue's id. Two builds under one id must agree on it."""
+    return str(entry.source.get("path") or entry.base)
+
+
 def _of(path: Path, quantisation: str | None) -> Entry:
-    encodes = is_encoder(path if path.is_dir() else path.parent)
+    kind = _kind(path)
+    encodes = kind == "safetensors" and is_encoder(path if path.is_dir() else path.parent)
     known = tuple(FORMS) if encodes else QUANTISATIONS
     chosen = quantisation or (known[0] if encodes else DEFAULT)
     if chosen not in known:
@@ -73,7 +87,7 @@ def _of(path: Path, quantisation: str | None) -> Entry:
         name=f"{name}, {chosen}",
         family="",
         quantisation=chosen,
-        source={"kind": _kind(path), "path": str(path.resolve())},
+        source={"kind": kind, "path": str(path.resolve())},
         licence="as its source says",
         origin=name,
         context=0,
@@ -86,10 +100,16 @@ def _of(path: Path, quantisation: str | None) -> Entry:
 
 
 def _kind(path: Path) -> str:
-    if path.is_file() and path.suffix == ".gguf":
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix == ".gguf":
         return "gguf"
-    if path.is_dir() or path.suffix == ".safetensors":
+    if path.is_dir() or suffix == ".safetensors":
         return "safetensors"
+    if suffix in {".bin", ".pt", ".pth", ".ckpt"}:
+        raise UnknownModel(
+            f"{path} is in PyTorch's own format: take the model's safetensors or GGUF, or write them with transformers: "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        )
     raise UnknownModel(f"{path} is neither a GGUF file (.gguf), a safetensors file nor a folder in Hugging Face's layout")
 
 

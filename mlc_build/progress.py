@@ -46,13 +46,17 @@ class Progress:
         """Say how far the current step is, 0..1."""
         self._report(min(max(fraction, 0.0), 1.0), text, force=False)
 
+    def note(self, text: str) -> None:
+        """Say something for good, on a line of its own."""
+        if self.stream.isatty():
+            self.stream.write("\r\033[K")
+        print(text, file=self.stream, flush=True)
+
     def done(self, text: str) -> None:
         """Finish the last step and say so."""
         self._leave()
         self._step = None
-        if self.stream.isatty():
-            self.stream.write("\r\033[K")
-        print(text, file=self.stream, flush=True)
+        self.note(text)
 
     def _leave(self) -> None:
         if self._step is not None:

@@ -61,6 +61,11 @@ class Tensor(Protocol):
         """Rows and columns, or the one length."""
         ...
 
+    @property
+    def packed(self) -> str:
+        """Name of the blocks it is quantised in (GGUF's: Q4_0, Q6_K ...), empty for floats."""
+        ...
+
     def read(self) -> F32:
         """Return it as floats."""
         ...
@@ -76,6 +81,8 @@ class Tensor(Protocol):
 
 class Whole:
     """A tensor that is there as floats."""
+
+    packed = ""
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self.array = array
@@ -93,17 +100,28 @@ class Whole:
         return Whole(self.array[rows])
 
 
+class Origin(NamedTuple):
+    """What became of one of the checkpoint's quantised matrices.
+
+    `fate` is `repacked` (code by code), `unpacked` (to the floats that its blocks stand for) or `rounded` (a second time);
+    `packed` names its blocks and `encoding` our form.
+    """
+
+    fate: str
+    packed: str
+    encoding: str
+
+
 class Parameter(NamedTuple):
     """One array as the library wants it; `encoding` is the tensor cache's word for how it is stored.
 
-    `origin` says what became of a checkpoint's quantised blocks: `repacked` code by code, or `rounded` once more; empty where
-    there were none.
+    `origins` says what became of the quantised matrices that it was made of, and is empty where there were none.
     """
 
     name: str
     array: npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.uint32]
     encoding: str = "raw"
-    origin: str = ""
+    origins: tuple[Origin, ...] = ()
 
 
 class Spec(NamedTuple):
@@ -187,27 +205,54 @@ def quantise(tensors: Mapping[str, Tensor | npt.NDArray[Any]], config: ModelConf
     """
     _check(quantisation)
     have = {name: Whole(found) if isinstance(found, np.ndarray) else found for name, found in tensors.items()}
-    _complain(have, config)
+    check(have, shapes(config, have))
+    for name, (stacked, rows, columns) in matrices(config).items():
+        found = {f"{part}.weight": have[f"{part}.weight"] for part in _parts(name, stacked, have)}
+        yield from _matrix(layout(name, rows, columns, form(quantisation, name)), found, form(quantisation, name))
+    for name, (parts, _) in vectors(config).items():
+        yield Parameter(name, np.concatenate([read(part, have[part]) for part in parts]))
+
+
+def repacked(origins: Iterable[Origin]) -> bool | str:
+    """Return what a manifest says of a checkpoint's own blocks: True when none was rounded again, `partly`, or False."""
+    rounded = [origin.fate == "rounded" for origin in origins]
+    return "partly" if any(rounded) and not all(rounded) else bool(rounded) and not any(rounded)
+
+
+def account(origins: Iterable[Origin]) -> list[dict[str, Any]]:
+    """Return how many matrices met each fate, sorted: for the index, so that a person can be told."""
+    return [{**origin._asdict(), "matrices": count} for origin, count in sorted(Counter(origins).items())]
+
+
+def shapes(config: ModelConfig, have: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor that a checkpoint must have, which may bring some stacked (`have`)."""
+    sizes = {"q_proj": config.attention_size, "k_proj": config.key_value_size, "v_proj": config.key_value_size}
+    found: dict[str, tuple[int, ...]] = {}
     for name, (stacked, rows, columns) in matrices(config).items():
         parts = _parts(name, stacked, have)
-        found = {f"{part}.weight": have[f"{part}.weight"] for part in parts}
-        shape = (sum(tensor.shape[0] for tensor in found.values()), *next(iter(found.values())).shape[1:])
-        if shape != (rows, columns):
-            raise QuantiseError(f"tensor(s) {', '.join(parts)} make {shape}; the configuration needs {(rows, columns)}")
-        yield from _matrix(layout(name, rows, columns, form(quantisation, name)), found, form(quantisation, name))
-    for name, (parts, length) in vectors(config).items():
-        vector = np.concatenate([_read(part, have[part]).reshape(-1) for part in parts])
-        if vector.shape != (length,):
-            raise QuantiseError(f"tensor {', '.join(parts)} has {vector.shape}; the configuration needs ({length},)")
-        yield Parameter(name, vector)
+        found |= {f"{part}.weight": (sizes.get(part.rpartition(".")[2], rows // len(parts)), columns) for part in parts}
+    for parts, length in vectors(config).values():
+        found |= {part: (sizes.get(part.split(".")[-2], length),) for part in parts}
+    return found
 
 
-def repacked(origins: Iterable[str]) -> bool | str:
-    """Return what a manifest says of a checkpoint's own blocks: True when all went over as they were, `partly`, or False."""
-    seen = Counter(origin for origin in origins if origin)
-    if seen["repacked"] and seen["rounded"]:
-        return "partly"
-    return bool(seen["repacked"])
+def check(have: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise QuantiseError, naming the tensor, where one is missing, unknown or misshapen; nothing is read for it."""
+    if missing := sorted(set(wanted) - set(have)):
+        raise QuantiseError(
+            f"the checkpoint lacks {len(missing)} tensor(s), first {missing[0]}; "
+            "it is not whole: fetch it again; or its config.json is another model's"
+        )
+    if extra := sorted(set(have) - set(wanted)):
+        raise QuantiseError(
+            f"the checkpoint has {len(extra)} tensor(s) this model does not use, first {extra[0]}; "
+            "it is of another family, or has parts that cannot be built"
+        )
+    for name, shape in wanted.items():
+        if have[name].shape != shape:
+            raise QuantiseError(
+                f"tensor {name} has {have[name].shape}; the configuration needs {shape}: they are of two models, fetch both again"
+            )
 
 
 def _parts(name: str, stacked: tuple[str, ...], have: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -218,28 +263,28 @@ def _parts(name: str, stacked: tuple[str, ...], have: Mapping[str, Tensor]) -> t
 def _matrix(wanted: list[Spec], tensors: Mapping[str, Tensor], encoding: Encoding) -> Iterator[Parameter]:
     """Yield the parameters of one matrix, its rows taken some at a time: what stands in memory is the result and little else."""
     arrays = [np.empty(spec.shape, spec.dtype) for spec in wanted]
-    origins, at = set[str](), 0
+    origins: list[Origin] = []
+    at = 0
     for name, tensor in tensors.items():
-        origins.add(_fill(name, tensor, encoding, [array[at : at + tensor.shape[0]] for array in arrays]))
+        fate = _fill(name, tensor, encoding, [array[at : at + tensor.shape[0]] for array in arrays])
+        origins += [Origin(fate, tensor.packed, encoding)] if tensor.packed else []
         at += tensor.shape[0]
-    # Parts of one matrix may come in different blocks; it counts as taken over when all were.
-    origin = next((word for word in ("rounded", "repacked") if word in origins), "")
     for spec, array in zip(wanted, arrays, strict=True):
-        yield Parameter(spec.name, array, origin=origin)
+        yield Parameter(spec.name, array, origins=tuple(origins) if spec is wanted[0] else ())
 
 
 def _fill(name: str, tensor: Tensor, encoding: Encoding, out: list[npt.NDArray[Any]]) -> str:
     """Write a tensor's form into `out` and return what became of its blocks; all of them are taken over, or none."""
     if encoding in {"float", "half"}:
         _each(tensor, out, lambda part: [_floats(name, part, str(out[0].dtype))])
-        return ""
+        return "unpacked" if encoding == "float" else "rounded"
     if _each(tensor, out, lambda part: _taken(name, part, encoding)):
         return "repacked"
     try:
-        _each(tensor, out, lambda part: encode(_read(name, part), encoding))
+        _each(tensor, out, lambda part: encode(read(name, part), encoding))
     except OverflowError as error:
         raise QuantiseError(f"tensor {name}: {error}") from error
-    return "" if tensor.part(slice(1)).blocks() is None else "rounded"
+    return "rounded"
 
 
 def _each(tensor: Tensor, out: list[npt.NDArray[Any]], make: Callable[[Tensor], Sequence[npt.NDArray[Any]] | None]) -> bool:
@@ -264,7 +309,7 @@ def _taken(name: str, tensor: Tensor, encoding: Encoding) -> Coded | None:
 
 
 def _floats(name: str, tensor: Tensor, kind: str) -> npt.NDArray[Any]:
-    found = _read(name, tensor)
+    found = read(name, tensor)
     if kind == "float16" and float(np.abs(found).max(initial=0)) > LARGEST:
         raise QuantiseError(
             f"tensor {name}: a weight of {np.abs(found).max():.3g} does not fit a half; build it with --quant q0f32"
@@ -272,7 +317,8 @@ def _floats(name: str, tensor: Tensor, kind: str) -> npt.NDArray[Any]:
     return found.astype(kind, copy=False)
 
 
-def _read(name: str, tensor: Tensor) -> F32:
+def read(name: str, tensor: Tensor) -> F32:
+    """Return a tensor's floats. Raises QuantiseError, naming it, where one is not finite."""
     found = tensor.read()
     _finite(name, found)
     return found
@@ -280,19 +326,9 @@ def _read(name: str, tensor: Tensor) -> F32:
 
 def _finite(name: str, *arrays: F32 | None) -> None:
     if not all(array is None or np.isfinite(array).all() for array in arrays):
-        raise QuantiseError(f"tensor {name} holds values that are not finite; the checkpoint is damaged")
+        raise QuantiseError(f"tensor {name} holds values that are not finite; the checkpoint is damaged: fetch it again")
 
 
 def _check(quantisation: str) -> None:
     if quantisation not in QUANTISATIONS:
         raise QuantiseError(f"quantisation {quantisation!r} is not known; choose one of {', '.join(QUANTISATIONS)}")
-
-
-def _complain(have: Mapping[str, Tensor], config: ModelConfig) -> None:
-    wanted = {part for parts, _ in vectors(config).values() for part in parts}
-    for name, (stacked, _, _) in matrices(config).items():
-        wanted |= {f"{part}.weight" for part in _parts(name, stacked, have)}
-    if missing := sorted(wanted - set(have)):
-        raise QuantiseError(f"the checkpoint lacks {len(missing)} tensor(s), first {missing[0]}")
-    if extra := sorted(set(have) - wanted):
-        raise QuantiseError(f"the checkpoint has {len(extra)} tensor(s) this model does not use, first {extra[0]}")

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import Damaged
-from .quantise import repacked
+from .quantise import account, repacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .quantise import Parameter
+    from .quantise import Origin, Parameter
 
 INDEX = "tensor-cache.json"
 SHARD_BYTES = 32 << 20
@@ -41,7 +41,7 @@ def write(parameters: Iterable[Parameter], folder: Path) -> list[Path]:
     shards: list[dict[str, Any]] = []
     files: list[Path] = []
     bytes_total = count = 0
-    origins: list[str] = []
+    origins: list[Origin] = []
     pending: list[tuple[dict[str, Any], Raw]] = []
 
     def close() -> None:
@@ -59,13 +59,14 @@ def write(parameters: Iterable[Parameter], folder: Path) -> list[Path]:
         offset += len(data)
         bytes_total += len(data)
         count += int(parameter.array.size)
-        origins.append(parameter.origin)
+        origins += parameter.origins
     close()
     metadata = {
         "ParamSize": sum(len(shard["records"]) for shard in shards),
         "ParamBytes": bytes_total,
         "BitsPerParam": bytes_total * 8 / max(count, 1),
         "Repacked": repacked(origins),
+        "Blocks": account(origins),
     }
     index = folder / INDEX
     index.write_text(json.dumps({"metadata": metadata, "records": shards}, indent=1) + "\n")

@@ -5,7 +5,8 @@ into place after its last byte. state.json is what the page shows while a build 
 
     {"state": "building|built|failed", "progress": {"step", "fraction", "text", "eta_s"} | null,
      "error": {"code", "message"} | null, "rev": "<16 hex>" | null, "made_by": "<maker.fingerprint of rev>" | null,
-     "manifest": "<sha256 of rev's manifest.json>" | null, "pid": 123, "updated": <unix seconds>}
+     "manifest": "<sha256 of rev's manifest.json>" | null, "source": "<what rev was built from>" | null,
+     "pid": 123, "updated": <unix seconds>}
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from hybr.server import paths
 
 from . import maker
-from .errors import BuildError, Busy, Damaged, UnknownModel
+from .errors import BuildError, Busy, Damaged, Taken, UnknownModel
 from .lock import alive, hold
 from .steps import PREFIX, publish
 
@@ -57,7 +58,7 @@ def write(name: str, state: str, *, progress: dict[str, Any] | None = None, erro
     """Write a model's state; the revision that is there stays in it, so that a rebuild does not hide the last build."""
     folder, before = root() / name, _state(name)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {key: before.get(key) for key in ("rev", "made_by", "manifest")}
+    kept = {key: before.get(key) for key in ("rev", "made_by", "manifest", "source")}
     _replace(folder / STATE, {"state": state, "progress": progress, "error": error, **kept})
 
 
@@ -68,8 +69,8 @@ def fail(name: str, error: Exception) -> None:
         write(name, "failed", error={"code": code, "message": str(error) or type(error).__name__})
 
 
-def put(name: str, made: Path, rev: str) -> Path:
-    """Move a whole build into place as revision `rev`, name it in state.json and return its folder.
+def put(name: str, made: Path, rev: str, source: str | None = None) -> Path:
+    """Move a whole build of `source` into place as revision `rev`, name it in state.json and return its folder.
 
     The revision before it stays until the next build: a page may be downloading it. Earlier ones are dropped.
     """
@@ -82,6 +83,7 @@ def put(name: str, made: Path, rev: str) -> Path:
     found = {
         "state": "built", "progress": None, "error": None, "rev": rev, "made_by": maker.fingerprint(),
         "manifest": hashlib.sha256((final / MANIFEST).read_bytes()).hexdigest() if (final / MANIFEST).is_file() else None,
+        "source": source,
     }  # fmt: skip
     _replace(final.parent / STATE, found)
     for other in final.parent.iterdir():
@@ -111,15 +113,22 @@ def manifest(name: str) -> dict[str, Any]:
     state = _state(name)  # once: a build may publish meanwhile
     folder = _folder(name, state)
     if folder is None:
-        raise UnknownModel(f"{name} is not built; run: hybr models build {name}")
+        raise UnknownModel(f"{name} is not built; {again(name)}")
     try:
         raw = (folder / MANIFEST).read_bytes()
         found: dict[str, Any] = json.loads(raw)
     except (OSError, ValueError) as error:
-        raise Damaged(f"{folder / MANIFEST} cannot be read ({error}); run: hybr models build {name}") from error
+        raise Damaged(f"{folder / MANIFEST} cannot be read ({error}); {again(name)}") from error
     if state.get("manifest") not in {None, hashlib.sha256(raw).hexdigest()}:  # None: nobody noted it
-        raise Damaged(f"{folder / MANIFEST} was altered or damaged since it was published; run: hybr models build {name}")
+        raise Damaged(f"{folder / MANIFEST} was altered or damaged since it was published; {again(name)}")
     return found
+
+
+def again(name: str) -> str:
+    """Return what builds a model again, for a person."""
+    source = str(read(name).get("source") or "")
+    own = f"{source} --id {name}, with the options it was built with" if source.startswith("/") else name
+    return f"run: hybr models build {own}"
 
 
 def names() -> list[str]:
@@ -139,10 +148,16 @@ def remove(name: str) -> None:
 
 
 @contextmanager
-def building(name: str) -> Iterator[None]:
-    """Be the one process that builds this model. Raises Busy, with the builder's process id, when another does."""
+def building(name: str, source: str | None = None) -> Iterator[None]:
+    """Be the one process that builds this model, from `source`.
+
+    Raises Busy, with the builder's process id, when another does, and Taken where a model of another source has this id.
+    """
     try:
         with hold(root() / f".{name}.lock", wait=False):
+            before = read(name).get("source") if current(name) else None
+            if before and source and before != source:
+                raise Taken(f"{name} is built from {before}; give this one another --id, or remove that: hybr models rm {name}")
             yield
     except BlockingIOError as error:
         pid = read(name).get("pid")

@@ -2,9 +2,12 @@
 
 `learn` renders the checkpoint's Jinja template over a few conversations of marked words and reads off what stands between the
 marks: what opens and closes each turn, what a system turn looks like, and what the checkpoint says where there is none. Then
-`check` renders sample conversations with both and compares the texts. Two differences may remain: the checkpoint's own system
-turn, where the catalogue says so (`drop_default_system`), and blanks around a message, which some templates strip and WebLLM
-cannot.
+`check` renders sample conversations with both and compares the texts. Three differences may remain: the checkpoint's own system
+turn, where the catalogue says so (`drop_default_system`); blanks around a message, which some templates strip and WebLLM
+cannot; and a system message that moves on with each question (Mistral), which here stays in the first.
+
+What ends an answer is what the checkpoint says, and the special token that its template writes behind one: the GGUFs of Phi-3,
+Gemma and early Llama 3 only tell the token that ends a text, which those models do not write.
 
 A template whose turns depend on more than their role has no such form and is refused by `check`, with both texts; but a system
 message that opens the first question (Gemma 3) has one. A tool's turn is learnt where the template has one that only frames what
@@ -71,6 +74,7 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
     before, default, rest = _system(source, vocabulary, opening, alone)
     joined = before == start  # the system message stands inside the first question's turn, which it opens
     tool, said_by_tool = _tool(source, vocabulary, answered, closed + answer) or (opening, "{tool_message}")
+    ends = stops(vocabulary, answered)
     return {
         "name": "learnt",
         "system_template": f"{before.removeprefix(first) if begins else before}{{system_message}}{rest}",
@@ -88,8 +92,8 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
         "seps": [closed, answered],
         "role_content_sep": "",
         "role_empty_sep": "",
-        "stop_str": [vocabulary.tokens[i] for i in stops(vocabulary)],
-        "stop_token_ids": stops(vocabulary),
+        "stop_str": [vocabulary.tokens[i] for i in ends],
+        "stop_token_ids": ends,
         "function_string": "",
         "use_function_calling": False,
         **({"system_prefix_token_ids": [vocabulary.bos]} if begins else {}),
@@ -122,9 +126,12 @@ def marks(vocabulary: Vocabulary) -> tuple[str, str]:
     return vocabulary.tokens[vocabulary.bos] if vocabulary.opens else "", vocabulary.tokens[vocabulary.eos]
 
 
-def stops(vocabulary: Vocabulary) -> list[int]:
-    """Return the ids that end an answer."""
-    return list(vocabulary.stops or (vocabulary.eos,))
+def stops(vocabulary: Vocabulary, answered: str = "") -> list[int]:
+    """Return the ids that end an answer, `answered` being what the template writes behind one."""
+    told = list(vocabulary.stops or (vocabulary.eos,))
+    marks = {vocabulary.tokens[i]: i for i in (*vocabulary.specials, *vocabulary.added) if vocabulary.tokens[i].strip()}
+    ending = max((mark for mark in marks if answered.lstrip().startswith(mark)), key=len, default=None)
+    return told if ending is None or marks[ending] in told else [*told, marks[ending]]
 
 
 def _opening_of(text: str, closing: str, last: str) -> str:
@@ -233,10 +240,12 @@ def check(template: dict[str, Any], source: str, entry: Entry, vocabulary: Vocab
 
     Raises SourceError with the first conversation that differs and both texts.
     """
-    bare = strips(source, vocabulary)
+    bare, moves = strips(source, vocabulary), _moves(source, vocabulary)
     for sample in SAMPLES:
         messages = tuple({**m, "content": m["content"].strip()} for m in sample) if bare else sample
         system = messages[0]["role"] == "system"
+        if system and moves and len(messages) > 2:
+            continue
         try:
             ours, theirs = render(template, messages, marks(vocabulary)[0]), render_jinja(source, messages, vocabulary)
         except SourceError:
@@ -246,6 +255,17 @@ def check(template: dict[str, Any], source: str, entry: Entry, vocabulary: Vocab
         dropped = not system and entry.template.get("drop_default_system") and _is_default(theirs, ours, source, vocabulary)
         if ours != theirs and not dropped:
             raise SourceError(f"{entry.id}: on {messages} our conversation template gives {ours!r}, the checkpoint's {theirs!r}")
+
+
+def _moves(source: str, vocabulary: Vocabulary) -> bool:
+    """Say whether a template puts the system message into the last question, whichever that is."""
+    turns = [("system", SYSTEM), ("user", ASKED), ("assistant", SAID), ("user", AGAIN)]
+    try:
+        text = render_jinja(source, tuple({"role": role, "content": said} for role, said in turns), vocabulary)
+        _cut(text, ASKED, SAID, SYSTEM, AGAIN)
+    except SourceError:
+        return False
+    return True
 
 
 def _is_default(theirs: str, ours: str, source: str, vocabulary: Vocabulary) -> bool:

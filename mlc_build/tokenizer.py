@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from .checkpoint import PATTERNS
 from .errors import SourceError
 
 if TYPE_CHECKING:
@@ -32,20 +33,32 @@ def make(vocabulary: Vocabulary) -> Tokenizer:
             raise SourceError(
                 f"the tokenizer does not match: it merges {left!r} and {right!r}, but its tokens lack one of them or their join"
             )
-    found = Tokenizer(models.BPE(vocab=ids, merges=pairs))
+    # Llama 3 takes a word that is a token as it is; Qwen composes letters and their accents first (their tokenizer.json).
+    found = Tokenizer(models.BPE(vocab=ids, merges=pairs, ignore_merges=vocabulary.split == "llama-bpe"))
+    if vocabulary.split == "qwen2":
+        found.normalizer = normalizers.NFC()
     split: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if vocabulary.digits else []
-    if vocabulary.pattern:
-        split.append(pre_tokenizers.Split(Regex(vocabulary.pattern), "isolated"))
+    if vocabulary.split:
+        split.append(pre_tokenizers.Split(Regex(PATTERNS[vocabulary.split]), "isolated"))
     found.pre_tokenizer = pre_tokenizers.Sequence(
         [
             *split,
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=vocabulary.words and not vocabulary.pattern),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=vocabulary.words and not vocabulary.split),
         ]
     )
     found.decoder = decoders.ByteLevel()
     found.post_processor = processors.ByteLevel(trim_offsets=True)
     found.add_special_tokens([AddedToken(vocabulary.tokens[i], special=True, normalized=False) for i in vocabulary.specials])
+    found.add_tokens([AddedToken(vocabulary.tokens[i], special=False, normalized=False) for i in vocabulary.added])
     return found
+
+
+def loads(content: dict[str, Any], where: str) -> None:
+    """Raise SourceError where a tokenizer.json is none: the page would find out."""
+    try:
+        Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the package raises nothing narrower
+        raise SourceError(f"{where} is not a whole tokenizer ({error}); fetch it again") from error
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:

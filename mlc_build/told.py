@@ -14,8 +14,10 @@ from .errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 MOST = 2**31 - 1
+POINTER = b"version https://git-lfs"
 
 
 class Told:
@@ -75,6 +77,14 @@ class Told:
 
     def _wrong(self, name: str, found: Any, wanted: str) -> SourceError:
         return SourceError(f"{self.prefix}{name} in {self.where} is {_short(found)}; it must be {wanted}")
+
+
+def fetched(file: Path) -> Path:
+    """Return `file`. Raises SourceError where it is what Git leaves of a large file that it has not fetched."""
+    with file.open("rb") as opened:
+        if opened.read(len(POINTER)) == POINTER:
+            raise SourceError(f"{file} is Git's pointer to a file, not the file: run git lfs pull in {file.parent}")
+    return file
 
 
 @contextmanager

@@ -32,6 +32,8 @@ DEFAULTS = {
     "maxComputeInvocationsPerWorkgroup": 256,
 }
 """What every WebGPU device has (the specification's table of limits)."""
+BUFFERS = {"maxBufferSize": 2**28, "maxStorageBufferBindingSize": 2**27}
+"""And of a buffer's bytes, of which only the whole model can tell."""
 SECTION = re.compile(r"// Function: (\w+)\n//-+\n((?:(?!// Function: )[\t\n -~])*\n}\n)")
 """A module with the heading TVM gives it, which a listing heads once more."""
 
@@ -81,14 +83,29 @@ def validator() -> tuple[Path, str]:
 
 
 def needs(code: str) -> dict[str, int]:
-    """Return what a module takes of WebGPU's limits: storage buffers, bytes of workgroup memory, threads of a workgroup."""
+    """Return what a module takes of WebGPU's limits: storage buffers, bytes of workgroup memory, threads of a workgroup.
+
+    Raises CompileError where it is written in a way that cannot be counted.
+    """
     threads = re.search(r"@workgroup_size\((\d+), (\d+), (\d+)\)", code)
-    shared = re.findall(r"var<workgroup> \w+ : array<(\w+), (\d+)>", code)
+    shared = re.findall(r"var<workgroup> \w+ : array<(?:vec(\d)<)?(\w+)>?, (\d+)>", code)
+    if not threads or len(shared) != code.count("var<workgroup>"):
+        raise CompileError(f"what a shader takes of a device cannot be counted: {code[:200]!r}")
     return {
         "maxStorageBuffersPerShaderStage": len(re.findall(r"var<storage", code)),
-        "maxComputeWorkgroupStorageSize": sum(int(n) * (2 if kind == "f16" else 4) for kind, n in shared),
-        "maxComputeInvocationsPerWorkgroup": math.prod(int(n) for n in threads.groups()) if threads else 0,
+        "maxComputeWorkgroupStorageSize": sum(_bytes(int(lanes or 1), kind) * int(n) for lanes, kind, n in shared),
+        "maxComputeInvocationsPerWorkgroup": math.prod(int(n) for n in threads.groups()),
     }
+
+
+def _bytes(lanes: int, kind: str) -> int:
+    """Return the size of a vector in memory, where one of three lanes takes the room of four."""
+    return (4 if lanes == 3 else lanes) * (2 if kind == "f16" else 4)
+
+
+def past(limits: Mapping[str, int]) -> list[str]:
+    """Return in words which of these are larger than what every device has."""
+    return [f"{limit} {limits[limit]} of {most}" for limit, most in (DEFAULTS | BUFFERS).items() if limits.get(limit, 0) > most]
 
 
 def check(found: Mapping[str, str], limits: Mapping[str, int]) -> Validation:

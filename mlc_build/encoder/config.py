@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hybr.mlc_build.errors import SourceError
 from hybr.mlc_build.model.config import GROUP
+from hybr.mlc_build.told import Told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,11 +68,12 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         for field in ("hidden_size", "intermediate_size"):
-            if getattr(self, field) % GROUP or getattr(self, field) < 1:
+            if getattr(self, field) % GROUP:
                 raise SourceError(f"{field} is {getattr(self, field)}; it must be a multiple of {GROUP}, the quantisation group")
         if self.hidden_size % self.num_attention_heads or self.head_dim % 4:
             raise SourceError(
-                f"num_attention_heads is {self.num_attention_heads}; {self.hidden_size} must be so many heads of 4n"
+                f"num_attention_heads is {self.num_attention_heads}; "
+                f"it must divide hidden_size ({self.hidden_size}) into multiples of 4"
             )
         if not 3 <= self.context_window_size <= self.positions:
             raise SourceError(f"a text may have {self.context_window_size} tokens; the encoder has {self.positions} positions")
@@ -92,15 +94,21 @@ class EncoderConfig:
 
 
 def read_json(file: Path, otherwise: Any = None) -> Any:
-    """Return what a JSON file of the checkpoint says; without the file `otherwise`, or where that is None SourceError."""
+    """Return what a JSON file of the checkpoint says, of `otherwise`'s type (an object where that is None).
+
+    Without the file it is `otherwise`, or where that is None SourceError.
+    """
     if otherwise is not None and not file.is_file():
         return otherwise
     try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{file} cannot be read ({error}); an encoder in Hugging Face's layout has it, fetch it again"
         ) from error
+    if not isinstance(found, dict if otherwise is None else type(otherwise)):
+        raise SourceError(f"{file} is not what an encoder in Hugging Face's layout has; fetch it again")
+    return found
 
 
 def is_encoder(folder: Path) -> bool:
@@ -110,31 +118,30 @@ def is_encoder(folder: Path) -> bool:
 
 def read(folder: Path, context: int) -> EncoderConfig:
     """Return the numbers of a folder's encoder, with a window of `context` tokens (0: the checkpoint's). Raises SourceError."""
-    told = read_json(folder / "config.json")
+    told = Told(read_json(folder / "config.json"), "config.json")
     for field, wanted in {"hidden_act": "gelu", "position_embedding_type": "absolute"}.items():
         if told.get(field, wanted) != wanted:
-            raise SourceError(f"{field} in config.json is {told[field]!r}; only {wanted} can be built")
-    tokens = _tokens(folder)
-    longest = int(read_json(folder / "sentence_bert_config.json", {}).get("max_seq_length") or told["max_position_embeddings"])
+            raise SourceError(f"{field} in config.json is {told.get(field)!r}; only {wanted} can be built")
+    places, size = told.whole("max_position_embeddings"), told.whole("vocab_size")
+    tokens = _tokens(folder, size)
+    beside = Told(read_json(folder / "sentence_bert_config.json", {}), "sentence_bert_config.json")
+    longest = beside.whole("max_seq_length", places)
     if context > longest:
         raise SourceError(f"--context is {context}; the encoder's texts have {longest} tokens at most")
-    try:
-        return EncoderConfig(
-            hidden_size=int(told["hidden_size"]),
-            num_hidden_layers=int(told["num_hidden_layers"]),
-            num_attention_heads=int(told["num_attention_heads"]),
-            intermediate_size=int(told["intermediate_size"]),
-            vocab_size=int(told["vocab_size"]),
-            positions=int(told["max_position_embeddings"]),
-            layer_norm_eps=float(told.get("layer_norm_eps", 1e-12)),
-            pooling=_pooling(folder),
-            normalise=any(str(module["type"]).endswith("Normalize") for module in _modules(folder)),
-            first=tokens["cls_token"],
-            last=tokens["sep_token"],
-            context_window_size=context or min(longest, WINDOW),
-        )
-    except KeyError as error:
-        raise SourceError(f"config.json has no {error}") from error
+    return EncoderConfig(
+        hidden_size=told.whole("hidden_size"),
+        num_hidden_layers=told.whole("num_hidden_layers"),
+        num_attention_heads=told.whole("num_attention_heads"),
+        intermediate_size=told.whole("intermediate_size"),
+        vocab_size=size,
+        positions=places,
+        layer_norm_eps=told.real("layer_norm_eps", 1e-12),
+        pooling=_pooling(folder),
+        normalise=any(str(module["type"]).endswith("Normalize") for module in _modules(folder)),
+        first=tokens["cls_token"],
+        last=tokens["sep_token"],
+        context_window_size=context or min(longest, WINDOW),
+    )
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
@@ -156,12 +163,16 @@ def _pooling(folder: Path) -> Pooling:
     return POOLINGS[chosen[0]]
 
 
-def _tokens(folder: Path) -> dict[str, int]:
-    """Return the ids of the tokens that open and end a text."""
+def _tokens(folder: Path, size: int) -> dict[str, int]:
+    """Return the ids of the tokens that open and end a text; `size` is the number of rows in the table of tokens."""
     ready, words = read_json(folder / "tokenizer.json"), read_json(folder / "tokenizer_config.json", {})
     if ready.get("model", {}).get("type") != "WordPiece":
         raise SourceError(f"{folder / 'tokenizer.json'} is not a WordPiece tokenizer; no other kind of encoder can be built")
     vocab = ready["model"]["vocab"]
+    if max(vocab.values()) >= size:
+        raise SourceError(
+            f"tokenizer.json has a token {max(vocab.values())}, but vocab_size in config.json is {size}: they are of two models"
+        )
     found = {}
     for field, usual in {"cls_token": "[CLS]", "sep_token": "[SEP]"}.items():
         token = words.get(field, usual)

@@ -12,8 +12,9 @@ import numpy as np
 
 from hybr.mlc_build import safetensors
 from hybr.mlc_build.blocks import encode
-from hybr.mlc_build.errors import SourceError
-from hybr.mlc_build.quantise import F32, Parameter, QuantiseError, layout
+from hybr.mlc_build.quantise import F32, Parameter, check, layout
+from hybr.mlc_build.quantise import read as floats
+from hybr.mlc_build.told import readable
 
 from .config import FORMS, EncoderConfig, read, read_json
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 UNUSED = ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias")
 PREFIX = "bert."
+PLACES, SEGMENTS = "embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight"
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class Encoder:
 
 def open_folder(folder: Path, context: int = 0) -> Encoder:
     """Read a checkpoint's numbers now and its tensors when they are wanted. Raises SourceError."""
-    found = {name.removeprefix(PREFIX): tensor for name, tensor in safetensors.read(folder).items() if _kept(name)}
-    return Encoder(read(folder, context), found, folder)
+    with readable(str(folder)):
+        found = {name.removeprefix(PREFIX): tensor for name, tensor in safetensors.read(folder).items() if _kept(name)}
+        return Encoder(read(folder, context), found, folder)
 
 
 def _kept(name: str) -> bool:
@@ -76,10 +79,9 @@ def vectors(config: EncoderConfig) -> dict[str, tuple[tuple[str, ...], int]]:
 def parameters(encoder: Encoder, quantisation: str) -> Iterator[Parameter]:
     """Turn the tensors into the library's parameters. Raises QuantiseError naming the tensor that is missing or does not fit."""
     config, encoding = encoder.config, FORMS[quantisation]
-    _complain(encoder)
+    check(encoder.tensors, shapes(encoder))
     for name, (parts, rows, columns) in matrices(config).items():
-        whole = np.concatenate([_read(encoder, f"{part}.weight", columns) for part in parts])
-        _fits(name, whole.shape, (rows, columns))
+        whole = np.concatenate([_read(encoder, f"{part}.weight") for part in parts])
         specs = layout(name, rows, columns, encoding)
         if encoding == "float":
             yield Parameter(specs[0].name, whole)
@@ -87,45 +89,30 @@ def parameters(encoder: Encoder, quantisation: str) -> Iterator[Parameter]:
         coded = encode(whole, encoding)
         for spec, array in zip(specs, (coded.words, coded.shared), strict=True):
             yield Parameter(spec.name, array)
-    places = _read(encoder, "embeddings.position_embeddings.weight", config.hidden_size)
-    _fits("positions", places.shape, (config.positions, config.hidden_size))
-    yield Parameter("positions", places + _read(encoder, "embeddings.token_type_embeddings.weight", config.hidden_size)[0])
-    for name, (parts, length) in vectors(config).items():
-        vector = np.concatenate([_read(encoder, part) for part in parts])
-        _fits(name, vector.shape, (length,))
-        yield Parameter(name, vector)
+    yield Parameter("positions", _read(encoder, PLACES) + _read(encoder, SEGMENTS)[0])
+    for name, (parts, _) in vectors(config).items():
+        yield Parameter(name, np.concatenate([_read(encoder, part) for part in parts]))
 
 
-def _read(encoder: Encoder, name: str, columns: int | None = None) -> F32:
-    found = encoder.tensors[name].read()
-    if columns is not None and found.shape[1:] != (columns,):
-        raise QuantiseError(f"tensor {name} has {found.shape}; the configuration needs {columns} columns")
-    if not np.isfinite(found).all():
-        raise QuantiseError(f"tensor {name} holds values that are not finite; the checkpoint is damaged")
-    return found
+def _read(encoder: Encoder, name: str) -> F32:
+    return floats(name, encoder.tensors[name])
 
 
-def _fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if shape != wanted:
-        raise QuantiseError(f"the tensors of {name} make {shape}; the configuration needs {wanted}")
-
-
-def _complain(encoder: Encoder) -> None:
+def shapes(encoder: Encoder) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor that the checkpoint must have."""
     config = encoder.config
-    wanted = {f"{part}.weight" for parts, _, _ in matrices(config).values() for part in parts}
-    wanted |= {part for parts, _ in vectors(config).values() for part in parts}
-    wanted |= {"embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight"}
-    if missing := sorted(wanted - set(encoder.tensors)):
-        raise QuantiseError(f"the checkpoint lacks {len(missing)} tensor(s), first {missing[0]}")
-    if extra := sorted(set(encoder.tensors) - wanted):
-        raise QuantiseError(f"the checkpoint has {len(extra)} tensor(s) this model does not use, first {extra[0]}")
+    found: dict[str, tuple[int, ...]] = {}
+    for parts, rows, columns in matrices(config).values():
+        found |= {f"{part}.weight": (rows // len(parts), columns) for part in parts}
+    for parts, length in vectors(config).values():
+        found |= {part: (length // len(parts),) for part in parts}
+    segments = encoder.tensors[SEGMENTS].shape[:1] if SEGMENTS in encoder.tensors else ()  # any number: the first is every text's
+    return found | {PLACES: (config.positions, config.hidden_size), SEGMENTS: (*segments, config.hidden_size)}
 
 
 def tokenizer(encoder: Encoder) -> dict[str, Any]:
     """Return the checkpoint's tokenizer.json without padding (WebLLM would take it for text), cut where its own library cuts."""
     found: dict[str, Any] = read_json(encoder.folder / "tokenizer.json")
-    if max(found["model"]["vocab"].values()) >= encoder.config.vocab_size:
-        raise SourceError("tokenizer.json has more tokens than vocab_size in config.json: they are of two models")
     most = encoder.config.context_window_size - 2  # what opens and what ends a text is put there by the library
     cut = {"direction": "Right", "max_length": most, "strategy": "LongestFirst", "stride": 0}
     return {**found, "padding": None, "truncation": cut}

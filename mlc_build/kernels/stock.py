@@ -79,13 +79,11 @@ class Stock:
 
         def normalise(x: te.Tensor, query: te.Tensor, key: te.Tensor) -> te.Tensor:
             k = te.reduce_axis((0, dim), name="k")
-            squares = te.compute(
-                (1, x.shape[1], queries + keys), lambda b, i, h: te.sum(x[b, i, h, k] * x[b, i, h, k], axis=k), name="squares"
-            )
+            # Of the values too, which need none: the schedule runs a workgroup for each sum, and heads without one were left out.
+            squares = te.compute(x.shape[:3], lambda b, i, h: te.sum(x[b, i, h, k] * x[b, i, h, k], axis=k), name="squares")
 
             def one(b: Any, i: Any, h: Any, j: Any) -> Any:
-                # The least index keeps the read inside: both branches of a selection may be computed.
-                mean = squares[b, i, te.min(h, queries + keys - 1)] / dim
+                mean = squares[b, i, h] / dim
                 weight = tirx.Select(h < queries, query[j], key[j])
                 return tirx.if_then_else(
                     h < queries + keys, x[b, i, h, j] * tirx.rsqrt(mean + config.rms_norm_eps) * weight, x[b, i, h, j]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import chances
 import library_desk
 import numpy as np
 import pytest
@@ -128,6 +129,24 @@ def test_one_dispatch_draws_what_a_sort_draws(page: Page) -> None:
     # A number within rounding of a boundary may fall on either side.
     assert all(sum(a != b for a, b in zip(first, other, strict=True)) <= 1 for other in others), found
     assert len(set(first)) > 8
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("draws", [1_000, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("library", ["sampler", "bisection"], ids=["gpu", "software"])
+def test_draws_match_top_p(page: Page, library: str, draws: int) -> None:
+    """With a fixed seed of WebLLM's own generator, the tokens drawn pass the chi-square test against top-p's distribution."""
+    page.set_default_timeout(0)
+    page.evaluate("name => window.load(name)", library)
+    logits = sampler_desk.logits(VOCABULARY, 5)
+    wanted = chances.top_p(np.array(logits, np.float32), 0.8, 0.9)
+    asked = [logits, 0.8, 0.9, 7, draws]
+    seen = np.array(page.evaluate("([logits, t, p, seed, count]) => window.many(logits, t, p, seed, count)", asked))
+    assert seen.sum() == draws
+    assert not seen[wanted == 0].any()
+    square, bound = chances.chi_square(seen, wanted)
+    print(f"{library}: {draws} draws of {(wanted > 0).sum()} tokens, chi-square {square:.1f}, bound {bound:.1f}")
+    assert square < bound
 
 
 WIDE = {**CONFIGS["gemma2"], "head_dim": 256, "num_hidden_layers": 2}

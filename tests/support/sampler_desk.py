@@ -65,6 +65,29 @@ window.draw = async (way, logits, temperature, uniforms, topP, times = 1) => {
   tvm.endScope();
   return {tokens, ms};
 };
+// How often each token comes of `count` draws from the same logits, by WebLLM's own random numbers.
+window.many = async (logits, temperature, topP, seed, count) => {
+  const tvm = pipe.tvm, seen = new Array(logits.length).fill(0);
+  tvm.setSeed(seed);
+  tvm.beginScope();
+  const held = on(logits, 'float32', [1, 1, logits.length]);
+  const [t, p, row] = [on([temperature], 'float32'), on([topP], 'float32'), on([0], 'int32')];
+  const both = f('argsort_probs')(f('softmax_with_temperature')(held, t).view([1, logits.length]));
+  const [first, second] = [both.get(0), both.get(1)];
+  for (let left = count; left > 0; left -= 200) {
+    tvm.beginScope();
+    const copies = [];
+    for (let i = 0; i < Math.min(left, 200); i += 1) {
+      const token = f('sample_with_top_p')(first, second, tvm.uniform([1], 0, 1, pipe.device), row, p);
+      copies.push(tvm.empty([1], 'int32', tvm.cpu()).copyFrom(token));
+    }
+    await pipe.device.sync();
+    for (const copy of copies) seen[copy.toArray()[0]] += 1;
+    tvm.endScope();
+  }
+  tvm.endScope();
+  return seen;
+};
 // Any function of the library, of tensors given as {data, type, shape}; its result as numbers.
 window.run = async (name, args) => {
   const tvm = pipe.tvm;

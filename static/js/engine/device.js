@@ -4,6 +4,9 @@
  * WebLLM asks for its device itself and keeps it to itself; when the device is lost it unloads in silence, and what was under way
  * may never settle. So every device this worker gets is watched. `release` destroys them without calling that a loss; tvm destroys
  * the device on any allocation failure, which is a loss like any other.
+ *
+ * And each is asked for with the longest buffers its adapter has. WebLLM asks for 1 GiB, and where the adapter has less for no more
+ * than WebGPU's default: a model that needs 300 MB would fail on an adapter of 512, though its manifest's limits fit.
  */
 
 import {EngineError} from './errors.js';
@@ -56,7 +59,9 @@ function patchRequestDevice(watch) {
   if (typeof GPUAdapter === 'undefined') return;
   const native = GPUAdapter.prototype.requestDevice;
   GPUAdapter.prototype.requestDevice = async function requestDevice(/** @type {GPUDeviceDescriptor|undefined} */ descriptor) {
-    const device = await native.call(this, descriptor);
+    const {maxBufferSize, maxStorageBufferBindingSize} = this.limits;
+    const requiredLimits = {...descriptor?.requiredLimits, maxBufferSize, maxStorageBufferBindingSize};
+    const device = await native.call(this, {...descriptor, requiredLimits});
     watch(device);
     return device;
   };

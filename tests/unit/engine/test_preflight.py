@@ -28,6 +28,29 @@ def play(bench: Bench, **browser: Any) -> dict[str, Any]:
     return found
 
 
+def test_a_device_gets_the_buffers_that_its_adapter_has(bench: Bench) -> None:
+    """WebLLM asks for 1 GiB or falls back to 128 MiB: what lies between is asked for too, so that what fits also loads."""
+    found = bench.page.evaluate(
+        """async () => {
+             const native = GPUAdapter.prototype.requestDevice;
+             const {watchDevices} = await import('/js/engine/device.js');
+             let asked;
+             GPUAdapter.prototype.requestDevice = async (descriptor) => {
+               asked = descriptor;
+               return {lost: new Promise(() => {})};
+             };
+             watchDevices(() => {});
+             const limits = {maxBufferSize: 2 ** 29, maxStorageBufferBindingSize: 2 ** 29 - 4};
+             const webllms = {maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27, maxStorageBuffersPerShaderStage: 10};
+             await GPUAdapter.prototype.requestDevice.call({limits}, {requiredLimits: webllms, requiredFeatures: ['subgroups']});
+             GPUAdapter.prototype.requestDevice = native;
+             return asked;
+           }"""
+    )
+    limits = {"maxBufferSize": 2**29, "maxStorageBufferBindingSize": 2**29 - 4, "maxStorageBuffersPerShaderStage": 10}
+    assert found == {"requiredLimits": limits, "requiredFeatures": ["subgroups"]}
+
+
 def test_the_software_adapter_is_seen_as_what_it_is(bench: Bench) -> None:
     """Chromium's SwiftShader passes every floor, without half precision, under the software profile."""
     found = bench.page.evaluate("bench.preflight()")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFWriter
-from gguf.quants import dequantize
+from gguf.quants import dequantize, quantize
 
-from hybr.mlc_build import catalogue, checkpoint, tiny
+from hybr.mlc_build import blocks, catalogue, checkpoint, tiny
 from hybr.mlc_build.errors import SourceError
 
 if TYPE_CHECKING:
@@ -227,3 +227,37 @@ def test_smollm_against_llama_cpp() -> None:
     # llama.cpp rounds activations to 8 bits and the cache to 16, so equal is not to be had; swapped rows differ by 5 and more.
     for token, logprob in theirs:
         assert ours[token] == pytest.approx(logprob, abs=0.6)
+
+
+def test_a_length_that_lies(tmp_path: Path) -> None:
+    """A list of a million million entries is the end of a short file, and not a loop over all of them."""
+    path = write_gguf(tmp_path / "a.gguf")
+    data, key = bytearray(path.read_bytes()), b"tokenizer.ggml.token_type"
+    at = data.index(key) + len(key) + 8
+    data[at : at + 8] = (10**12).to_bytes(8, "little")
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"not a whole GGUF file .*it ends at"):
+        checkpoint.open_gguf(path, ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "exact"), [("Q4_0", {"q4", "q4h", "q4m", "q8", "q8h"}), ("Q4_1", {"q4m"}), ("Q8_0", {"q8", "q8h"})]
+)
+def test_blocks_are_taken_over_bit_for_bit(tmp_path: Path, kind: str, exact: set[str]) -> None:
+    """In every form that can hold them, what is decoded is bit for bit what the `gguf` package decodes; and it is said so."""
+    weight = np.random.Generator(np.random.PCG64(3)).standard_normal((64, 256)).astype(np.float32)
+    writer = GGUFWriter(tmp_path / "a.gguf", "llama")
+    writer.add_tensor("blk.0.attn_v.weight", quantize(weight, GGMLQuantizationType[kind]), raw_dtype=GGMLQuantizationType[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = checkpoint.GgufTensor(GGUFReader(tmp_path / "a.gguf").tensors[0], None)
+    held = found.blocks()
+    assert held is not None
+    assert found.packed == kind
+    for encoding in ("q4", "q4h", "q4m", "q8", "q8h"):
+        taken = blocks.repack(held, encoding)
+        assert (taken is not None) == (encoding in exact)
+        if taken is not None:
+            np.testing.assert_array_equal(blocks.decode(taken, encoding), found.read())

@@ -58,6 +58,11 @@ def test_metadata_declares_the_parameters(library: CompiledLibrary) -> None:
     assert library.metadata["prefill_chunk_size"] == tiny.CONFIG.prefill_chunk_size
 
 
+def test_the_largest_buffer_of_a_call_is_known(library: CompiledLibrary) -> None:
+    """What a prefill of a whole chunk computes between two layers is asked of a device as well."""
+    assert library.planned.bytes >= library.planned.largest >= tiny.CONFIG.prefill_chunk_size * tiny.CONFIG.intermediate_size * 4
+
+
 def test_objects_are_webassembly(library: CompiledLibrary) -> None:
     """Host code and packed shaders, both ready to link."""
     assert [path.read_bytes()[:4] for path in library.objects] == [b"\0asm"] * 2

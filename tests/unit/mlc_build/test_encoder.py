@@ -130,6 +130,9 @@ def held_without(name: str) -> dict[str, Any]:
     return {key: array for key, array in encoders.tensors().items() if key != name}
 
 
+KEY = "encoder.layer.0.attention.self.key.weight"
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -137,8 +140,18 @@ def held_without(name: str) -> dict[str, Any]:
         (lambda f: change(f, "config.json", position_embedding_type="rotary"), "position_embedding_type"),
         (lambda f: change(f, "config.json", hidden_size=60), "hidden_size is 60"),
         (lambda f: change(f, "config.json", num_attention_heads=5), "num_attention_heads is 5"),
-        (lambda f: change(f, "config.json", intermediate_size=128), r"layers\.0\.up make .*needs \(128, 64\)"),
-        (lambda f: change(f, "config.json", vocab_size=70), r"words make \(64, 64\)"),
+        (lambda f: change(f, "config.json", intermediate_size=128), r"layer.0.intermediate.dense.weight .*needs \(128, 64\)"),
+        (lambda f: change(f, "config.json", vocab_size=70), r"word_embeddings.weight has \(64, 64\)"),
+        (lambda f: change(f, "config.json", vocab_size=50), "has a token 61, but vocab_size in config.json is 50"),
+        (lambda f: change(f, "config.json", num_attention_heads=0), "num_attention_heads in config.json is 0"),
+        (lambda f: change(f, "config.json", hidden_size="wide"), "hidden_size in config.json is 'wide'"),
+        (lambda f: (f / "config.json").write_text("[1]"), "config.json is not what an encoder"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json cannot be read"),
+        (lambda f: (f / "modules.json").write_text("[3]"), "cannot be read"),
+        (
+            lambda f: encoders.write(f, encoders.tensors() | {KEY: np.zeros((64, 32), np.float32)}),
+            r"key.weight has \(64, 32\)",
+        ),
         (lambda f: (f / "config.json").write_text("<html>"), "config.json cannot be read"),
         (
             lambda f: change(f, "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True),

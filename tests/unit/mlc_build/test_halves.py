@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
+import lavapipe
 import numpy as np
 import pytest
+from dawn_desk import Dawn, dawn
 from families import ENTRY, write_folder
+from library_desk import make
 from native_model import Native
 from parity import PROMPT
+from walk import walk
 
 from hybr.mlc_build import blocks, huggingface, quantise
 from hybr.mlc_build.blocks import Blocks
+from hybr.mlc_build.model.config import width
 from hybr.mlc_build.reference import Reference, dequantised
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hybr.mlc_build.blocks import Encoding
+    from hybr.mlc_build.compile import Profile
 
 SOURCE = np.random.Generator(np.random.PCG64(30))
 
@@ -73,3 +81,43 @@ def test_compiled_is_the_reference(form: str, tmp_path: Path) -> None:
     print(f"{form}: {max(worst):.1e}, median {np.median(worst):.1e}, where logits reach {np.abs(theirs).max():.1f}")
     assert max(worst) < 2e-2
     assert np.median(worst) < 5e-3
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dawn, Path]]:
+    """A device that has shader-f16 and subgroups, under WebLLM's tvmjs, and the folder of its models."""
+    models = tmp_path_factory.mktemp("models")
+    lacks = lavapipe.fetch()
+    with dawn(models, ENTRY.prefill_chunk) as found:
+        if missing := {"shader-f16", "subgroups"} - set(found.features):
+            pytest.skip(f"Dawn finds no Vulkan device with {', '.join(sorted(missing))}. {lacks}")
+        yield found, models
+
+
+FORMS = ("q4f16_1", "q4e8f16_1", "q0f16", "q4e8f32_1")
+FAMILIES = ("llama3", "qwen2-slides", "qwen3", "phi3", "gemma2", "gemma3")
+SHORT = ("subgroups", "qwen3", "q4e8f16_1")
+
+
+@pytest.mark.models
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("profile", "family", "form"),
+    [
+        pytest.param(*asked, marks=[] if asked == SHORT else pytest.mark.long)
+        for asked in itertools.product(("gpu", "subgroups"), FAMILIES, FORMS)
+    ],
+)
+def test_the_gpu_library_runs(profile: Profile, family: str, form: str, device: tuple[Dawn, Path], tmp_path: Path) -> None:
+    """The gpu profile's own libraries, barriers, subgroups and halves and all, give the reference's logits on the whole walk."""
+    write_folder(tmp_path, family)
+    opened, (model, models) = huggingface.open_folder(tmp_path, ENTRY), device
+    name = f"{family}-{form}-{profile}"
+    make(opened, form, profile, models / name)
+    model.load(name)
+    reference = Reference.open(models / name, opened.config)
+    reference.kind = width(form)
+    taken = walk(model, PROMPT, ENTRY.context)
+    theirs = taken.read_by(reference)
+    print(f"{name}: {taken.off(theirs):.1e}, where logits reach {np.abs(theirs[0]).max():.1f}")
+    assert taken.off(theirs) < {"float16": 2e-2, "float32": 2e-3}[reference.kind]

@@ -54,6 +54,9 @@ def test_contents(folder: Path) -> None:
     assert memory.cache_bytes(CONFIG) == 1040 * 2 * 2 * 64 * 4
     assert found["vram_bytes"] == memory.estimate(CONFIG, 1000, PLANNED) > 1000 + PLANNED + memory.cache_bytes(CONFIG)
     assert found["limits"]["maxStorageBufferBindingSize"] == memory.cache_bytes(CONFIG) // 2
+    assert manifest.make(folder, catalogue.find("tiny"), CONFIG, PLANNED, largest=2**30)["limits"]["maxBufferSize"] == 2**30
+    (folder / "manifest.json").unlink()
+    assert manifest.make(folder, catalogue.find("tiny"), CONFIG, PLANNED) == found
     assert (found["schema"], found["id"], found["features"], found["repacked"]) == (1, "tiny", [], "partly")
     assert json.loads((folder / "manifest.json").read_text()) == found
 

@@ -97,6 +97,25 @@ def test_what_it_is_for_stays_known(home: Path, hub: Hub, told: dict[str, Any], 
     assert share.records(models, "http://x.invalid")[0]["model_type"] == kind
 
 
+@pytest.mark.models
+def test_the_publishers_shaders_are_validated(home: Path, hub: Hub, tiny: Path) -> None:
+    """The manifest says what accepted them and what they take; a library that no page could load is refused by the shader."""
+    library = (tiny / "model.wasm").read_bytes()
+    hub.files[hub.path("model.wasm")] = library
+    fetch(hub)
+    found = store.manifest(ID)
+    told = json.loads((tiny / "manifest.json").read_bytes())["shaders"]["model.wasm"]
+    assert found["shaders"] == {"model.wasm": told}
+    at = library.rindex(b"workgroup_id")
+    hub.files[hub.path("model.wasm")] = library[:at] + b"workgroup_ix" + library[at + 12 :]
+    store.remove(ID)
+    with pytest.raises(SourceError, match=r"cannot be loaded by any page: the shader \w+ is not valid WebGPU"):
+        fetch(hub)
+    hub.files[hub.path("model.wasm")] = library.replace(b"// Function:", b"// Funktion:")
+    fetch(hub)
+    assert store.manifest(ID)["shaders"] == {}, "what cannot be told apart is not called valid"
+
+
 def test_again_asks_for_nothing(home: Path, hub: Hub) -> None:
     """What is here whole is not fetched; a shard that was altered here is fetched anew, and the others are not."""
     folder = fetch(hub)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hybr.mlc_build import blocks, tiny
-from hybr.mlc_build.quantise import QUANTISATIONS, QuantiseError, quantise, repacked, specs
+from hybr.mlc_build.quantise import QUANTISATIONS, Origin, QuantiseError, quantise, repacked, specs
 
 RANDOM = np.random.Generator(np.random.PCG64(1)).standard_normal((64, 256)).astype(np.float32)
 
@@ -72,14 +72,22 @@ def test_same_bytes_twice() -> None:
     assert first == second
 
 
+SHIFTED = (("gate", 264), ("up", 248))
+"""Rows that fit together, and not one by one."""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda t: t.pop("model.norm.weight"), r"lacks 1 tensor\(s\), first model\.norm\.weight"),
         (lambda t: t.update({"visual.weight": np.ones(3, np.float32)}), r"does not use, first visual\.weight"),
-        (lambda t: t.update({"model.norm.weight": np.ones(5, np.float32)}), r"model\.norm\.weight has \(5,\)"),
+        (lambda t: t.update({"model.norm.weight": np.ones(5, np.float32)}), r"norm\.weight has \(5,\); .* \(128,\)"),
         (lambda t: t["model.layers.1.mlp.up_proj.weight"].__setitem__((0, 0), np.nan), r"up_proj\.weight holds values"),
-        (lambda t: t.update({"model.layers.0.mlp.down_proj.weight": np.ones((4, 32), np.float32)}), r"down_proj make \(4, 32\)"),
+        (lambda t: t.update({"model.layers.0.mlp.down_proj.weight": np.ones((4, 32), np.float32)}), r"down_proj.* \(4, 32\)"),
+        (lambda t: t.update({"model.layers.0.self_attn.k_proj.weight": np.ones((64, 32), np.float32)}), r"k_proj.* \(64, 32\)"),
+        (lambda t: t.update({"model.norm.weight": np.ones((), np.float32)}), r"norm.weight has \(\)"),
+        (lambda t: [t.update({f"model.layers.1.mlp.{one}_proj.weight": np.ones((n, 128), np.float32)}) for one, n in SHIFTED],
+         r"gate_proj.weight has \(264, 128\); the configuration needs \(256, 128\)"),
     ],
 )  # fmt: skip
 def test_bad_checkpoints_are_refused_by_name(change: object, message: str) -> None:
@@ -161,9 +169,9 @@ def test_subnormal_scales_are_not_taken_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("origins", "said"),
-    [(["repacked", "", "repacked"], True), (["repacked", "rounded"], "partly"), (["rounded"], False), (["", ""], False)],
+    ("fates", "said"),
+    [(["repacked", "unpacked"], True), (["repacked", "rounded"], "partly"), (["rounded"], False), ([], False)],
 )
-def test_what_the_manifest_says(origins: list[str], said: bool | str) -> None:
-    """All, some or none of a checkpoint's own blocks went over as they were."""
-    assert repacked(origins) == said
+def test_what_the_manifest_says(fates: list[str], said: bool | str) -> None:
+    """All, some or none of a checkpoint's own blocks were spared a second rounding."""
+    assert repacked(Origin(fate, "Q4_0", "q4") for fate in fates) == said

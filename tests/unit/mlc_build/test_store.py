@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hybr.mlc_build import maker, store
-from hybr.mlc_build.errors import Busy, Damaged, UnknownModel
+from hybr.mlc_build.errors import Busy, Damaged, Taken, UnknownModel
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 
@@ -48,9 +48,22 @@ def test_put(home: Path) -> None:
     assert store.read("tiny") | {"updated": 0} == {
         "state": "built", "progress": None, "error": None, "rev": A, "made_by": maker.fingerprint(),
         "manifest": hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest(),
-        "pid": os.getpid(), "updated": 0,
+        "source": None, "pid": os.getpid(), "updated": 0,
     }  # fmt: skip
     assert store.manifest("tiny")["rev"] == A
+
+
+def test_an_id_of_another_source_is_refused(home: Path) -> None:
+    """A model is not replaced by one built from elsewhere: the message names what it is built from; its own source may."""
+    folder = put(home, A)
+    state = folder.parent / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"source": "/models/one"}))
+    with pytest.raises(Taken, match=r"built from /models/one; .* hybr models rm tiny"), store.building("tiny", "/models/other"):
+        pytest.fail("it was let in")
+    with store.building("tiny", "/models/one"):
+        store.write("tiny", "failed")
+    assert store.read("tiny")["source"] == "/models/one"
+    assert store.again("tiny").startswith("run: hybr models build /models/one --id tiny")
 
 
 def test_previous_revision_stays_one_build_long(home: Path) -> None:

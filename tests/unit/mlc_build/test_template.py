@@ -232,3 +232,27 @@ def test_templates_that_cannot_be_learnt(source: str, words: str) -> None:
     """A template without turns that can be told apart is refused in words that say why."""
     with pytest.raises(SourceError, match=words):
         template.conversation(VOCABULARY, source)
+
+
+def test_what_a_template_writes_behind_an_answer_ends_it() -> None:
+    """A GGUF of Phi-3 tells the token that ends a text; the one that ends an answer is in its template."""
+    phi = dataclasses.replace(VOCABULARY, tokens=["<|end|>" if i == 3 else token for i, token in enumerate(VOCABULARY.tokens)])
+    found = template.conversation(phi, PHI3)
+    assert (found["stop_token_ids"], found["stop_str"]) == ([2, 3], ["<|im_end|>", "<|end|>"])
+    assert template.conversation(VOCABULARY, checkpoint.CHATML)["stop_token_ids"] == [2]
+
+
+MOVING = """{%- set system = messages[0].content if messages[0].role == 'system' else none %}
+{{- bos_token }}
+{%- for message in (messages[1:] if system is not none else messages) %}
+    {%- if message.role == 'user' %}
+        {{- '[INST]' + (system + '\\n\\n' if loop.last and system is not none else '') + message.content + '[/INST]' }}
+    {%- else %}{{- message.content + eos_token }}{%- endif %}
+{%- endfor %}"""
+
+
+def test_a_system_message_that_moves_stays_in_the_first_question() -> None:
+    """Mistral's newer templates put it into the last question; a page cannot take back what the cache holds."""
+    found = template.conversation(BARE, MOVING)
+    template.check(found, MOVING, ENTRY, BARE)
+    assert (found["system_template"], found["add_role_after_system_message"]) == ("[INST]{system_message}\n\n", False)

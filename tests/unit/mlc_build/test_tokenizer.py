@@ -115,7 +115,7 @@ def test_merges_of_another_tokenizer_are_refused() -> None:
 )
 def test_split_patterns(pre: str, text: str, words: list[str]) -> None:
     """Text is split into words as Llama 3 and Qwen split it: contractions, digits by threes or alone, blanks before a word."""
-    made = tokenizer.make(dataclasses.replace(SEEDED.vocabulary, words=True, pattern=checkpoint.PATTERNS[pre]))
+    made = tokenizer.make(dataclasses.replace(SEEDED.vocabulary, words=True, split=pre))
     split = made.pre_tokenizer.pre_tokenize_str(text)
     assert [text[start:end] for _, (start, end) in split] == words
 

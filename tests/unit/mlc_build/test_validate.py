@@ -7,17 +7,22 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+import encoders
 import pytest
 from families import config
 
 from hybr.mlc_build import build, catalogue, cli, validate
 from hybr.mlc_build import compile as compiler
+from hybr.mlc_build.encoder import weights
+from hybr.mlc_build.encoder.config import FORMS
 from hybr.mlc_build.errors import CompileError, MissingTool, UnknownQuantisation
 from hybr.mlc_build.manifest import FLOORS
 from hybr.server.errors import BuildError as PageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from hybr.mlc_build.compile import Profile
 
 GOOD = """@group(0) @binding(0) var<storage, read_write> x : array<f32>;
 @compute @workgroup_size(64, 1, 1)
@@ -47,9 +52,11 @@ def test_sound_modules_pass() -> None:
         (UNIFORM, "must only be called from uniform control flow"),
         (GOOD.replace("64, 1, 1", "16, 32, 1"), "twice takes 512 of maxComputeInvocationsPerWorkgroup; .* asks a device for 256"),
         ("var<workgroup> w : array<f32, 9000>;\n" + GOOD, "36000 of maxComputeWorkgroupStorageSize"),
+        ("var<workgroup> w : array<vec4<f16>, 9000>;\n" + GOOD, "72000 of maxComputeWorkgroupStorageSize"),
+        ("var<workgroup> w : mat4x4<f32>;\n" + GOOD, "cannot be counted"),
         (GOOD.replace("@group(0) @binding(0)", "@group(9) @binding(0)"), "the shader twice is not valid"),
     ],
-    ids=["literal", "type", "barrier", "threads", "memory", "binding"],
+    ids=["literal", "type", "barrier", "threads", "memory", "vectors", "matrix", "binding"],
 )
 def test_unsound_modules_are_refused(code: str, words: str) -> None:
     """By the module's name, with the validator's words, or with the limit that the manifest does not ask for."""
@@ -132,6 +139,25 @@ def test_built_libraries(tiny: Path, smollm: Path) -> None:
         seen += validate.check(found, FLOORS).modules
     print(f"{seen} modules validated")
     assert seen > 80
+
+
+@pytest.mark.parametrize("profile", ["gpu", "software"])
+@pytest.mark.parametrize("form", FORMS)
+def test_libraries_of_encoders(form: str, profile: Profile, tmp_path: Path) -> None:
+    """An embedding model's modules too, in each of its quantisations."""
+    encoders.write(tmp_path / "source")
+    config = weights.open_folder(tmp_path / "source", 64).config
+    made = compiler.compile_library(config, form, profile, tmp_path / "made")
+    assert made.validated.modules == len(made.kernels) > 8
+
+
+def test_past_the_defaults_in_words() -> None:
+    """Buffers of a large vocabulary's table go past what every device has, and `inspect` says so."""
+    large = FLOORS | {"maxBufferSize": 622_329_856, "maxStorageBufferBindingSize": 622_329_856}
+    assert cli._limits(large).endswith(
+        "; past WebGPU's defaults: maxBufferSize 622329856 of 268435456, maxStorageBufferBindingSize 622329856 of 134217728"
+    )
+    assert "past" not in cli._limits(FLOORS | dict.fromkeys(validate.BUFFERS, 2**27))
 
 
 @pytest.mark.parametrize(
