@@ -82,7 +82,7 @@ class Reply:
             raise aiohttp.ServerDisconnectedError
         try:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=64 * 1024)
-            transport.writelines((head, body))
+            transport.writelines((head, body) if body else (head,))  # from 3.12 on asyncio never gets rid of an empty piece
             message, content = await protocol.read()
             while message.code < 200 and message.code != SWITCHING:
                 message, content = await protocol.read()
