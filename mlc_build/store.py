@@ -49,7 +49,8 @@ def read(name: str) -> dict[str, Any]:
     state = _state(name)
     if not state:
         return {"state": "missing", "progress": None, "error": None, "rev": None}
-    if state.get("state") == "building" and not alive(state.get("pid")):
+    dead = state.get("state") == "building" and not alive(state.get("pid"))
+    if dead or state.get("state") == "built":
         return {**state, "state": "built" if _folder(name, state) else "missing", "progress": None}
     return state
 
@@ -191,5 +192,9 @@ def _folder(name: str, state: dict[str, Any]) -> Path | None:
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
     fresh = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
-    fresh.write_text(json.dumps({**content, "pid": os.getpid(), "updated": int(time.time())}) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    try:
+        fresh.write_text(json.dumps({**content, "pid": os.getpid(), "updated": int(time.time())}) + "\n", encoding="utf-8")
+        fresh.replace(path)
+    except OSError:  # a full disk
+        fresh.unlink(missing_ok=True)
+        raise

@@ -8,6 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from killed import Killer
 
 from hybr.mlc_build import catalogue, manifest, store
 from hybr.mlc_build.tiny import CONFIG
@@ -47,6 +48,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk needs root and the right to mount")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def killer() -> Iterator[Killer]:
+    """The process that builds and dies."""
+    with Killer() as killer:
+        yield killer
 
 
 @pytest.fixture(scope="session")

@@ -5,23 +5,25 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import brotli
 import pytest
 from families import write_folder, write_gguf
 
-from hybr.mlc_build import cli, manifest, store
+from hybr.mlc_build import cli, manifest, steps, store
 from hybr.mlc_build.build import build
 from hybr.mlc_build.errors import DiskFull
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from killed import Killer
 
 pytestmark = pytest.mark.models
 
@@ -129,23 +131,96 @@ def test_two_at_once(fresh: Path, tmp_path: Path) -> None:
     assert not list((fresh / "models").rglob("tmp-*"))
 
 
-def test_killed_and_resumed(fresh: Path) -> None:
-    """A build killed at its libraries counts as missing; the next one takes up the weights that were done and clears the rest."""
-    code = "from hybr.mlc_build.build import build; build('tiny')"
-    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "compiling the library for gpu" in line:
-                break
-        assert store.read("tiny")["state"] == "building"
-        process.send_signal(signal.SIGKILL)
-    assert store.read("tiny")["state"] == "missing"
-    assert store.current("tiny") is None
-    weights = [path.stat().st_mtime_ns for path in (fresh / "steps" / "weights").glob("*/params_shard_0.bin")]
-    assert len(weights) == 1
-    build("tiny", stream=io.StringIO())
-    assert [path.stat().st_mtime_ns for path in (fresh / "steps" / "weights").glob("*/params_shard_0.bin")] == weights
-    assert not list(fresh.rglob("tmp-*"))
+BUILD = "from hybr.mlc_build.build import build; build('tiny', profiles=('software',))"
+STEPS = ("state.json", "/steps/weights", "/steps/libraries", "os.link", "manifest.json", "os.rename")
+"""Words of the touches of the cache that a kill is aimed at, in a build's order."""
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory, real_home: Path, killer: Killer) -> tuple[Path, list[str]]:
+    """The cache of a build that nothing befell, and its touches."""
+    home = tmp_path_factory.mktemp("clean") / "home"
+    home.mkdir()
+    (home / "runtime").symlink_to(real_home / "runtime")
+    return home, killer.run(home, BUILD)[1]
+
+
+def lying(home: Path) -> dict[str, bytes]:
+    """Return a cache's files, by path: all but the state, which has times."""
+    found = (path for kind in ("models", "steps") for path in (home / kind).rglob("*") if path.is_file())
+    return {str(path.relative_to(home)): path.read_bytes() for path in found if path.name != store.STATE}
+
+
+def finished(home: Path) -> dict[Path, tuple[int, int]]:
+    """Return the files of a dead build's finished steps; what bears a final name must be whole, and what counts as built."""
+    if store.read("tiny")["state"] == "built":
+        manifest.verify(store.current("tiny") or home, store.manifest("tiny"))
+    else:
+        assert store.current("tiny") is None
+    found = [path for path in (home / "steps").glob("*/*") if path.is_dir() and not path.name.startswith(steps.PREFIX)]
+    for step in found:
+        assert json.loads((step / steps.SUMS).read_bytes()) == steps.sums(step)
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for step in found for path in step.iterdir()}
+
+
+def test_killed_in_each_step(fresh: Path, clean: tuple[Path, list[str]], killer: Killer) -> None:
+    """Killed at a random touch in each of its steps, a build goes on from what was whole, and ends as one that never was."""
+    chance, kills = random.Random(6), 0  # noqa: S311 - a choice that repeats
+    kept: dict[Path, tuple[int, int]] = {}
+    for within in STEPS:
+        touches = sum(within in touch for touch in clean[1])
+        kills += killer.run(fresh, BUILD, chance.randint(1, touches), within=within)[0]
+        found = finished(fresh)
+        assert kept.items() <= found.items(), "a step that was whole was made again"
+        kept = found
+    assert kills >= len(STEPS) - 1
+    assert not killer.run(fresh, BUILD)[0]
+    assert kept.items() <= finished(fresh).items()
+    assert lying(fresh) == lying(clean[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("before", ["nothing", "a damaged model"])
+def test_killed_at_every_touch(
+    before: str, fresh: Path, clean: tuple[Path, list[str]], killer: Killer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same for each touch of a build from nothing, and of one that mends; and for kills at random times."""
+    home, touches = clean
+    if before == "nothing":
+        count = len(touches)
+    else:
+        shutil.copytree(home / "models", fresh / "models")
+        shutil.copytree(home / "steps", fresh / "steps")
+        damage(fresh)
+        count = len(killer.run(fresh, BUILD)[1])
+    chance = random.Random(6)  # noqa: S311 - a choice that repeats
+    plans = [{"at": at} for at in range(1, count + 1)] + [{"after": chance.uniform(0, 5)} for _ in range(20)]
+    killed = [befall(plan, before, fresh, home, killer) for plan in plans]
+    assert all(killed[:count])
+    with capsys.disabled():
+        print(f"\n{before}: killed {count} times at a touch, {sum(killed[count:])} of 20 times at random")
+
+
+def damage(home: Path) -> None:
+    """Alter every file of the model, and leave the kept steps (copies here) alone."""
+    for file in (home / "models").rglob("*"):
+        if file.is_file() and not file.name.startswith((".", store.STATE)):
+            file.write_bytes(b"altered")
+
+
+def befall(plan: dict[str, Any], before: str, fresh: Path, home: Path, killer: Killer) -> bool:
+    """Kill one build, look, build again, and compare; say whether it was killed."""
+    for kind in ("models", "steps"):
+        shutil.rmtree(fresh / kind, ignore_errors=True)
+        if before != "nothing":
+            shutil.copytree(home / kind, fresh / kind)
+    damage(fresh)
+    killed = killer.run(fresh, BUILD, **plan)[0]
+    kept = finished(fresh) if before == "nothing" else {}
+    assert not killer.run(fresh, BUILD)[0]
+    assert kept.items() <= finished(fresh).items(), plan
+    assert lying(fresh) == lying(home), plan
+    return killed
 
 
 def test_full_disk(small_disk: Path, real_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

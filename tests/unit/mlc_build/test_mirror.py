@@ -6,6 +6,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from killed import Killer
     from tests.support.model_hub import Handler, Hub
 
 ID = "tiny-q4f16_1-mlc"
@@ -436,6 +438,42 @@ def test_killed_and_resumed(home: Path, hub: Hub) -> None:
     whole(hub, fetch(hub))
     assert ranges(hub, SHARD) == [None]
     assert ranges(hub, "params_shard_1.bin") == [None, "bytes=100000-"]
+
+
+def shards_here(home: Path) -> set[str]:
+    """Return the shards that have arrived whole, fetched or published."""
+    return {path.name for kind in ("mirrors", "models") for path in (home / kind / ID).rglob("*.bin") if "tmp-" not in str(path)}
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.long), 6])
+def test_killed_at_touches(every: int, home: Path, hub: Hub, killer: Killer) -> None:
+    """Killed at any touch of the disk, a mirror is the same in the end, asks for no shard twice, and leaves nothing over."""
+    record = hub.record()
+    words = (record.model, record.library, ID)
+    code = (
+        "from hybr.mlc_build import mirror\n"
+        f"address, library, name = {words!r}\n"
+        "mirror.mirror(mirror.choose(address, list, library=library, name=name))"
+    )
+
+    def lying() -> dict[str, bytes]:
+        found = (path for kind in ("models", "mirrors") for path in (home / kind).rglob("*") if path.is_file())
+        return {str(path.relative_to(home)): path.read_bytes() for path in found if path.name != store.STATE}
+
+    touches = len(killer.run(home, code)[1])
+    clean = lying()
+    for at in range(1 + every // 2, touches + 1, every):
+        for kind in ("models", "mirrors"):
+            shutil.rmtree(home / kind, ignore_errors=True)
+        assert killer.run(home, code, at)[0]
+        if (folder := store.current(ID)) is not None:
+            manifest.verify(folder, store.manifest(ID))
+        here = shards_here(home)
+        hub.asked.clear()
+        killer.run(home, code)
+        assert not {path.rsplit("/", 1)[-1] for path, _ in hub.asked} & here, at
+        killer.run(home, code)
+        assert lying() == clean, at
 
 
 def test_what_a_person_may_ask_for(hub: Hub) -> None:

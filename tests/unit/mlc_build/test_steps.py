@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -70,6 +71,31 @@ def test_killed_builder(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("tmp-*"))) == 1
     steps.once(tmp_path / "step", lambda folder: (folder / "a").write_text("whole") and None)
     assert listed(tmp_path) == ["a", "step"]
+
+
+@pytest.mark.parametrize("way", ["made anew", "pruned"])
+def test_removed_half(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step whose removal is cut short, its sums gone first, is not taken for one that never had any."""
+    step = steps.once(tmp_path / "step", lambda folder: (folder / "a").write_text("whole") and None)
+    (step / "a").write_text("altered")
+    os.utime(step, (0, 0))
+
+    def killed(folder: Path, **_options: object) -> None:
+        (folder / steps.SUMS).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            steps.prune(tmp_path) if way == "pruned" else steps.once(step, lambda _folder: None)
+    assert (steps.once(step, lambda folder: (folder / "a").write_text("whole") and None) / "a").read_text() == "whole"
+
+
+def test_a_file_left_behind_is_swept(tmp_path: Path) -> None:
+    """A note whose writer was killed before it had its name goes with the next sweep, as folders do."""
+    (tmp_path / f"{steps.PREFIX}999999999-state.json").write_text("{")
+    steps.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_living_workspace_stays(tmp_path: Path) -> None:
