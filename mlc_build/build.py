@@ -134,7 +134,7 @@ def _build(entry: Entry, profiles: Sequence[Profile], progress: Progress) -> Pat
     for step in CODE:
         _code(step)
     opened, digest = _open(entry, progress)
-    conversation = _conversation(entry, opened)  # refused before the minutes that weights and libraries take
+    conversation = conversation_of(entry, opened)  # refused before the minutes that weights and libraries take
     progress.step("weights", f"quantising the weights to {entry.quantisation}")
     weights = _weights(entry, opened, digest, progress)
     if said := manifest.blocks(weights):
@@ -271,7 +271,7 @@ def _library(entry: Entry, opened: Checkpoint | Encoder, profile: Profile, progr
     return steps.once(paths.home() / "steps" / "libraries" / name, make)
 
 
-def _conversation(entry: Entry, opened: Checkpoint | Encoder) -> dict[str, Any]:
+def conversation_of(entry: Entry, opened: Checkpoint | Encoder) -> dict[str, Any]:
     """Return the conversation template, checked against the checkpoint's own; none for what does not converse."""
     if not isinstance(opened, checkpoint.Checkpoint):
         return {}

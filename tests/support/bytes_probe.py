@@ -33,7 +33,7 @@ def main() -> None:
                 tokenizer.write(opened, folder)
             else:
                 artifact.write(opened, form, folder)
-            build.write_config(entry, opened, folder)
+            build.write_config(entry, opened, build.conversation_of(entry, opened), folder)
             for file in folder.rglob("*"):
                 if file.is_file():
                     found[f"{path.name}/{form}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()

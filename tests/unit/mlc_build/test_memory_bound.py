@@ -49,7 +49,7 @@ def sparse(folder: Path, told: dict[str, Any], shard_bytes: int) -> int:
     """Write a checkpoint of zeros in bfloat16 that takes no room on the disk, in shards; return the largest one's size."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(told))
-    (folder / "tokenizer.json").write_text(make(checkpoint.open_seeded().vocabulary).to_str())
+    (folder / "tokenizer.json").write_text(make(vocabulary_of(told["vocab_size"])).to_str())
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>", "chat_template": checkpoint.CHATML}))
     named: dict[str, str] = {}
     largest = 0
@@ -97,12 +97,17 @@ def config_of(told: dict[str, Any]) -> ModelConfig:
     return huggingface.read_config(told, own.entry_of("tiny", context=256))
 
 
+def vocabulary_of(size: int) -> checkpoint.Vocabulary:
+    """Return the seeded model's vocabulary, filled up to `size` tokens."""
+    seeded = checkpoint.open_seeded().vocabulary
+    return dataclasses.replace(seeded, tokens=[*seeded.tokens, *(f"<more {i}>" for i in range(len(seeded.tokens), size))])
+
+
 def sparse_gguf(file: Path, told: dict[str, Any], kind: GGMLQuantizationType) -> int:
     """Write the same as a GGUF whose matrices are blocks of a kind, all zeros and nowhere on the disk; return its size."""
-    config, vocabulary = config_of(told), checkpoint.open_seeded().vocabulary
-    more = (f"<more {i}>" for i in range(len(vocabulary.tokens), config.vocab_size))
-    vocabulary = dataclasses.replace(vocabulary, tokens=[*vocabulary.tokens, *more])
-    made, writer = checkpoint.Checkpoint(config, vocabulary, checkpoint.CHATML, {}), GGUFWriter(file, "llama")
+    config = config_of(told)
+    made = checkpoint.Checkpoint(config, vocabulary_of(config.vocab_size), checkpoint.CHATML, {})
+    writer = GGUFWriter(file, "llama")
     rewrite._numbers(writer, made)
     rewrite._vocabulary(writer, made)
     total = 0

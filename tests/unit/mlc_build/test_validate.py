@@ -146,7 +146,7 @@ def test_built_libraries(tiny: Path, smollm: Path) -> None:
 def test_libraries_of_encoders(form: str, profile: Profile, tmp_path: Path) -> None:
     """An embedding model's modules too, in each of its quantisations."""
     encoders.write(tmp_path / "source")
-    config = weights.open_folder(tmp_path / "source", 64).config
+    config = weights.open_folder(tmp_path / "source", 32).config
     made = compiler.compile_library(config, form, profile, tmp_path / "made")
     assert made.validated.modules == len(made.kernels) > 8
 
