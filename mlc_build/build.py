@@ -14,6 +14,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import brotli
 
 from hybr.server import paths
 
-from . import checkpoint, licence, manifest, own, pack, rewrite, sources, steps, store, template, tiny
+from . import checkpoint, emscripten, licence, manifest, own, pack, rewrite, sources, steps, store, template, tiny
 from .errors import MissingTool, UnknownQuantisation, disk
 from .model.config import width
 from .progress import Progress
@@ -175,8 +176,6 @@ def _origin(entry: Entry, told: str) -> str:
 
 def _check_tools() -> None:
     """Fail before the download, not after it."""
-    from . import emscripten
-
     emscripten.find()
     for package, distribution in {"tvm": "apache-tvm", "gguf": "gguf", "tokenizers": "tokenizers", "jinja2": "jinja2"}.items():
         if not pack.installed(package):
@@ -258,6 +257,7 @@ def _library(entry: Entry, opened: Checkpoint | Encoder, profile: Profile, progr
     from .link import FLAGS, link
 
     def make(folder: Path) -> None:
+        emscripten.room(Path(tempfile.gettempdir()), "TMPDIR")  # LLVM ends the process when its file cannot be written
         with steps.workspace(folder.parent) as scratch:
             compiled = compile_library(opened.config, entry.quantisation, profile, scratch)
             progress.at(0.9, f"linking {LIBRARIES[profile]}")

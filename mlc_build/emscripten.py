@@ -55,6 +55,12 @@ def run(command: Sequence[str], cwd: Path | None = None) -> str:
 def _complain_of_space(command: Sequence[str], cwd: Path) -> None:
     """Raise DiskFull when the folder of the command's output, or that of temporary files, has no room for a library."""
     target = [(cwd / command[command.index("-o") + 1]).parent] if "-o" in command else []
-    for folder, variable in [*((path, "HYBR_HOME") for path in target), (Path(tempfile.gettempdir()), "TMPDIR")]:
-        if shutil.disk_usage(folder).free < ROOM:
-            raise DiskFull(f"no space left for {folder}: free some, or set {variable} to a folder on a larger disk")
+    for folder in target:
+        room(folder, "HYBR_HOME")
+    room(Path(tempfile.gettempdir()), "TMPDIR")
+
+
+def room(folder: Path, variable: str) -> None:
+    """Raise DiskFull, naming the variable that moves it, when a folder's disk has no room for a library's pieces."""
+    if shutil.disk_usage(folder).free < ROOM:
+        raise DiskFull(f"no space left for {folder}: free some, or set {variable} to a folder on a larger disk")

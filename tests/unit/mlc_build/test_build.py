@@ -6,9 +6,11 @@ import argparse
 import io
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from hybr.mlc_build.build import build
 from hybr.mlc_build.errors import DiskFull
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from killed import Killer
@@ -223,16 +226,63 @@ def befall(plan: dict[str, Any], before: str, fresh: Path, home: Path, killer: K
     return killed
 
 
-def test_full_disk(small_disk: Path, real_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up during a build is said so with the remedy; nothing of it is taken for whole or left lying."""
+FULL = {"/steps/weights": (4, 60, 200), "/steps/libraries": (2800,)}
+MORE = {"/steps/weights": range(0, 240, 12), "/steps/libraries": range(0, 5200, 260)}
+"""Kilobytes that are still free as a build comes to a step, too few for it."""
+
+
+@pytest.mark.parametrize("sizes", [pytest.param(MORE, marks=pytest.mark.long), FULL], ids=["every", "some"])
+def test_full_disk(
+    sizes: dict[str, Sequence[int]],
+    small_disk: Path,
+    clean: tuple[Path, list[str]],
+    killer: Killer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that fills up in any step is said so with the remedy; nothing half counts as whole; with room, it is built."""
     monkeypatch.setenv("HYBR_HOME", str(small_disk))
-    (small_disk / "runtime").symlink_to(real_home / "runtime")
-    with pytest.raises(DiskFull, match=r"no space left for .*small.*HYBR_HOME"):
-        build("tiny", stream=io.StringIO())
-    assert store.current("tiny") is None
-    assert store.read("tiny")["state"] in {"failed", "missing"}
-    assert not [path for path in small_disk.rglob("tmp-*") if not path.is_relative_to(small_disk / "runtime")]
-    assert not list(small_disk.rglob("*.wasm"))
+    home, hit = clean[0], list[str]()
+    (small_disk / "runtime").symlink_to((home / "runtime").resolve())
+
+    def fails(room: int) -> bool:
+        """Build with so many kilobytes free, and look at what is left when it fails."""
+        resize(small_disk, room)
+        *touches, told = killer.run(small_disk, BUILD, fails=True)[1]
+        if not told.startswith("failed"):
+            return False
+        assert re.match(r"failed: DiskFull\(.no space left for .*small.*HYBR_HOME", told), (room, told)
+        assert store.current("tiny") is None
+        assert store.read("tiny")["state"] in {"failed", "missing"}
+        finished(small_disk)
+        assert not list(small_disk.glob("[ms]*/**/tmp-*")), (room, told)
+        wrote = (touch for touch in reversed(touches) if touch.startswith(("open", "sub")) and store.STATE not in touch)
+        hit.append(next(wrote, ""))
+        return True
+
+    for step, rooms in sizes.items():
+        assert all(fails(room) for room in rooms)
+        assert any(step in touch for touch in hit)
+        resize(small_disk, 20_000)
+        shutil.copytree(home / step[1:], small_disk / step[1:], dirs_exist_ok=True)
+    least = sum(file.stat().st_size // 1024 for file in (home / "models").rglob("*") if file.stat().st_nlink == 1)
+    rooms = [0, 4, least // 2, *range(least - 8, least + 200, 4)]
+    assert next(room for room in rooms if not fails(room)) > least
+    assert {"tiny.gguf", store.MANIFEST} <= {touch.rsplit("/", 1)[-1] for touch in hit}
+    assert lying(small_disk) == lying(home)
+
+
+def resize(disk: Path, room: int) -> None:
+    """Leave so many kilobytes free."""
+    used = shutil.disk_usage(disk).used // 1024
+    subprocess.run(["mount", "-o", f"remount,size={max(used + room, 4)}k", disk], check=True)
+
+
+def test_full_temporary_folder(small_disk: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where LLVM writes its objects there is no room: said so with the remedy, and not with the end of the process."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(DiskFull, match=r"no space left for .*small.*TMPDIR"):
+        build("tiny", profiles=("software",), stream=io.StringIO())
+    assert store.read("tiny")["error"]["code"] == "disk-full"
 
 
 def test_a_persons_own_folder(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
