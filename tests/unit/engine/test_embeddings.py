@@ -9,10 +9,11 @@ import encoders
 import numpy as np
 import pytest
 from engine_desk import Model
+from shelf import built
 from tokenizers import Tokenizer
 
 from hybr.mlc_build import own, store
-from hybr.mlc_build.build import LIBRARIES, build, build_entry
+from hybr.mlc_build.build import LIBRARIES, build_entry
 from hybr.mlc_build.encoder.config import EncoderConfig
 from hybr.mlc_build.encoder.reference import Reference
 
@@ -91,7 +92,7 @@ def test_a_small_encoder(page: Page, load: Callable[[Path, str], None], profile:
 
 def test_search_with_minilm(page: Page, load: Callable[[Path, str], None]) -> None:
     """all-MiniLM's vectors are numpy's within 2e-3, and each question finds its answer among the four."""
-    folder = build("all-minilm-l6-v2")
+    folder = built("all-minilm-l6-v2")
     load(folder, LIBRARIES["software"])
     questions, answers = vectors(page, *SEARCH), vectors(page, *SEARCH.values())
     assert np.abs(questions - wanted(folder, *SEARCH)).max() < 2e-3

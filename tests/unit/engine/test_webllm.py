@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_desk import Bench, Desk, Model
-from hybr_testing import HYBR, Watch, until
-
-from hybr.server.paths import home
+from hybr_testing import Watch, until
+from shelf import built
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +22,9 @@ pytestmark = pytest.mark.models
 @pytest.fixture(scope="module")
 def tiny() -> Model:
     """`tiny` as the compiler builds it (kept in the cache: the first time takes a minute or two)."""
-    subprocess.run([str(HYBR), "models", "build", "tiny"], check=True, capture_output=True)
-    folder = home() / "models" / "tiny"
-    rev = json.loads((folder / "state.json").read_text())["rev"]
-    files = json.loads((folder / rev / "manifest.json").read_text())["files"]
-    return Model("tiny", {file["path"]: (folder / rev / file["path"]).read_bytes() for file in files}, rev)
+    folder = built("tiny")
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    return Model("tiny", {file["path"]: (folder / file["path"]).read_bytes() for file in files}, folder.name)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from killed import Killer
+from shelf import built
 
 from hybr.mlc_build import catalogue, manifest, store
 from hybr.mlc_build.tiny import CONFIG
@@ -73,10 +74,3 @@ def tiny() -> Path:
 def smollm() -> Path:
     """The folder of the built SmolLM2."""
     return built("smollm2-135m")
-
-
-def built(name: str) -> Path:
-    """Return a model's folder as today's code builds it: a second or three when that is what is there."""
-    from hybr.mlc_build.build import build
-
-    return build(name)
