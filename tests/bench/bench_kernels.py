@@ -1,15 +1,14 @@
-"""A token's cost, counted from SmolLM2's kernels in the gpu profile, and timed kernel by kernel on the software adapter."""
+"""A token's cost, counted from the gpu profile's kernels for four shapes, and SmolLM2's timed kernel by kernel in software."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from counting import cost, lowered, weights
+from counting import SHAPES, pages, shape, token, weights
 from harness import Figure, bench
 from timing_desk import Timed, spent, timed
 
-from hybr.mlc_build import catalogue, checkpoint, sources
 from hybr.mlc_build.build import LIBRARIES
 from hybr.mlc_build.kernels.stock import Stock
 from hybr.mlc_build.lower import device_target
@@ -26,14 +25,17 @@ SHARE = 0.01
 
 @bench
 def kernels_counted() -> Iterator[Figure]:
-    """Count SmolLM2's decode in both four-bit forms."""
-    opened = checkpoint.open_gguf(sources.fetch(MODEL), catalogue.find(MODEL))
-    for form in ("q4e8f32_1", "q4f32_1"):
-        ours = cost(lowered(opened.config, form, "gpu"), "decode")
-        stock = cost(lowered(opened.config, form, "gpu", Stock(device_target())), "decode")
-        conditions = f"{MODEL} {form}, gpu profile, decode but for the pages; aim 1.15 of the weights"
-        yield Figure(f"kernels.{form}.read", ours.read, "bytes", "the weights", weights(opened.config, form), conditions)
-        yield Figure(f"kernels.{form}.dispatches", ours.dispatches, "", "TVM's schedules", stock.dispatches, conditions)
+    """Count a whole token of four shapes in both four-bit forms: embedding's row, layers, head and draw, the pages apart."""
+    for name in SHAPES:
+        config = shape(name)
+        for form in ("q4e8f32_1", "q4f32_1"):
+            ours, stock = token(config, form), token(config, form, Stock(device_target()))
+            conditions = f"{name} {form}, gpu profile, a whole token but for the pages; aim 1.15 of the weights"
+            yield Figure(f"kernels.{name}.{form}.read", ours.read, "bytes", "the weights", weights(config, form), conditions)
+            yield Figure(
+                f"kernels.{name}.{form}.dispatches", ours.dispatches, "", "TVM's schedules", stock.dispatches, conditions
+            )
+        yield Figure(f"kernels.{name}.pages", pages(config), "bytes", "", None, "keys and values, for each token of the context")
 
 
 @bench

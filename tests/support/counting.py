@@ -2,11 +2,12 @@
 
 The module is looked at as the virtual machine will run it, each kernel scheduled. A kernel's loads from global memory are counted
 as often as its loops, threads and workgroups come to them; conditions on these numbers are evaluated over all of them, those on
-data count as true. The same load twice in a statement is one. Shapes must be constants, as a decode's are.
+data count as true. The same load twice in a statement is one. A length that is no constant is 1, as a token's is.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 
 INSIDE = {"attention_with_fused_qkv": 3}
 """Dispatches within a builtin of the runtime: rotation, append and attention."""
+SHAPES = {
+    "smollm2-135m": (576, 30, 9, 3, 64, 1536, 49152),
+    "llama-3.2-1b": (2048, 16, 32, 8, 64, 8192, 128256),
+    "qwen2.5-1.5b": (1536, 28, 12, 2, 128, 8960, 151936),
+    "llama-3.1-8b": (4096, 32, 32, 8, 128, 14336, 128256),
+}
+"""ModelConfig's first seven numbers."""
+TOKEN = ("embed", "decode", "softmax_with_temperature", "argsort_probs", "sample_with_top_p")
+"""The entry points that WebLLM calls for a token, in order."""
 BINARY = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "FloorDiv": np.floor_divide, "FloorMod": np.mod, "Min": np.minimum,
     "Max": np.maximum, "LT": np.less, "LE": np.less_equal, "GT": np.greater, "GE": np.greater_equal, "EQ": np.equal,
@@ -65,11 +75,44 @@ def sampler(vocabulary: int, profile: Profile) -> Any:
         return pipeline(profile, target)(add_sampler(tvm.IRModule(), vocabulary, profile))
 
 
+def shape(name: str) -> ModelConfig:
+    """Return the numbers of one of SHAPES."""
+    from hybr.mlc_build.model.config import ModelConfig
+
+    qwen = name.startswith("qwen")
+    return ModelConfig(
+        *SHAPES[name], family="qwen2" if qwen else "llama", qkv_bias=qwen, tie_word_embeddings=name != "llama-3.1-8b"
+    )
+
+
+def token(config: ModelConfig, quantisation: str, family: Family | None = None) -> Cost:
+    """Return what a whole token costs the gpu profile: its row of the embedding, every layer, head and draw, but not the pages.
+
+    Layers are alike, so that two tell what each more costs.
+    """
+    one, two = (
+        _summed(lowered(dataclasses.replace(config, num_hidden_layers=count), quantisation, "gpu", family)) for count in (1, 2)
+    )
+    more = config.num_hidden_layers - 1
+    return Cost(one.dispatches + more * (two.dispatches - one.dispatches), one.read + more * (two.read - one.read))
+
+
+def _summed(module: Any) -> Cost:
+    calls = [cost(module, entry) for entry in TOKEN]
+    return Cost(sum(call.dispatches for call in calls), sum(call.read for call in calls))
+
+
+def pages(config: ModelConfig) -> int:
+    """Return the bytes of keys and values that each token of context adds to what attention reads for the next."""
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+
+
 def weights(config: ModelConfig, quantisation: str) -> int:
-    """Return the bytes of a model's parameters."""
+    """Return the bytes of a model's parameters that a token takes part in: of an embedding that is no head, nothing."""
     from hybr.mlc_build.quantise import specs
 
-    return sum(math.prod(spec.shape) * _bytes(spec.dtype) for spec in specs(config, quantisation))
+    seen = [one for one in specs(config, quantisation) if config.tie_word_embeddings or "embed_tokens" not in one.name]
+    return sum(math.prod(spec.shape) * _bytes(spec.dtype) for spec in seen)
 
 
 def cost(module: Any, entry: str) -> Cost:
@@ -108,8 +151,8 @@ def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound:
         for one in node.seq:
             yield from _walk(one, loops, conditions, bound)
     elif kind == "For":
-        extent = getattr(node.extent, "value", 1)  # one that data decide counts as one
-        yield from _walk(node.body, [*loops, (node.loop_var, int(extent))], conditions, bound)
+        extent = max(int(_value(node.extent, {}, bound)), 1)  # one that data decide counts as one
+        yield from _walk(node.body, [*loops, (node.loop_var, extent)], conditions, bound)
     elif kind == "SBlockRealize":
         inner = {**bound, **{it.var: value for it, value in zip(node.block.iter_vars, node.iter_values, strict=True)}}
         if node.block.init is not None:
@@ -162,7 +205,7 @@ def _times(loops: list[tuple[Any, int]], conditions: list[Any], bound: dict[Any,
 
 
 def _value(node: Any, axes: dict[Any, Any], bound: dict[Any, Any]) -> Any:
-    """Return an expression over the loops' numbers, as an array; True where it asks data."""
+    """Return an expression over the loops' numbers, as an array; 1 (and true) where it asks data."""
     kind = type(node).__name__
     if kind == "IntImm":
         return np.array(int(node.value))
@@ -171,11 +214,11 @@ def _value(node: Any, axes: dict[Any, Any], bound: dict[Any, Any]) -> Any:
         if found is not None:
             return found
         meant = next((value for var, value in bound.items() if var.same_as(node)), None)
-        return np.array(True) if meant is None else _value(meant, axes, bound)
+        return np.array(1) if meant is None else _value(meant, axes, bound)
     if kind in BINARY:
         return BINARY[kind](_value(node.a, axes, bound), _value(node.b, axes, bound))
     if kind == "Not":
         return np.logical_not(_value(node.a, axes, bound))
     if kind == "Cast":
         return _value(node.value, axes, bound)
-    return np.array(True)
+    return np.array(1)
