@@ -241,7 +241,7 @@ def _weights(entry: Entry, opened: Checkpoint | Encoder, digest: str, progress: 
         if not isinstance(opened, checkpoint.Checkpoint):
             artifact.write(opened, entry.quantisation, folder)
         else:
-            made = quantise.quantise(opened.tensors, opened.config, entry.quantisation)
+            made = quantise.quantise(opened.tensors, opened.config, entry.quantisation, opened.called)
             shards.write(heard(made, opened.config), folder)
             tokenizer.write(opened, folder)
         compress(folder)

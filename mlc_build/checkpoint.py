@@ -16,7 +16,7 @@ import numpy.typing as npt
 from . import pieces, tiny
 from .errors import SourceError
 from .ggml import KNOWN_BLOCKS
-from .model.config import ModelConfig, gemma, sliding
+from .model.config import DEEPEST, ModelConfig, gemma, sliding
 from .told import Told, fetched, readable
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ class Checkpoint:
         vocabulary: its tokens.
         template: its conversation template, in Jinja.
         tensors: by Hugging Face's name, each read when it is wanted.
+        called: what the file calls a tensor of that name, for messages.
 
     """
 
@@ -143,6 +144,7 @@ class Checkpoint:
     vocabulary: Vocabulary
     template: str
     tensors: Mapping[str, Tensor | F32]
+    called: Callable[[str], str] = str
 
 
 def open_seeded(entry: Entry | None = None) -> Checkpoint:
@@ -210,7 +212,7 @@ def _opened(reader: Any, entry: Entry) -> Checkpoint:
         raise SourceError(
             "tokenizer.chat_template is missing in the checkpoint: it is no chat model; take its instruct or chat version"
         )
-    return Checkpoint(config, vocabulary, str(said), found)
+    return Checkpoint(config, vocabulary, str(said), found, lambda name: gguf_name(name, family))
 
 
 class GgufTensor:
@@ -277,6 +279,16 @@ def hugging_face_name(name: str, family: str = "llama") -> str:
     raise SourceError(f"tensor {name} has no place in a {family} model; this checkpoint is of another family")
 
 
+def gguf_name(name: str, family: str) -> str:
+    """Translate a name back: a person with a GGUF looks for what that calls a tensor."""
+    stem, _, kind = name.rpartition(".")
+    whole, layer = ({theirs: ours for ours, theirs in names.items()} for names in (WHOLE, LAYERS[family]))
+    if stem in whole:
+        return f"{whole[stem]}.{kind}"
+    number, _, part = stem.removeprefix("model.layers.").partition(".")
+    return f"blk.{number}.{layer.get(part, part)}.{kind}"
+
+
 def byte_alphabet() -> list[str]:
     """Return the printable character that stands for each byte in byte-level vocabularies (GPT-2's table).
 
@@ -308,7 +320,7 @@ def _config(whole: Told, reader: Any, entry: Entry) -> ModelConfig:
     if told.whole("expert_count", 0, least=0):
         raise SourceError(f"{family}.expert_count is {told.get('expert_count')}; a mixture of experts cannot be built")
     heads, width = told.whole("attention.head_count"), told.whole("embedding_length")
-    layers = told.whole("block_count")
+    layers = told.whole("block_count", most=DEEPEST)
     head_dim = told.whole("attention.key_length", told.whole("rope.dimension_count", max(width // heads, 1)))
     for name, what in {"rope.dimension_count": "turn", "attention.value_length": "be values"}.items():
         if told.whole(name, head_dim) != head_dim:

@@ -15,7 +15,7 @@ import numpy as np
 from . import safetensors, tokenizer
 from .checkpoint import Checkpoint, Vocabulary, window
 from .errors import SourceError
-from .model.config import FAMILIES, ModelConfig, gemma, sliding
+from .model.config import DEEPEST, FAMILIES, ModelConfig, gemma, sliding
 from .told import Told, fetched, readable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def read_config(values: dict[str, Any], entry: Entry) -> ModelConfig:
     rope, local = _rotations(told)
     theta = rope.real("rope_theta", told.real("rope_theta", 1e6 if family == "gemma3_text" else 10000.0))
     factors, magnitude = rope_factors(rope, told, theta, head_dim, context)
-    layers = told.whole("num_hidden_layers")
+    layers = told.whole("num_hidden_layers", most=DEEPEST)
     return ModelConfig(
         hidden_size=width,
         num_hidden_layers=layers,

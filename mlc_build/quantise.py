@@ -198,19 +198,21 @@ def layout(name: str, rows: int, columns: int, encoding: Encoding) -> list[Spec]
     return [words, Spec(f"{name}.{'q_pair' if encoding == 'q4m' else 'q_scale'}", (rows, columns // GROUP), SHARED[encoding])]
 
 
-def quantise(tensors: Mapping[str, Tensor | npt.NDArray[Any]], config: ModelConfig, quantisation: str) -> Iterator[Parameter]:
+def quantise(
+    tensors: Mapping[str, Tensor | npt.NDArray[Any]], config: ModelConfig, quantisation: str, called: Callable[[str], str] = str
+) -> Iterator[Parameter]:
     """Turn a checkpoint's tensors into the library's parameters, in the order of `specs`.
 
-    Raises QuantiseError for a tensor that is missing, unknown, misshapen or not finite.
+    Raises QuantiseError for a tensor that is missing, unknown, misshapen or not finite; `called` is what the file calls it.
     """
     _check(quantisation)
     have = {name: Whole(found) if isinstance(found, np.ndarray) else found for name, found in tensors.items()}
-    check(have, shapes(config, have))
+    check(have, shapes(config, have), called)
     for name, (stacked, rows, columns) in matrices(config).items():
-        found = {f"{part}.weight": have[f"{part}.weight"] for part in _parts(name, stacked, have)}
+        found = {called(f"{part}.weight"): have[f"{part}.weight"] for part in _parts(name, stacked, have)}
         yield from _matrix(layout(name, rows, columns, form(quantisation, name)), found, form(quantisation, name))
     for name, (parts, _) in vectors(config).items():
-        yield Parameter(name, np.concatenate([read(part, have[part]) for part in parts]))
+        yield Parameter(name, np.concatenate([read(called(part), have[part]) for part in parts]))
 
 
 def repacked(origins: Iterable[Origin]) -> bool | str:
@@ -236,22 +238,23 @@ def shapes(config: ModelConfig, have: Mapping[str, Tensor]) -> dict[str, tuple[i
     return found
 
 
-def check(have: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def check(have: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], called: Callable[[str], str] = str) -> None:
     """Raise QuantiseError, naming the tensor, where one is missing, unknown or misshapen; nothing is read for it."""
     if missing := sorted(set(wanted) - set(have)):
         raise QuantiseError(
-            f"the checkpoint lacks {len(missing)} tensor(s), first {missing[0]}; "
-            "it is not whole: fetch it again; or its config.json is another model's"
+            f"the checkpoint lacks {len(missing)} tensor(s), first {called(missing[0])}; "
+            "it is not whole: fetch it again; or its configuration is another model's"
         )
     if extra := sorted(set(have) - set(wanted)):
         raise QuantiseError(
-            f"the checkpoint has {len(extra)} tensor(s) this model does not use, first {extra[0]}; "
+            f"the checkpoint has {len(extra)} tensor(s) this model does not use, first {called(extra[0])}; "
             "it is of another family, or has parts that cannot be built"
         )
     for name, shape in wanted.items():
         if have[name].shape != shape:
             raise QuantiseError(
-                f"tensor {name} has {have[name].shape}; the configuration needs {shape}: they are of two models, fetch both again"
+                f"tensor {called(name)} has {have[name].shape}; the configuration needs {shape}: "
+                "they are of two models, fetch both again"
             )
 
 

@@ -42,13 +42,13 @@ class Told:
             raise SourceError(f"{self.prefix}{name} is missing in {self.where}; it is damaged or of another family")
         return found
 
-    def whole(self, name: str, otherwise: int | None = None, least: int = 1) -> int:
+    def whole(self, name: str, otherwise: int | None = None, least: int = 1, most: int = MOST) -> int:
         """Return a whole number. Raises SourceError for anything else, and where there is none and no `otherwise`."""
         found = self.need(name) if otherwise is None else self.get(name, otherwise)
         if isinstance(found, float) and found.is_integer():
             found = int(found)
-        if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= MOST:
-            raise self._wrong(name, found, f"a whole number from {least} to {MOST}")
+        if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
+            raise self._wrong(name, found, f"a whole number from {least} to {most}")
         return found
 
     def real(self, name: str, otherwise: float | None = None, *, zero: bool = False) -> float:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hybr.mlc_build.errors import SourceError
-from hybr.mlc_build.model.config import GROUP
-from hybr.mlc_build.told import Told
+from hybr.mlc_build.model.config import DEEPEST, GROUP
+from hybr.mlc_build.told import Told, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,27 +130,29 @@ def read(folder: Path, context: int) -> EncoderConfig:
         raise SourceError(f"--context is {context}; the encoder's texts have {longest} tokens at most")
     return EncoderConfig(
         hidden_size=told.whole("hidden_size"),
-        num_hidden_layers=told.whole("num_hidden_layers"),
+        num_hidden_layers=told.whole("num_hidden_layers", most=DEEPEST),
         num_attention_heads=told.whole("num_attention_heads"),
         intermediate_size=told.whole("intermediate_size"),
         vocab_size=size,
         positions=places,
         layer_norm_eps=told.real("layer_norm_eps", 1e-12),
         pooling=_pooling(folder),
-        normalise=any(str(module["type"]).endswith("Normalize") for module in _modules(folder)),
+        normalise=any(kind.endswith("Normalize") for kind in _modules(folder)),
         first=tokens["cls_token"],
         last=tokens["sep_token"],
         context_window_size=context or min(longest, WINDOW),
     )
 
 
-def _modules(folder: Path) -> list[dict[str, Any]]:
-    """Return what makes a vector of a text, in order; an encoder on its own gives the mean, as sentence-transformers has it."""
+def _modules(folder: Path) -> list[str]:
+    """Return what makes a vector of a text, by kind; an encoder on its own gives the mean, as sentence-transformers has it."""
     found: list[dict[str, Any]] = read_json(folder / "modules.json", [])
-    for module in found:
-        if str(module["type"]).rpartition(".")[2] not in {"Transformer", "Pooling", "Normalize"}:
-            raise SourceError(f"modules.json has a {module['type']}; there can be built Transformer, Pooling and Normalize")
-    return found
+    with readable(str(folder / "modules.json")):
+        kinds = [str(module["type"]) for module in found]
+    for kind in kinds:
+        if kind.rpartition(".")[2] not in {"Transformer", "Pooling", "Normalize"}:
+            raise SourceError(f"modules.json has a {kind}; there can be built Transformer, Pooling and Normalize")
+    return kinds
 
 
 def _pooling(folder: Path) -> Pooling:
@@ -168,10 +170,11 @@ def _tokens(folder: Path, size: int) -> dict[str, int]:
     ready, words = read_json(folder / "tokenizer.json"), read_json(folder / "tokenizer_config.json", {})
     if ready.get("model", {}).get("type") != "WordPiece":
         raise SourceError(f"{folder / 'tokenizer.json'} is not a WordPiece tokenizer; no other kind of encoder can be built")
-    vocab = ready["model"]["vocab"]
-    if max(vocab.values()) >= size:
+    with readable(str(folder / "tokenizer.json")):
+        vocab, largest = ready["model"]["vocab"], max(ready["model"]["vocab"].values())
+    if largest >= size:
         raise SourceError(
-            f"tokenizer.json has a token {max(vocab.values())}, but vocab_size in config.json is {size}: they are of two models"
+            f"tokenizer.json has a token {largest}, but vocab_size in config.json is {size}: they are of two models"
         )
     found = {}
     for field, usual in {"cls_token": "[CLS]", "sep_token": "[SEP]"}.items():

@@ -21,7 +21,7 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text
 ACTIVATIONS = ("silu", "gelu")
 
 DEEPEST = 1000
-"""Layers: past any model's, and few enough to be listed by name."""
+"""Layers that a checkpoint may ask for: past any model's, and few enough to be listed by name."""
 
 PAGE = 16
 """Tokens in a page of the KV cache; WebLLM asks for this number, and the attention kernels are built for it."""
@@ -115,8 +115,6 @@ class ModelConfig:
             raise ConfigError(
                 f"sliding_window is {self.sliding_window}, but {len(self.sliding_layers)} layers slide; it must be 1 at least"
             )
-        if self.num_hidden_layers > DEEPEST:
-            raise ConfigError(f"num_hidden_layers is {self.num_hidden_layers}; no model has more than {DEEPEST}")
         for field in ("num_hidden_layers", "vocab_size", "context_window_size", "prefill_chunk_size"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} is {getattr(self, field)}; it must be at least 1")

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import quantize
 
 from hybr.mlc_build import checkpoint, huggingface, quantise
 from hybr.mlc_build.catalogue import find
 from hybr.mlc_build.tokenizer import make
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from hybr.mlc_build.model.config import ModelConfig
@@ -166,8 +167,13 @@ def write_safetensors(file: Path, made: Mapping[str, F32], dtype: str = "F32") -
         opened.writelines([len(text).to_bytes(8, "little"), text, *data])
 
 
-def write_gguf(file: Path, name: str, *, pieces: bool = False) -> dict[str, F32]:
-    """Write the same checkpoint as llama.cpp's converter does and return its tensors; `pieces` for SentencePiece's kind."""
+def write_gguf(
+    file: Path, name: str, *, pieces: bool = False, packed: str = "F32", change: Callable[[dict[str, Any]], object] | None = None
+) -> dict[str, F32]:
+    """Write the same checkpoint as llama.cpp's converter does and return its tensors.
+
+    `pieces` for SentencePiece's kind; `packed` is the type of matrices; `change` has the tensors by GGUF's names before they go.
+    """
     c = config(name)
     family = {"mistral": "llama", "gemma3_text": "gemma3"}.get(c.family, c.family)
     made, writer = tensors(c), GGUFWriter(file, family)
@@ -201,7 +207,7 @@ def write_gguf(file: Path, name: str, *, pieces: bool = False) -> dict[str, F32]
     if c.logit_cap:
         writer.add_attn_logit_softcapping(5.0)
         writer.add_final_logit_softcapping(c.logit_cap)
-    layer = {theirs: ours for ours, theirs in checkpoint.LAYERS[family].items()}
+    layer, held = {theirs: ours for ours, theirs in checkpoint.LAYERS[family].items()}, {}
     whole = {theirs: ours for ours, theirs in checkpoint.WHOLE.items()}
     heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}
     for key, array in made.items():
@@ -212,9 +218,12 @@ def write_gguf(file: Path, name: str, *, pieces: bool = False) -> dict[str, F32]
         if c.sandwich_norms and key.endswith("norm.weight"):
             array = array + np.float32(1)  # noqa: PLW2901 - llama.cpp's converter adds what Gemma's layout leaves out
         rows = array.reshape(heads[parts[-1]], 2, -1, *shape[1:]).swapaxes(1, 2).reshape(shape) if turns else array
-        writer.add_tensor(
-            f"{whole[stem]}.{kind}" if stem in whole else f"blk.{parts[2]}.{layer['.'.join(parts[3:])]}.{kind}", rows
-        )
+        held[f"{whole[stem]}.{kind}" if stem in whole else f"blk.{parts[2]}.{layer['.'.join(parts[3:])]}.{kind}"] = rows
+    if change is not None:
+        change(held)
+    for key, rows in held.items():
+        chosen = GGMLQuantizationType[packed if rows.ndim == 2 else "F32"]
+        writer.add_tensor(key, quantize(rows, chosen), raw_dtype=chosen)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

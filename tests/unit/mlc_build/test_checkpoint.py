@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import families
 import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFWriter
-from gguf.quants import dequantize, quantize
+from gguf.quants import dequantize
+from gguf.quants import quantize as pack
 
-from hybr.mlc_build import blocks, catalogue, checkpoint, tiny
+from hybr.mlc_build import blocks, catalogue, checkpoint, huggingface, manifest, shards, tiny, tokenizer
 from hybr.mlc_build.errors import SourceError
+from hybr.mlc_build.quantise import FORMS, QUANTISATIONS, quantise
+from hybr.mlc_build.reference import dequantised
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ENTRY = catalogue.find("tiny")
@@ -46,7 +52,7 @@ def write_gguf(path: Path, *, skip: tuple[str, ...] = (), extra: dict[str, Any] 
         "pre": (writer.add_tokenizer_pre, changed.get("pre", "gpt-2")),
         "tokens": (writer.add_token_list, changed.get("tokens", vocabulary.tokens)),
         "types": (writer.add_token_types, changed.get("types", [3] * 4 + [1] * 256)),
-        "merges": (writer.add_token_merges, ["a b"]),
+        "merges": (writer.add_token_merges, changed.get("merges", ["a b"])),
         "eos": (writer.add_eos_token_id, changed.get("eos", 2)),
         "template": (writer.add_chat_template, checkpoint.CHATML),
     }
@@ -92,7 +98,11 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"architecture": "mamba"}, "general.architecture is 'mamba'"),
         ({"skip": ("block_count",)}, "llama.block_count is missing"),
         ({"skip": ("template",)}, "tokenizer.chat_template is missing"),
-        ({"pre": "deepseek"}, "split by 'deepseek'"),
+        ({"pre": "deepseek"}, "split by 'deepseek'; there can be built .*Build it from the same model's safetensors"),
+        (
+            {"skip": ("block_count",), "also": lambda w: w.add_block_count(2**31 - 1)},
+            "block_count in the .* is 2147483647; .*1000",
+        ),
         ({"context": 512}, "context of 1024; the checkpoint has 512"),
         ({"skip": ("head_count",), "also": lambda w: w.add_string("llama.attention.head_count", "four")}, "head_count .* 'four'"),
         ({"skip": ("head_count",), "also": lambda w: w.add_head_count([4, 4])}, r"head_count in the checkpoint is \[4, 4\]"),
@@ -120,6 +130,41 @@ def test_unknown_tensor(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "a.gguf", extra={"x." + name: array for name, array in extra.items()})
     with pytest.raises(SourceError, match=r"tensor x.rope_freqs.weight"):
         checkpoint.open_gguf(path, ENTRY)
+
+
+def test_user_defined_tokens(tmp_path: Path) -> None:
+    """What is matched whole without being a special (`<think>`) is one id, and is shown in an answer."""
+    tokens = [*checkpoint.open_seeded().vocabulary.tokens[:-2], "Āā", "<think>"]
+    opened = checkpoint.open_gguf(
+        write_gguf(tmp_path / "a.gguf", tokens=tokens, types=[3] * 4 + [1] * 255 + [4], merges=["Ā ā"]), ENTRY
+    )
+    assert (opened.vocabulary.added, 259 in opened.vocabulary.specials) == ((259,), False)
+    made = tokenizer.make(opened.vocabulary)
+    ids = made.encode("a<think>b<|im_end|>", add_special_tokens=False).ids
+    assert ids == [4 + ord("a"), 259, 4 + ord("b"), 2]
+    assert made.decode(ids) == "a<think>b"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda t: t.pop("blk.1.ffn_down.weight"), r"lacks 1 tensor\(s\), first blk.1.ffn_down.weight;"),
+        (lambda t: t.pop("token_embd.weight"), r"lacks 1 tensor\(s\), first token_embd.weight;"),
+        (lambda t: t.update({"blk.1.ffn_down.weight": t["blk.1.ffn_down.weight"][1:]}), r"tensor blk.1.ffn_down.weight has"),
+        (lambda t: t.update({"blk.7.attn_q.weight": t["blk.0.attn_q.weight"]}), r"does not use, first blk.7.attn_q.weight"),
+        (lambda t: t["blk.1.ffn_down.weight"].__setitem__((3, 3), np.nan), "tensor blk.1.ffn_down.weight holds values"),
+        (lambda t: t["output_norm.weight"].__setitem__(3, np.inf), "tensor output_norm.weight holds values"),
+        (lambda t: t["blk.0.attn_k.weight"].__setitem__((3, 3), 1e30), "tensor blk.0.attn_k.weight: .*q0f32"),
+    ],
+)
+def test_tensors_are_called_as_the_file_calls_them(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    """A person with a GGUF looks for `blk.1.ffn_down`, and not for what Hugging Face calls it."""
+    families.write_gguf(tmp_path / "a.gguf", "llama", change=damage)
+    opened = checkpoint.open_gguf(tmp_path / "a.gguf", families.ENTRY)
+    with pytest.raises(SourceError, match=words):
+        list(quantise(opened.tensors, opened.config, "q0f16", opened.called))
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.99])
@@ -211,8 +256,7 @@ def test_smollm_against_llama_cpp() -> None:
     from llamacpp import LlamaCpp
 
     from hybr.mlc_build import sources
-    from hybr.mlc_build.quantise import quantise
-    from hybr.mlc_build.reference import Reference, dequantised
+    from hybr.mlc_build.reference import Reference
 
     entry = catalogue.find("smollm2-135m-q0f32")
     path = sources.fetch(entry.id)
@@ -240,14 +284,48 @@ def test_a_length_that_lies(tmp_path: Path) -> None:
         checkpoint.open_gguf(path, ENTRY)
 
 
-@pytest.mark.parametrize(
-    ("kind", "exact"), [("Q4_0", {"q4", "q4h", "q4m", "q8", "q8h"}), ("Q4_1", {"q4m"}), ("Q8_0", {"q8", "q8h"})]
-)
+EXACT: dict[str, set[str]] = {"Q4_0": {"q4", "q4h", "q4m", "q8", "q8h"}, "Q4_1": {"q4m"}, "Q8_0": {"q8", "q8h"}}
+"""Our forms that hold a GGUF's blocks as they are."""
+
+
+@pytest.mark.parametrize("form", QUANTISATIONS)
+@pytest.mark.parametrize("kind", [*EXACT, "Q5_0", "F16", "safetensors F16", "safetensors BF16"])
+def test_every_form_of_a_whole_checkpoint(tmp_path: Path, kind: str, form: str) -> None:
+    """From both formats: what the form can hold comes back bit for bit, the rest nearly, and `inspect` tells them apart."""
+    if kind.startswith("safetensors"):
+        families.write_folder(tmp_path, "llama", dtype=kind.split()[1])
+        opened = huggingface.open_folder(tmp_path, families.ENTRY)
+    else:
+        families.write_gguf(tmp_path / "a.gguf", "llama", packed=kind)
+        opened = checkpoint.open_gguf(tmp_path / "a.gguf", families.ENTRY)
+    floats = {p.name: p.array for p in quantise(opened.tensors, opened.config, "q0f32", opened.called)}
+    index = shards.write(quantise(opened.tensors, opened.config, form, opened.called), tmp_path / "out")[0]
+    made = dequantised(shards.read(tmp_path / "out"))
+    assert set(made) == set(floats)
+    said = manifest.blocks(tmp_path / "out")
+    exact = EXACT.get(kind, set()) | {"float"}
+    for name, array in floats.items():
+        encoding = FORMS[form]["embed" in name or "head" in name] if array.ndim == 2 else "float"
+        off, most = np.abs(made[name] - array).max(), np.abs(array).max()
+        assert off == 0 if encoding in exact else off < most / 2048 if encoding == "half" else 0 < off < 0.2 * most, name
+    layers, tables = FORMS[form]
+    fates = [
+        (f"{count} in {kind} {'unpacked exactly' if one == 'float' else word} ({one})")
+        for one, count in ({layers: 16} if layers == tables else {layers: 14, tables: 2}).items()
+        for word in ("taken over as they were" if one in exact else "rounded a second time",)
+    ]
+    assert sorted(said.split("; ")) == (sorted(fates) if kind in GGMLQuantizationType.__members__ and kind[0] == "Q" else [""])
+    rounded = [one not in exact for one in (layers, tables)]
+    wanted = "partly" if any(rounded) and not all(rounded) else not any(rounded)
+    assert json.loads(index.read_text())["metadata"]["Repacked"] == (wanted if said else False)
+
+
+@pytest.mark.parametrize(("kind", "exact"), EXACT.items())
 def test_blocks_are_taken_over_bit_for_bit(tmp_path: Path, kind: str, exact: set[str]) -> None:
     """In every form that can hold them, what is decoded is bit for bit what the `gguf` package decodes; and it is said so."""
     weight = np.random.Generator(np.random.PCG64(3)).standard_normal((64, 256)).astype(np.float32)
     writer = GGUFWriter(tmp_path / "a.gguf", "llama")
-    writer.add_tensor("blk.0.attn_v.weight", quantize(weight, GGMLQuantizationType[kind]), raw_dtype=GGMLQuantizationType[kind])
+    writer.add_tensor("blk.0.attn_v.weight", pack(weight, GGMLQuantizationType[kind]), raw_dtype=GGMLQuantizationType[kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

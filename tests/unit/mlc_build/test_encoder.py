@@ -147,7 +147,8 @@ KEY = "encoder.layer.0.attention.self.key.weight"
         (lambda f: change(f, "config.json", hidden_size="wide"), "hidden_size in config.json is 'wide'"),
         (lambda f: (f / "config.json").write_text("[1]"), "config.json is not what an encoder"),
         (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json cannot be read"),
-        (lambda f: (f / "modules.json").write_text("[3]"), "cannot be read"),
+        (lambda f: (f / "modules.json").write_text("[3]"), "modules.json cannot be read"),
+        (lambda f: change(f, "tokenizer.json", model={"type": "WordPiece"}), "tokenizer.json cannot be read"),
         (
             lambda f: encoders.write(f, encoders.tensors() | {KEY: np.zeros((64, 32), np.float32)}),
             r"key.weight has \(64, 32\)",

@@ -125,6 +125,12 @@ def test_missing_shard(tmp_path: Path) -> None:
         ({"hidden_size": "64"}, "hidden_size in config.json is '64'; it must be a whole number from 1"),
         ({"num_attention_heads": 0}, "num_attention_heads in config.json is 0; it must be a whole number from 1"),
         ({"num_hidden_layers": [2]}, r"num_hidden_layers in config.json is \[2\]"),
+        ({"num_hidden_layers": 2**31 - 1}, "num_hidden_layers in config.json is 2147483647; it must be .* to 1000"),
+        (
+            {"num_hidden_layers": 2**31 - 1, "model_type": "gemma2", "sliding_window": 8, "hidden_act": "gelu_pytorch_tanh"},
+            "num_hidden_layers in config.json is 2147483647",
+        ),
+        ({"vocab_size": 2600}, "tokenizer.json has 260 tokens up to 259, but vocab_size in config.json is 2600"),
         ({"rope_theta": float("nan")}, "rope_theta in config.json is nan; it must be a finite number above 0"),
         ({"rms_norm_eps": -1}, "rms_norm_eps in config.json is -1; it must be a finite number from 0"),
         ({"rope_scaling": "linear"}, "rope_scaling in config.json is 'linear'; it must be an object"),
@@ -176,6 +182,48 @@ def test_texts_that_are_wrong(tmp_path: Path, name: str, content: str | None, wo
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(SourceError, match=words):
+        huggingface.open_folder(tmp_path, ENTRY)
+
+
+def test_a_token_behind_the_last_row(tmp_path: Path) -> None:
+    """Gemma 3's smaller models name a token for pictures without a row: it is left out, unless the template says it."""
+    write_folder(tmp_path, "gemma3")
+    file = tmp_path / "tokenizer.json"
+    told = json.loads(file.read_text())
+    last = max(token["id"] for token in told["added_tokens"])
+    told["added_tokens"].append({**told["added_tokens"][0], "id": 260, "content": "<image_soft_token>"})
+    file.write_text(json.dumps(told))
+    assert [*huggingface.open_folder(tmp_path, ENTRY).vocabulary.specials][-1] == last
+    words = tmp_path / "tokenizer_config.json"
+    words.write_text(words.read_text().replace("{% for", "<image_soft_token>{% for", 1))
+    with pytest.raises(SourceError, match=r"tokens up to 260, but vocab_size in config.json is 260"):
+        huggingface.open_folder(tmp_path, ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ("model.Q8_0.gguf", "it holds model.Q8_0.gguf: give that file"),
+        ("pytorch_model.bin", r"its weights are PyTorch's \(pytorch_model.bin\)"),
+        ("adapter_config.json", r"it is an adapter \(LoRA\): merge it into its model first"),
+        ("snapshots/abc/config.json", "snapshots/abc has them: give that folder"),
+        ("smollm/config.json", "smollm has them: give that folder"),
+    ],
+)
+def test_folders_that_are_no_checkpoint(tmp_path: Path, there: str, words: str) -> None:
+    """A folder of something else is refused with what to do about just that."""
+    (tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / there).write_text("{}")
+    with pytest.raises(SourceError, match=f"has no config.json; .*{words}"):
+        huggingface.open_folder(tmp_path, ENTRY)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"])
+def test_pointers_that_git_left(tmp_path: Path, name: str) -> None:
+    """Any file of which Git only has the pointer says how to fetch it."""
+    write_folder(tmp_path, "llama", shards=2)
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    with pytest.raises(SourceError, match=f"{name} is Git's pointer to a file, not the file: run git lfs pull"):
         huggingface.open_folder(tmp_path, ENTRY)
 
 
