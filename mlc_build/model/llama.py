@@ -66,9 +66,11 @@ class Attention(nn.Module):
         c = self.config
         batch, length, _ = x.shape
         heads = c.num_attention_heads + 2 * c.num_key_value_heads
-        flat = self.kernels.linear(x, self.qkv_proj)
-        if c.qkv_bias:
-            flat = self.kernels.biased(flat, self.qkv_proj.bias)
+        if c.qkv_bias and length == 1:  # a row of its own, which the product adds in the same dispatch
+            flat = self.kernels.linear(x, self.qkv_proj, nn.op.reshape(self.qkv_proj.bias, (1, 1, c.qkv_size)))
+        else:
+            flat = self.kernels.linear(x, self.qkv_proj)
+            flat = self.kernels.biased(flat, self.qkv_proj.bias) if c.qkv_bias else flat
         qkv = nn.op.reshape(flat, (batch, length, heads, c.head_dim))
         if c.qk_norm:
             qkv = self.kernels.head_norm(qkv, self.q_norm, self.k_norm, c)
