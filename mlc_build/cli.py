@@ -63,7 +63,7 @@ def add_parser(subparsers: Any) -> None:
     verify = actions.add_parser("verify", help="read a built model and compare it with its manifest")
     verify.add_argument("id")
     verify.set_defaults(run=_guarded(verify_model))
-    remove = actions.add_parser("rm", help="delete a built model")
+    remove = actions.add_parser("rm", help="delete a built model, and what was kept for it alone")
     remove.add_argument("id")
     remove.set_defaults(run=_guarded(remove_model))
 
@@ -191,10 +191,17 @@ def verify_model(args: argparse.Namespace) -> None:
 
 def remove_model(args: argparse.Namespace) -> None:
     """Delete a built model."""
+    from hybr.server import paths
+
     from . import store
 
-    store.remove(args.id)
-    print(f"{args.id} is removed")
+    freed, stays = store.discard(args.id)
+    print(f"{args.id} is removed: {freed / 1e6:.1f} MB are free")
+    if stays:
+        folder = paths.home() / "steps"
+        print(
+            f"{stays / 1e6:.1f} MB of it stay in {folder}, for other models or a build that runs; unused, they go after 14 days"
+        )
 
 
 def _guarded(action: Any) -> Any:

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def hold(path: Path, *, wait: bool = True) -> Iterator[None]:
+def hold(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
     """Hold the lock file `path` (made when missing) inside the block.
 
-    Raises BlockingIOError at once when another process holds it and `wait` is false. The file stays: removing it would
-    let a third process lock a file that the second no longer sees.
+    Any number may hold it `shared`, and nobody else then. Raises BlockingIOError at once when another process holds it and
+    `wait` is false. The file stays: removing it would let a third process lock a file that the second no longer sees.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(handle)

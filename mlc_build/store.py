@@ -26,13 +26,15 @@ from hybr.server import paths
 from . import maker
 from .errors import BuildError, Busy, Damaged, Taken, UnknownModel
 from .lock import alive, hold
-from .steps import PREFIX, publish
+from .steps import PREFIX, drop, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
 STATE = "state.json"
+USED = ".kept"
+"""Held, shared, by whoever builds: no kept step goes meanwhile."""
 MANIFEST = "manifest.json"
 REV = re.compile(r"[0-9a-f]{16}")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -148,6 +150,33 @@ def remove(name: str) -> None:
         shutil.rmtree(fetched, ignore_errors=True)
 
 
+def discard(name: str) -> tuple[int, int]:
+    """Remove a model, and the kept steps that were its alone; return the bytes that are free now, and those that stay.
+
+    A model's weights and libraries are links to its steps' files. A step stays that another model consists of; and all stay while
+    a build runs, since it may be about to take them. Raises what `remove` raises.
+    """
+    files = [file.stat() for file in (root() / name).glob("*/*")] if ID.fullmatch(name) else []
+    linked = {(file.st_dev, file.st_ino): file.st_size for file in files}
+    remove(name)
+    with suppress(BlockingIOError), hold(root() / USED, wait=False):
+        for step in {file.parent for file in _kept(linked)}:
+            if all(file.stat().st_nlink == 1 for file in step.iterdir()):
+                drop(step)
+    stays = sum(file.stat().st_size for file in _kept(linked))
+    return sum(linked.values()) - stays, stays
+
+
+def _kept(linked: Container[tuple[int, int]]) -> list[Path]:
+    """Return the files of kept steps that have one of these devices and inodes."""
+    found = []
+    for file in (paths.home() / "steps").glob("*/*/*"):
+        with suppress(FileNotFoundError):  # a build that runs moves its own
+            stat = file.stat()
+            found += [file] if (stat.st_dev, stat.st_ino) in linked else []
+    return found
+
+
 @contextmanager
 def building(name: str, source: str | None = None) -> Iterator[None]:
     """Be the one process that builds this model, from `source`.
@@ -155,7 +184,7 @@ def building(name: str, source: str | None = None) -> Iterator[None]:
     Raises Busy, with the builder's process id, when another does, and Taken where a model of another source has this id.
     """
     try:
-        with hold(root() / f".{name}.lock", wait=False):
+        with hold(root() / f".{name}.lock", wait=False), hold(root() / USED, shared=True):
             before = read(name).get("source") if current(name) else None
             if before and source and before != source:
                 raise Taken(f"{name} is built from {before}; give this one another --id, or remove that: hybr models rm {name}")

@@ -183,6 +183,7 @@ def test_killed_in_each_step(fresh: Path, clean: tuple[Path, list[str]], killer:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("before", ["nothing", "a damaged model"])
 def test_killed_at_every_touch(
     before: str, fresh: Path, clean: tuple[Path, list[str]], killer: Killer, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hybr.mlc_build import maker, store
+from hybr.mlc_build import cli, maker, steps, store
 from hybr.mlc_build.errors import Busy, Damaged, Taken, UnknownModel
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
@@ -210,6 +211,36 @@ def test_removed_half(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.names() == []
     store.remove("tiny")
     assert not folder.parent.exists()
+
+
+def from_steps(home: Path, name: str, *kinds: str) -> Path:
+    """Publish a model that consists of a manifest and links to kept steps, of 1000 bytes each."""
+    made = Path(tempfile.mkdtemp(dir=home))
+    (made / "manifest.json").write_text("{}")
+    for kind in kinds:
+        step = steps.once(home / "steps" / kind / A, lambda folder: (folder / "file").write_bytes(bytes(1000)) and None)
+        (made / kind).hardlink_to(step / "file")
+    return store.put(name, made, A)
+
+
+def test_removal_frees_what_was_the_models_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kept steps go with a model, but for those another consists of; none goes while a build runs that may want it."""
+    from_steps(home, "one", "weights", "libraries")
+    other = from_steps(home, "other", "libraries")
+    steps.once(home / "steps" / "weights" / B, lambda folder: (folder / "file").write_text("of a build that was killed") and None)
+    assert store.discard("one") == (1002, 1000)
+    assert sorted(path.name for path in (home / "steps").glob("*/*/file")) == ["file", "file"]
+    assert not (home / "steps" / "weights" / A).exists()
+    assert (other / "libraries").read_bytes() == bytes(1000)
+    with store.building("third"):
+        assert store.discard("other") == (2, 1000)
+    assert (home / "steps" / "libraries" / A / "file").is_file()
+    from_steps(home, "other", "libraries")
+    assert cli.remove_model(argparse.Namespace(id="other")) is None
+    assert capsys.readouterr().out == "other is removed: 0.0 MB are free\n"
+    assert not (home / "steps" / "libraries" / A).exists()
+    with pytest.raises(UnknownModel):
+        store.discard("..")
 
 
 def test_remove(home: Path) -> None:
