@@ -27,6 +27,8 @@ POOL_PAGE = 4096
 """The pool rounds sizes up to this (memory/pooled_allocator.h)."""
 TREES = 2 * 256 * 256 * 4
 """The runtime's masks for trees of tokens, which WebLLM never grows, for two depths of the page table."""
+SPLITS = 32
+"""Workgroups that share a key head's keys, at most, each of which leaves a result of its own (kernels/split.py)."""
 BOUND = "tir_var_upper_bound"
 LENGTH = "seq_len"
 """What the graphs call the number of tokens of a call."""
@@ -128,6 +130,7 @@ def estimate(config: ModelConfig | EncoderConfig, weights: int, planned: int, ki
     heads, chunk = config.num_attention_heads, config.prefill_chunk_size
     attention = chunk * (2 * config.attention_size + 2 * config.key_value_size + 2 * heads)
     held = chunk * config.hidden_size + 2 * config.vocab_size  # one entry point's result while the next runs
+    held += SPLITS * (config.attention_size + heads)
     return weights + cache_bytes(config, kind) + attention * WIDTHS[kind] + held * FLOAT + TREES + planned
 
 

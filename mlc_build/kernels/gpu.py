@@ -1,17 +1,20 @@
-"""The kernels of `gpu` and `subgroups`: TVM's schedules for many tokens, and our own product for the one of a decode."""
+"""The kernels of `gpu` and `subgroups`: TVM's schedules for many tokens, and our own product and attention for one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import split
 from .software import call, quads, view
 from .stock import Stock
 from .vector import vector
 
 if TYPE_CHECKING:
+    from tvm import tirx
     from tvm.relax.frontend import nn
     from tvm.target import Target
 
+    from hybr.mlc_build.model.config import ModelConfig
     from hybr.mlc_build.model.llama import Matrix
 
     from .product import Kind
@@ -35,6 +38,10 @@ class Gpu(Stock):
         if x.shape[1] != 1 or matrix.encoding in {"float", "half"}:
             return super().gated(x, matrix, activation)
         return self._one(x, matrix, "silu" if activation == "silu" else "gelu", [])
+
+    def attention_kernel(self, config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
+        """See Family."""
+        return split.decode(config, kind) if name == "decode_past" else super().attention_kernel(config, name, kind)
 
     def _one(self, x: nn.Tensor, matrix: Matrix, kind: Kind, more: list[nn.Tensor]) -> nn.Tensor:
         words, shared = matrix.held

@@ -1,7 +1,8 @@
-"""The gpu profile's own kernels, which need barriers, in Chromium under WebLLM's tvmjs: the draw and the product of one token."""
+"""The gpu profile's own kernels, which need barriers, in Chromium under WebLLM's tvmjs: a token's products, attention, draw."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import chances
@@ -12,8 +13,9 @@ import sampler_desk
 from families import CONFIGS, ENTRY, write_folder
 from parity import PROMPT
 
-from hybr.mlc_build import huggingface
+from hybr.mlc_build import huggingface, tiny
 from hybr.mlc_build.blocks import Coded, decode, encode
+from hybr.mlc_build.model.config import PAGE
 from hybr.mlc_build.quantise import layout
 from hybr.mlc_build.reference import Reference
 
@@ -47,6 +49,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
     sampler_desk.make(VOCABULARY, "software", folder / "bisection")
     for profile in MADE:
         _products(folder / profile, profile)
+    _attentions(folder / "attention")
     with library_desk.desk(folder, chromium, sampler_desk.HTML) as page:
         yield page
 
@@ -80,6 +83,30 @@ def _products(folder: Path, profile: Profile) -> None:
     sampler_desk.pack(builder.finalize(), profile, folder)
 
 
+HEADS: dict[str, dict[str, Any]] = {
+    "grouped": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64},
+    "ragged": {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 96},
+    "slides": {
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 128,
+        "sliding_window": 300, "sliding_layers": (0,), "attention_cap": 5.0,
+    },
+}  # fmt: skip
+"""SmolLM2's heads; elements that fill no workgroup; Gemma 2's cap and window."""
+
+
+def _attentions(folder: Path) -> None:
+    """Compile the attention of one token for each of HEADS."""
+    import tvm
+
+    from hybr.mlc_build.kernels import split
+
+    module = sampler_desk.begun().finalize()
+    for name, heads in HEADS.items():
+        kernel = split.decode(dataclasses.replace(tiny.CONFIG, **heads), "float32")
+        module.update_func(tvm.ir.GlobalVar(name), kernel.with_attr("global_symbol", name))
+    sampler_desk.pack(module, "gpu", folder)
+
+
 def _given(array: Any) -> dict[str, Any]:
     return {"data": array.reshape(-1).tolist(), "type": str(array.dtype), "shape": list(array.shape)}
 
@@ -106,6 +133,38 @@ def test_products_equal_numpy(page: Page, profile: Profile) -> None:
         args = [_given(one) for one in (x, coded.words, coded.shared, *([add] if kind == "add" else []))]
         found = page.evaluate("([name, args]) => window.run(name, args)", [f"{name}_{encoding}_{kind}".replace(" ", "_"), args])
         assert np.abs(np.array(found) - wanted).max() < 2e-5, (name, encoding, kind)
+
+
+def test_attention_of_a_token_equals_numpy(page: Page) -> None:
+    """Over pages in any order, one workgroup or split among many, all keys or (a negative scale) the window's, capped or not."""
+    page.evaluate("name => window.load(name)", "attention")
+    for name, scale in (("grouped", 0.2), ("ragged", 0.2), ("slides", 0.2), ("slides", -0.2)):
+        for keys in (1, 255, 512, 513, 700):
+            _attend(page, name, scale, keys)
+
+
+def _attend(page: Page, name: str, scale: float, keys: int) -> None:
+    config, source = dataclasses.replace(tiny.CONFIG, **HEADS[name]), np.random.Generator(np.random.PCG64(keys))
+    heads, dim, used = config.num_key_value_heads, config.head_dim, -(-keys // PAGE)
+    table = source.permutation(used + 3)[:used].astype(np.int32)
+    pages = np.full((used + 3, 2, heads, PAGE, dim), 1e3, np.float32)  # what is in no page of the table shows
+    both = source.standard_normal((2, heads, keys, dim)).astype(np.float32)
+    for place in range(keys):
+        pages[table[place // PAGE], :, :, place % PAGE] = both[:, :, place]
+    query = source.standard_normal((1, config.num_attention_heads, dim)).astype(np.float32)
+    ends = [np.array([0, used]), table, np.array([(keys - 1) % PAGE + 1]), np.zeros(1), np.array([keys - 1])]
+    args = [_given(query), _given(pages), *(_given(one.astype(np.int32)) for one in ends)]
+    numbers = [[0, "int32"], [1.0, "float32"], [1e4, "float32"], [scale, "float32"]]
+    shapes = [list(query.shape), list(query.shape[:2])]
+    made, logs = page.evaluate("([name, ...all]) => window.call(name, ...all)", [name, args, shapes, numbers])
+    seen = both[:, :, max(keys - config.sliding_window, 0) if scale < 0 else 0 :].repeat(query.shape[1] // heads, axis=1)
+    scores = np.einsum("hd,hkd->hk", query[0], seen[0]).astype(np.float64) * abs(scale)
+    if config.attention_cap:
+        scores = np.tanh(scores / config.attention_cap) * config.attention_cap
+    weights = np.exp(scores)
+    wanted = np.einsum("hk,hkd->hd", weights, seen[1]) / weights.sum(axis=1, keepdims=True)
+    assert np.abs(np.reshape(made, wanted.shape) - wanted).max() < 1e-5
+    assert np.abs(np.array(logs) - np.log2(weights.sum(axis=1))).max() < 1e-4
 
 
 def test_one_dispatch_draws_what_a_sort_draws(page: Page) -> None:

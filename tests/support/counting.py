@@ -140,12 +140,19 @@ def _function(module: Any, name: str) -> Any:
 def kernel_cost(kernel: Any) -> Cost:
     """Return what one call of a scheduled kernel costs; it may be several dispatches."""
     found = Cost(dispatches=len(re.findall(r"^    for .*blockIdx\.x", kernel.script(), re.MULTILINE)))
-    found.read = sum(_walk(kernel.body, [], [], {}))
+    found.read = sum(size for _, size in _walk(kernel.body, [], [], {}))
     return found
 
 
-def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound: dict[Any, Any]) -> Iterator[int]:
-    """Yield the bytes of each load below a statement, all its repetitions together."""
+def key_cost(kernel: Any) -> int:
+    """Return the bytes that an attention kernel reads of the pages for one key: lengths, which data tell, count as 1."""
+    return sum(size for name, size in _walk(kernel.body, [], [], {}) if name in {"pages", "flat"})
+
+
+def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound: dict[Any, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the buffer and the bytes of each load below a statement, all its repetitions together."""
+    from tvm import tirx
+
     kind = type(node).__name__
     if kind == "SeqStmt":
         for one in node.seq:
@@ -162,7 +169,7 @@ def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound:
         yield from _loads([node.condition], loops, conditions, bound)
         yield from _walk(node.then_case, loops, [*conditions, node.condition], bound)
         if node.else_case is not None:
-            yield from _walk(node.else_case, loops, conditions, bound)
+            yield from _walk(node.else_case, loops, [*conditions, tirx.Not(node.condition)], bound)
     elif kind == "Bind":
         bound[node.var] = node.value
     elif kind in {"AttrStmt", "While"}:
@@ -171,8 +178,10 @@ def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound:
         yield from _loads([node.value, *getattr(node, "indices", [])], loops, conditions, bound)
 
 
-def _loads(expressions: list[Any], loops: list[tuple[Any, int]], conditions: list[Any], bound: dict[Any, Any]) -> Iterator[int]:
-    """Yield the bytes of the loads in some expressions."""
+def _loads(
+    expressions: list[Any], loops: list[tuple[Any, int]], conditions: list[Any], bound: dict[Any, Any]
+) -> Iterator[tuple[str, int]]:
+    """Yield the buffer and the bytes of the loads in some expressions."""
     seen: dict[str, Any] = {}
     waiting = list(expressions)
     while waiting:
@@ -186,7 +195,8 @@ def _loads(expressions: list[Any], loops: list[tuple[Any, int]], conditions: lis
                 waiting.extend(child if hasattr(child, "__len__") else [child])
     times = _times(loops, conditions, bound) if seen else 0
     for node in seen.values():
-        yield times * _bytes(str(node.source.ty.dtype))
+        lanes = math.prod(int(getattr(index, "lanes", 1)) for index in node.indices)
+        yield node.source.name, times * lanes * _bytes(str(node.source.ty.dtype))
 
 
 def _bytes(dtype: str) -> int:

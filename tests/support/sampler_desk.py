@@ -99,6 +99,19 @@ window.run = async (name, args) => {
   tvm.endScope();
   return found;
 };
+// A kernel's host function as the runtime calls it: tensors, then as many results of these shapes, then [number, type]s.
+window.call = async (name, args, shapes, numbers) => {
+  const tvm = pipe.tvm;
+  tvm.beginScope();
+  const made = shapes.map((shape) => tvm.empty(shape, 'float32', pipe.device));
+  const given = args.map(({data, type, shape}) => on(data, type, shape));
+  tvm.systemLib().getFunction(name)(...given, ...made, ...numbers.map(([value, type]) => tvm.scalar(value, type)));
+  const copies = made.map((one, i) => tvm.empty(shapes[i], 'float32', tvm.cpu()).copyFrom(one));
+  await pipe.device.sync();
+  const found = copies.map((copy) => Array.from(copy.toArray()));
+  tvm.endScope();
+  return found;
+};
 window.ready = true;
 </script>"""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_desk import Bench, Desk, Model
+from shelf import built
 
-from hybr.mlc_build.build import build
 from hybr.mlc_build.store import manifest
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ WEIGH = """() => new Promise((done) => {
 
 def run(bench: Bench, desk: Desk, name: str, lengths: list[int]) -> dict[str, Any]:
     """Load a model, let it read prompts of these lengths in letters, and return what its worker counted after each."""
-    folder, found = build(name), manifest(name)
+    folder, found = built(name), manifest(name)
     model = Model(name, {file["path"]: (folder / file["path"]).read_bytes() for file in found["files"]}, folder.name)
     answer = bench.call("load", {"model": desk.add(model)})
     assert answer.get("model") == name, answer

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from counting import SHAPES, cost, kernel_cost, lowered, sampler, shape, token, weights
+from counting import SHAPES, cost, kernel_cost, key_cost, lowered, sampler, shape, token, weights
 
 from hybr.mlc_build.compile import shaders
+from hybr.mlc_build.kernels import split
+from hybr.mlc_build.kernels.gpu import Gpu
 from hybr.mlc_build.kernels.stock import Stock
 from hybr.mlc_build.kernels.vector import vector
 from hybr.mlc_build.lower import device_target, pipeline, shader_pipeline
-from hybr.mlc_build.model.config import ModelConfig
+from hybr.mlc_build.memory import WIDTHS
+from hybr.mlc_build.model.config import PAGE, ModelConfig
 from hybr.mlc_build.quantise import layout
 
 if TYPE_CHECKING:
@@ -67,14 +70,22 @@ def test_sampling_is_two_steps_over_the_vocabulary(profile: Profile, kernels: tu
     assert tuple(cost(module, entry).dispatches for entry in entries) == kernels
 
 
-@pytest.mark.parametrize("heads", [1, 3, 4, 8])
-def test_attention_reads_a_page_once_for_all_queries_of_a_group(heads: int) -> None:
-    """The decode's attention has a workgroup for each key head, whose query heads share what it brings from the pages."""
-    config = dataclasses.replace(SMOLLM, num_attention_heads=heads * 2, num_key_value_heads=2, head_dim=32)
-    kernel = Stock(device_target()).attention_kernel(config, "decode_past", "float32").script()
-    grid = re.findall(r'T\.thread_binding\((?:T\.int64\()?(\w+)\)?, thread="blockIdx\.y"', kernel)
-    assert grid == ["2"], grid
-    assert "shared" in kernel
+SLIDES = {"sliding_window": 300, "sliding_layers": (0,), "attention_cap": 5.0}
+
+
+@pytest.mark.parametrize("kind", WIDTHS)
+@pytest.mark.parametrize(
+    ("queries", "heads", "dim", "more"),
+    [(9, 3, 64, {}), (2, 2, 96, {}), (16, 2, 128, {}), (8, 4, 256, SLIDES), (4, 1, 128, SLIDES)],
+)
+def test_attention_reads_a_key_once_for_all_queries_of_a_group(
+    queries: int, heads: int, dim: int, more: dict[str, Any], kind: str
+) -> None:
+    """Keys and values come from the pages once for each key head, windows and caps or not, in one dispatch up to 512 keys."""
+    config = dataclasses.replace(SMOLLM, num_attention_heads=queries, num_key_value_heads=heads, head_dim=dim, **more)
+    kernel = Gpu(device_target(), subgroups=False).attention_kernel(config, "decode_past", kind)
+    assert key_cost(kernel) == 2 * heads * dim * WIDTHS[kind]
+    assert split.SHORT * PAGE == 512
 
 
 @pytest.mark.parametrize("profile", ["gpu", "subgroups"])
