@@ -34,9 +34,8 @@ def _weigh(p, parts, place, edge, total, value, thread, vocabulary):
     for step in T.serial((vocabulary + PARTS - 1) // PARTS):
         if step * PARTS + thread < vocabulary:
             value[0] = p[0, step * PARTS + thread]
-            if value[0] >= edge[0]:  # few are, once the first digits are known
-                for j in T.unroll(DIGITS):
-                    total[j] = total[j] + T.Select(value[0] >= edge[j], value[0], T.float32(0))
+            for j in T.unroll(DIGITS):
+                total[j] = total[j] + T.Select(value[0] >= edge[j], value[0], T.float32(0))
     T.tvm_storage_sync("shared")  # the round before may still be read
     for j in T.unroll(DIGITS):
         parts[j * PARTS + thread] = total[j]
