@@ -16,6 +16,7 @@ from .catalogue import Entry
 from .encoder.config import FORMS, is_encoder
 from .errors import Taken, UnknownModel, UnknownQuantisation
 from .store import ID
+from .told import TORCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,10 +107,7 @@ def _kind(path: Path) -> str:
     if path.is_dir() or suffix == ".safetensors":
         return "safetensors"
     if suffix in {".bin", ".pt", ".pth", ".ckpt"}:
-        raise UnknownModel(
-            f"{path} is in PyTorch's own format: take the model's safetensors or GGUF, or write them with transformers: "
-            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-        )
+        raise UnknownModel(f"{path} is in PyTorch's own format: {TORCH}")
     raise UnknownModel(f"{path} is neither a GGUF file (.gguf), a safetensors file nor a folder in Hugging Face's layout")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import SourceError
-from .told import fetched
+from .told import TORCH, fetched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,10 +97,7 @@ def instead(folder: Path) -> str:
     if other := _first(folder, "*.gguf"):
         return f"it holds {other.name}: give that file"
     if other := _first(folder, "*.bin", "*.pt", "*.pth"):
-        return (
-            f"its weights are PyTorch's ({other.name}): take the model's safetensors or GGUF, or write them with "
-            "transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-        )
+        return f"its weights are PyTorch's ({other.name}): {TORCH}"
     if _first(folder, "adapter_config.json"):
         return "it is an adapter (LoRA): merge it into its model first"
     if other := _first(folder, "*/config.json", "snapshots/*/config.json"):

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 MOST = 2**31 - 1
 POINTER = b"version https://git-lfs"
+TORCH = (
+    "take the model's safetensors or GGUF, or write them with transformers: "
+    "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+)
+"""What to do about weights in PyTorch's own format."""
 
 
 class Told:

@@ -60,6 +60,11 @@ def score(config: ModelConfig, total: Any) -> Any:
     return T.float32(config.attention_cap * LOG2E) * tanh(total)
 
 
+def held(first: Any, last: Any) -> Any:
+    """Return how many keys the pages of the one sequence hold, whose pages end at first[1] and the last of them at last[0]."""
+    return T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
+
+
 def first_seen(config: ModelConfig, scale: Any, position: Any) -> Any:
     """Return the first key that the query at a position sees."""
     if not config.sliding_layers:
@@ -290,7 +295,7 @@ def prefill_past(config: ModelConfig, kind: str) -> Any:
                     token: T.let[T.int32] = index // queries
                     head: T.let[T.int32] = index % queries
                     if index < length * queries:
-                        seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
+                        seen: T.let[T.int32] = held(first, last)
                         _start(q, dim, token, head, magnitude(config, scale), query, out, state)
                         begin[0] = first_seen(config, scale, q_position[token])
                         _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)
@@ -332,7 +337,7 @@ def decode_past(config: ModelConfig, kind: str) -> Any:
                     begin = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     head: T.let[T.int32] = block * 4 + thread
                     if head < queries:
-                        seen: T.let[T.int32] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
+                        seen: T.let[T.int32] = held(first, last)
                         _start(q, dim, 0, head, magnitude(config, scale), query, out, state)
                         begin[0] = first_seen(config, scale, seen - 1)
                         _read_pages(config, pages, table, first[0], begin, seen, dim, head // group, query, out, state)

@@ -20,7 +20,7 @@ from tvm.script import tirx as T
 from hybr.mlc_build.memory import SPLITS
 from hybr.mlc_build.model.config import PAGE
 
-from .attention import LEAST, first_seen, magnitude, score
+from .attention import LEAST, first_seen, held, magnitude, score
 
 if TYPE_CHECKING:
     from hybr.mlc_build.model.config import ModelConfig
@@ -178,7 +178,7 @@ def decode(config: ModelConfig, kind: str) -> Any:
                             total[h] = T.float32(1)
                         for i in T.unroll(share * 4):
                             out[i] = T.float32(0)
-                        span[COUNT] = T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
+                        span[COUNT] = held(first, last)
                         span[BEGIN] = first_seen(config, scale, span[COUNT] - 1)
                         each[0] = (span[COUNT] - span[BEGIN] + parts_of_keys * KEYS - 1) // (parts_of_keys * KEYS) * KEYS
                         span[BEGIN] = span[BEGIN] + block * each[0]
