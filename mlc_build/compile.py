@@ -117,7 +117,7 @@ def build_module(
     """Return the Relax module with every entry point of a chat or embedding library, and its metadata."""
     from .encoder.config import EncoderConfig
     from .kernels import family_of
-    from .lower import add_metadata, add_sampler
+    from .lower import add_metadata, add_sampler, sampler_threads
     from .memory import LENGTH, bounded
     from .model.llama import Llama
 
@@ -129,7 +129,7 @@ def build_module(
     module, parameters = model.export_tvm(spec=model.get_default_spec())[:2]
     module = bounded(module, {LENGTH: config.prefill_chunk_size})
     metadata = describe(config, quantisation, profile, parameters)
-    return add_metadata(add_sampler(module, config.vocab_size, profile), metadata), metadata
+    return add_metadata(add_sampler(module, config.vocab_size, sampler_threads(profile, target)), metadata), metadata
 
 
 def describe(config: ModelConfig, quantisation: str, profile: Profile, parameters: list[tuple[str, Any]]) -> dict[str, Any]:

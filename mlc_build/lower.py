@@ -15,7 +15,7 @@ from tvm.s_tir import dlight
 from tvm.tirx.compilation_pipeline import get_tir_pipeline, register_tir_pipeline
 
 from . import memory, refuse
-from .kernels import draw, sampler, sift, softmax
+from .kernels import draw, sampler, softmax
 
 if TYPE_CHECKING:
     from .compile import Profile
@@ -143,7 +143,17 @@ def add_metadata(module: tvm.IRModule, metadata: dict[str, Any]) -> tvm.IRModule
     return builder.finalize()
 
 
-def add_sampler(module: tvm.IRModule, v: int, profile: Profile = "software") -> tvm.IRModule:
+def sampler_threads(profile: Profile, target: tvm.target.Target) -> int:
+    """Return the threads of the one workgroup that draws: shaders on a processor pay for each at every barrier, devices little.
+
+    Natively it is one, which needs no barriers.
+    """
+    if target.kind.name == "llvm":
+        return 1
+    return 16 if profile == "software" else 256
+
+
+def add_sampler(module: tvm.IRModule, v: int, threads: int) -> tvm.IRModule:
     """Give the module the functions between logits and token for a vocabulary of `v`, as WebLLM calls them."""
     builder = rx.BlockBuilder(module)
 
@@ -152,9 +162,6 @@ def add_sampler(module: tvm.IRModule, v: int, profile: Profile = "software") -> 
 
     def var(name: str) -> Any:
         return tvm.tirx.Var(name, "int64")
-
-    def call(kernel: Any, name: str, args: list[Any], shape: tuple[Any, ...]) -> Any:
-        return _call(builder, kernel, name, args, (shape, "float32"))
 
     def inplace(function: str, kernel: Any, name: str, params: list[rx.Var]) -> None:
         with builder.function(function, params=params):
@@ -166,37 +173,26 @@ def add_sampler(module: tvm.IRModule, v: int, profile: Profile = "software") -> 
     logits, temperature = tensor("logits", (1, 1, v), "float32"), tensor("temperature", (1,), "float32")
     with builder.function("softmax_with_temperature", params=[logits, temperature]):
         with builder.dataflow():
-            if profile == "software":
-                partial = call(softmax.partial(v), "softmax_partial", [logits, temperature], (2, softmax.PARTS))
-                full = call(softmax.normalise(v), "softmax_normalise", [logits, temperature, partial], (1, 1, v))
-            else:
-                full = call(softmax.whole(v), "softmax", [logits, temperature], (1, 1, v))
-            out = builder.emit_output(full)
+            made = rx.call_tir(
+                builder.add_func(softmax.softmax(v, threads), "softmax"),
+                [logits, temperature],
+                rx.TensorType((1, 1, v), "float32"),
+            )
+            out = builder.emit_output(made)
         builder.emit_func_output(out)
 
-    # Nothing is sorted: where barriers cost little both results are the probabilities, which only the draw reads.
+    # Nothing is sorted: both results are the probabilities, which only the draw reads.
     p = tensor("probabilities", (1, v), "float32")
+    with builder.function("argsort_probs", params=[p]):
+        builder.emit_func_output(rx.Tuple([p, p]))
+    p, also = tensor("probabilities", (1, v), "float32"), tensor("also", (1, v), "float32")
     uniform, rows, top_p = tensor("uniform", (1,), "float32"), tensor("rows", (1,), "int32"), tensor("top_p", (1,), "float32")
-    if profile == "software":
-        size = (sift.length(v),)
-        with builder.function("argsort_probs", params=[p]):
-            with builder.dataflow():
-                out = builder.emit_output(_call(builder, sift.sift(v), "sift", [p], (size, "float32"), (size, "int32")))
-            builder.emit_func_output(out)
-        candidates = [tensor("values", size, "float32"), tensor("ids", size, "int32")]
-        with builder.function("sample_with_top_p", params=[*candidates, uniform, rows, top_p]):
-            with builder.dataflow():
-                made = _call(builder, sift.pick(v), "pick", [*candidates, uniform, top_p], ((1,), "int32"))
-                out = builder.emit_output(made)
-            builder.emit_func_output(out)
-    else:
-        with builder.function("argsort_probs", params=[p]):
-            builder.emit_func_output(rx.Tuple([p, p]))
-        p, also = tensor("probabilities", (1, v), "float32"), tensor("also", (1, v), "float32")
-        with builder.function("sample_with_top_p", params=[p, also, uniform, rows, top_p]):
-            with builder.dataflow():
-                out = builder.emit_output(_call(builder, draw.draw(v), "draw", [p, uniform, top_p], ((1,), "int32")))
-            builder.emit_func_output(out)
+    with builder.function("sample_with_top_p", params=[p, also, uniform, rows, top_p]):
+        with builder.dataflow():
+            out = builder.emit_output(
+                rx.call_tir(builder.add_func(draw.draw(v, threads), "draw"), [p, uniform, top_p], rx.TensorType((1,), "int32"))
+            )
+        builder.emit_func_output(out)
 
     b, n, m = var("batch"), var("sequences"), var("masks")
     inplace(
@@ -232,8 +228,3 @@ def add_sampler(module: tvm.IRModule, v: int, profile: Profile = "software") -> 
         ],
     )
     return builder.finalize()
-
-
-def _call(builder: rx.BlockBuilder, kernel: Any, name: str, args: list[Any], *outs: tuple[tuple[Any, ...], str]) -> Any:
-    made = [rx.TensorType(shape, dtype) for shape, dtype in outs]
-    return builder.emit(rx.call_tir(builder.add_func(kernel, name), args, made if len(made) > 1 else made[0]))

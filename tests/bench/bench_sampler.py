@@ -30,7 +30,7 @@ DRAW = "([way, logits, u, times]) => window.draw(way, logits, 0.8, u, 0.95, time
 def sampler() -> Iterator[Figure]:
     """Milliseconds from logits to token for three vocabularies in both profiles; for the same numbers the same tokens.
 
-    The gpu profile's kernels are for devices where a barrier is cheap; here one of its workgroups has one core.
+    The gpu profile's 256 threads are for devices where a barrier is cheap; here they share one core.
     """
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         for size in sampler_desk.SIZES:

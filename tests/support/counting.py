@@ -68,11 +68,11 @@ def sampler(vocabulary: int, profile: Profile) -> Any:
     """Return the module between logits and token as it runs."""
     import tvm
 
-    from hybr.mlc_build.lower import add_sampler, device_target, pipeline
+    from hybr.mlc_build.lower import add_sampler, device_target, pipeline, sampler_threads
 
     target = device_target()
     with target:
-        return pipeline(profile, target)(add_sampler(tvm.IRModule(), vocabulary, profile))
+        return pipeline(profile, target)(add_sampler(tvm.IRModule(), vocabulary, sampler_threads(profile, target)))
 
 
 def shape(name: str) -> ModelConfig:

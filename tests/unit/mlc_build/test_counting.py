@@ -61,13 +61,13 @@ def test_a_whole_token_of_a_real_shape(name: str, form: str) -> None:
     assert ours.dispatches < stock.dispatches
 
 
-@pytest.mark.parametrize(("profile", "kernels"), [("gpu", (1, 0, 1)), ("software", (2, 1, 1))])
+@pytest.mark.parametrize("profile", ["gpu", "software"])
 @pytest.mark.parametrize("vocabulary", [49152, 128256, 151936])
-def test_sampling_is_two_steps_over_the_vocabulary(profile: Profile, kernels: tuple[int, ...], vocabulary: int) -> None:
-    """Softmax and draw are a dispatch each where barriers are cheap; without barriers, softmax is two, and a sifting precedes."""
+def test_sampling_is_two_kernels(profile: Profile, vocabulary: int) -> None:
+    """Softmax is a dispatch and so is the draw, which sorts nothing and returns a token: the argsort hands on what it gets."""
     module = sampler(vocabulary, profile)
     entries = ("softmax_with_temperature", "argsort_probs", "sample_with_top_p")
-    assert tuple(cost(module, entry).dispatches for entry in entries) == kernels
+    assert [cost(module, entry).dispatches for entry in entries] == [1, 0, 1]
 
 
 SLIDES = {"sliding_window": 300, "sliding_layers": (0,), "attention_cap": 5.0}

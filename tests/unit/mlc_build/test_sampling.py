@@ -11,8 +11,8 @@ from native_model import Native, unbound
 
 VOCABULARY = 96
 TEMPERATURE, TOP_P = 0.8, 0.9
-ROUNDING = 1e-5
-"""Of the mass: what a sum over a whole vocabulary may lose."""
+ROUNDING = 1e-4
+"""Of the mass: what a single thread's sum over a whole vocabulary may lose; a device's many lose less (test_kernels)."""
 
 
 class Sampler(Native):
@@ -22,11 +22,11 @@ class Sampler(Native):
         import tvm
         from tvm import relax
 
-        from hybr.mlc_build.lower import add_sampler, native_target, pipeline
+        from hybr.mlc_build.lower import add_sampler, native_target, pipeline, sampler_threads
 
         self.tvm, self.device = tvm, tvm.cpu()
         target = native_target()
-        module = add_sampler(tvm.IRModule(), vocabulary)
+        module = add_sampler(tvm.IRModule(), vocabulary, sampler_threads("software", target))
         with target:
             built = relax.build(unbound(module), target=target, relax_pipeline=pipeline("software", target))
         self.machine: Any = relax.VirtualMachine(built, self.device)
