@@ -1,4 +1,4 @@
-"""The kernels of the `software` profile: none has a barrier (the draw alone has), and each serves every shape, so few are compiled at load."""
+"""The kernels of the `software` profile: each serves every shape, so few are compiled at load, and only the draw has barriers."""
 
 from __future__ import annotations
 
