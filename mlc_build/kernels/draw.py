@@ -28,8 +28,8 @@ ALMOST = 0.999999
 """The drawn number's bound: at exactly 1 the aim would be the whole mass, which no token passes."""
 
 # What each thread knows: the probability's bits so far, the next digit's shift, that digit, the least that holds anything, and
-# whether a single token has those bits ...
-LOW, SHIFT, DIGIT, LAST, LONE = range(5)
+# whether several tokens may have those bits ...
+LOW, SHIFT, DIGIT, LAST, MANY = range(5)
 # ... the mass wanted, the mass above what is found, that above LAST, a sum, and all the mass there is.
 AIM, ABOVE, BEFORE, SUM, TOTAL = range(5)
 
@@ -40,12 +40,13 @@ def _weigh(p, bins, place, value, thread, vocabulary, threads, digits):
     T.tvm_storage_sync("shared")  # the round before may still be read
     for j in T.serial(digits):
         bins[j * threads + thread] = T.float32(0)
-    for step in T.serial(T.if_then_else(place[LONE] > 0, 0, (vocabulary + threads - 1) // threads)):
-        if step * threads + thread < vocabulary:
-            value[0] = p[0, step * threads + thread]
-            place[DIGIT] = T.shift_right(T.reinterpret("int32", value[0]) - place[LOW], place[SHIFT])
-            if place[DIGIT] >= 0 and place[DIGIT] < digits:
-                bins[place[DIGIT] * threads + thread] = bins[place[DIGIT] * threads + thread] + value[0]
+    if place[MANY] == 1:
+        for step in T.serial((vocabulary + threads - 1) // threads):
+            if step * threads + thread < vocabulary:
+                value[0] = p[0, step * threads + thread]
+                place[DIGIT] = T.shift_right(T.reinterpret("int32", value[0]) - place[LOW], place[SHIFT])
+                if place[DIGIT] >= 0 and place[DIGIT] < digits:
+                    bins[place[DIGIT] * threads + thread] = bins[place[DIGIT] * threads + thread] + value[0]
     T.tvm_storage_sync("shared")
     for j in T.serial((digits + threads - 1) // threads):
         value[0] = T.float32(0)
@@ -61,7 +62,7 @@ def _weigh(p, bins, place, value, thread, vocabulary, threads, digits):
 @T.macro
 def _narrow(bins, place, mass, turn, threads, digits, width):
     """Go from the highest digit down to the one whose mass reaches the aim (first turn) or passes it (second), or to the last."""
-    if place[LONE] == 0:
+    if place[MANY] == 1:
         place[DIGIT] = -1
         place[LAST] = -1
         for j in T.serial(digits):
@@ -84,7 +85,7 @@ def _narrow(bins, place, mass, turn, threads, digits, width):
             place[LAST] = T.reinterpret("int32", bins[place[DIGIT] * threads])
             if T.shift_right(place[LAST] - place[LOW], place[SHIFT]) == 0:
                 place[LOW] = place[LAST]
-                place[LONE] = 1
+                place[MANY] = 0
         place[SHIFT] = place[SHIFT] - width
 
 
@@ -157,7 +158,7 @@ def draw(vocabulary: int, threads: int) -> Any:
                     mass[TOTAL] = T.float32(0)
                     for turn in T.serial(2):
                         place[LOW] = 0
-                        place[LONE] = 0
+                        place[MANY] = 1
                         place[SHIFT] = (rounds - 1) * width
                         mass[ABOVE] = T.float32(0)
                         for step in T.serial(rounds):
