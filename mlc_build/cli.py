@@ -182,10 +182,9 @@ def _limits(asked: dict[str, int]) -> str:
 
 def verify_model(args: argparse.Namespace) -> None:
     """Check a built model's files against its manifest."""
-    from . import manifest, store
+    from . import manifest
 
-    found = store.manifest(args.id)
-    manifest.verify(store.root() / args.id / found["rev"], found)
+    found = manifest.whole(args.id)
     print(f"{args.id} is whole: {len(found['files'])} files, {found['bytes'] / 1e6:.1f} MB, revision {found['rev']}")
 
 

@@ -18,7 +18,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from . import memory
+from . import memory, store
 from .errors import Damaged
 from .model.config import width
 from .store import MANIFEST, again
@@ -144,23 +144,50 @@ def revision(files: list[dict[str, Any]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
+def whole(name: str) -> dict[str, Any]:
+    """Return the manifest of the model on the shelf when every file is as that says: of the next one, if it came meanwhile.
+
+    Raises UnknownModel when there is none, or none any longer, and Damaged as `verify` does.
+    """
+    while True:
+        found = store.manifest(name)
+        folder = store.root() / name / found["rev"]
+        try:
+            verify(folder, found)
+        except Damaged:
+            if store.current(name) == folder:
+                raise
+        else:
+            return found
+
+
 def verify(folder: Path, found: dict[str, Any]) -> None:
     """Compare every file with the manifest. Raises Damaged with the first that is missing, short or altered."""
     remedy = f"run: hybr models mirror {found['name']}" if "mirrored" in found else again(found["id"])
     remedy += ", --compiler mlc-llm among them" if "compiler" in found else ""
     for item in found["files"]:
         path = folder / item["path"]
-        if not path.is_file():
-            raise Damaged(f"{path} is missing; {remedy}")
-        if path.stat().st_size != item["bytes"]:
-            raise Damaged(f"{path} has {path.stat().st_size} bytes and should have {item['bytes']}; {remedy}")
-        if describe(path, folder)["sha256"] != item["sha256"]:
-            raise Damaged(f"{path} was altered or damaged (its sha256 differs from the manifest's); {remedy}")
-        packed = path.with_name(path.name + PACKED)
-        if packed.is_file() and not _unpacks(packed, item["sha256"]):
-            raise Damaged(f"{packed} was altered or damaged (it does not unpack to {path.name}); {remedy}")
+        try:
+            wrong = _wrong(path, item)
+        except FileNotFoundError:
+            wrong = f"{path} is missing"
+        if wrong:
+            raise Damaged(f"{wrong}; {remedy}")
     if revision(found["files"]) != folder.name:
         raise Damaged(f"{folder / MANIFEST} does not belong to revision {folder.name}; {remedy}")
+
+
+def _wrong(path: Path, item: dict[str, Any]) -> str:
+    """Return what is wrong with a file or its compressed sibling, nothing for nothing. Raises FileNotFoundError."""
+    size = path.stat().st_size
+    if size != item["bytes"]:
+        return f"{path} has {size} bytes and should have {item['bytes']}"
+    if describe(path, path.parent)["sha256"] != item["sha256"]:
+        return f"{path} was altered or damaged (its sha256 differs from the manifest's)"
+    packed = path.with_name(path.name + PACKED)
+    if packed.is_file() and not _unpacks(packed, item["sha256"]):
+        return f"{packed} was altered or damaged (it does not unpack to {path.name})"
+    return ""
 
 
 def _unpacks(packed: Path, wanted: str) -> bool:

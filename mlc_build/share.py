@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hybr.server import paths
-from hybr.server.errors import HybrError
+from hybr.server.errors import HybrError, NotFoundError
 from hybr.server.models import Models
 from hybr.server.security import Guard
 
@@ -81,16 +81,17 @@ def create(port: int) -> ASGIApp:
         host = request.headers["host"]
         return JSONResponse({"model_list": records(models, f"http://{host}")})
 
-    async def failed(request: Request, error: Exception) -> Response:  # noqa: ARG001
-        assert isinstance(error, HybrError)  # noqa: S101 - registered for these alone
-        return JSONResponse(error.envelope(), status_code=error.status, headers=error.headers())
+    async def failed(request: Request, error: Exception) -> Response:
+        gone = NotFoundError(f"{request.url.path} was removed just now", code="no_such_file")  # FileNotFoundError
+        told = error if isinstance(error, HybrError) else gone
+        return JSONResponse(told.envelope(), status_code=told.status, headers=told.headers())
 
     routes = [
         Route("/models/index.json", models.index, methods=["GET"]),
         Route("/models/{id}/{rev}/{path:path}", File(models), methods=["GET", "HEAD"]),
         Route("/webllm.json", webllm, methods=["GET"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={HybrError: failed})
+    app = Starlette(routes=routes, exception_handlers={HybrError: failed, FileNotFoundError: failed})
     app.router.redirect_slashes = False  # `/models/` is no other name of anything
     return Guard(Shared(app), port=port)
 

@@ -119,8 +119,9 @@ def prune(parent: Path, days: float = 14) -> None:
     """Remove the results that no build has used for so many days."""
     oldest = time.time() - days * 86400
     for folder in parent.iterdir():
-        if folder.is_dir() and folder.stat().st_mtime < oldest:
-            drop(folder)
+        with suppress(FileNotFoundError):  # another build's own, which it moves
+            if folder.is_dir() and folder.stat().st_mtime < oldest:
+                drop(folder)
 
 
 def drop(folder: Path) -> None:

@@ -19,6 +19,7 @@ import re
 import shutil
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybr.server import paths
@@ -30,7 +31,6 @@ from .steps import PREFIX, drop, publish
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
-    from pathlib import Path
 
 STATE = "state.json"
 USED = ".kept"
@@ -91,7 +91,7 @@ def put(name: str, made: Path, rev: str, source: str | None = None) -> Path:
     _replace(final.parent / STATE, found)
     for other in final.parent.iterdir():
         if other.name not in {rev, before.get("rev")} and REV.fullmatch(other.name):
-            shutil.rmtree(other, ignore_errors=True)
+            drop(other)
     return final
 
 
@@ -112,8 +112,21 @@ def current(name: str) -> Path | None:
 
 
 def manifest(name: str) -> dict[str, Any]:
-    """Return the manifest of a built model. Raises UnknownModel when there is none, Damaged when it was altered."""
-    state = _state(name)  # once: a build may publish meanwhile
+    """Return the manifest of a built model: the one before or the next one, where a build publishes meanwhile.
+
+    Raises UnknownModel when there is none, Damaged when it was altered.
+    """
+    while True:
+        state = _state(name)
+        try:
+            return _manifest(name, state)
+        except (UnknownModel, Damaged):
+            now = _state(name)
+            if [now.get(key) for key in ("rev", "manifest")] == [state.get(key) for key in ("rev", "manifest")]:
+                raise
+
+
+def _manifest(name: str, state: dict[str, Any]) -> dict[str, Any]:
     folder = _folder(name, state)
     if folder is None:
         raise UnknownModel(f"{name} is not built; {again(name)}")
@@ -128,8 +141,10 @@ def manifest(name: str) -> dict[str, Any]:
 
 
 def again(name: str) -> str:
-    """Return what builds a model again, for a person."""
+    """Return what builds or mirrors a model again, for a person."""
     source = str(read(name).get("source") or "")
+    if "://" in source:
+        return f"run: hybr models mirror {source} --id {name}, with the options it was mirrored with"
     own = f"{source} --id {name}, with the options it was built with" if source.startswith("/") else name
     return f"run: hybr models build {own}"
 
@@ -139,15 +154,30 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in root().glob(f"*/{STATE}"))
 
 
-def remove(name: str) -> None:
-    """Delete a model's builds, and what a mirror of it has fetched. Raises UnknownModel for none, Busy while one is made."""
-    folder, fetched = root() / name, paths.home() / "mirrors" / name
-    if not ID.fullmatch(name) or not folder.is_dir():  # `..` is a folder too
-        raise UnknownModel(f"{name} is not built; there are {', '.join(names()) or 'none'}")
-    with building(name):
+def remove(name: str) -> dict[tuple[int, int], int]:
+    """Delete a model's builds, and what a mirror of it has fetched; return the sizes of its files by device and inode.
+
+    Raises UnknownModel for none, Busy while one is made.
+    """
+    folder = _known(name)
+    with building(name, doing="removed"):
+        _known(name)  # another may have removed it
+        sizes = {(file.st_dev, file.st_ino): file.st_size for file in map(os.stat, folder.glob("*/*"))}
         (folder / STATE).unlink(missing_ok=True)  # first: what is removed half must not pass for built
+        for rev in sorted(folder.iterdir()):
+            if REV.fullmatch(rev.name):
+                drop(rev)  # whole at once: nor must it be served
         shutil.rmtree(folder)
-        shutil.rmtree(fetched, ignore_errors=True)
+        shutil.rmtree(paths.home() / "mirrors" / name, ignore_errors=True)
+    return sizes
+
+
+def _known(name: str) -> Path:
+    """Return a model's folder, built or not. Raises UnknownModel where it has none; `..` is a folder too."""
+    folder = root() / name
+    if not ID.fullmatch(name) or not folder.is_dir():
+        raise UnknownModel(f"{name} is not built; there are {', '.join(names()) or 'none'}")
+    return folder
 
 
 def discard(name: str) -> tuple[int, int]:
@@ -156,42 +186,46 @@ def discard(name: str) -> tuple[int, int]:
     A model's weights and libraries are links to its steps' files. A step stays that another model consists of; and all stay while
     a build runs, since it may be about to take them. Raises what `remove` raises.
     """
-    files = [file.stat() for file in (root() / name).glob("*/*")] if ID.fullmatch(name) else []
-    linked = {(file.st_dev, file.st_ino): file.st_size for file in files}
-    remove(name)
+    sizes = remove(name)
     with suppress(BlockingIOError), hold(root() / USED, wait=False):
-        for step in {file.parent for file in _kept(linked)}:
+        for step in {file.parent for file in _kept(sizes)}:
             if all(file.stat().st_nlink == 1 for file in step.iterdir()):
                 drop(step)
-    stays = sum(file.stat().st_size for file in _kept(linked))
-    return sum(linked.values()) - stays, stays
+    stays = sum(_kept(sizes).values())
+    return sum(sizes.values()) - stays, stays
 
 
-def _kept(linked: Container[tuple[int, int]]) -> list[Path]:
-    """Return the files of kept steps that have one of these devices and inodes."""
-    found = []
-    for file in (paths.home() / "steps").glob("*/*/*"):
-        with suppress(FileNotFoundError):  # a build that runs moves its own
-            stat = file.stat()
-            found += [file] if (stat.st_dev, stat.st_ino) in linked else []
+def _kept(linked: Container[tuple[int, int]]) -> dict[Path, int]:
+    """Return the files of kept steps that have one of these devices and inodes, with their sizes."""
+    found = {}
+    for folder, _, files in os.walk(paths.home() / "steps"):  # not glob: a build that runs moves its own
+        for file in map(Path(folder).joinpath, files):
+            with suppress(FileNotFoundError):
+                stat = file.stat()
+                found |= {file: stat.st_size} if (stat.st_dev, stat.st_ino) in linked else {}
     return found
 
 
 @contextmanager
-def building(name: str, source: str | None = None) -> Iterator[None]:
-    """Be the one process that builds this model, from `source`.
+def building(name: str, source: str | None = None, *, doing: str = "built") -> Iterator[None]:
+    """Be the one process that has this model in hand: builds it, from `source`, or whatever else is `doing` to it.
 
-    Raises Busy, with the builder's process id, when another does, and Taken where a model of another source has this id.
+    Raises Busy, saying what another does to it and its process id, and Taken where a model of another source has this id.
     """
+    lock = root() / f".{name}.lock"
     try:
-        with hold(root() / f".{name}.lock", wait=False), hold(root() / USED, shared=True):
+        with hold(lock, wait=False), hold(root() / USED, shared=True):
+            with suppress(OSError):  # a full disk, where a removal is what helps
+                lock.write_text(f"{doing} by process {os.getpid()}", encoding="utf-8")
             before = read(name).get("source") if current(name) else None
             if before and source and before != source:
                 raise Taken(f"{name} is built from {before}; give this one another --id, or remove that: hybr models rm {name}")
             yield
     except BlockingIOError as error:
-        pid = read(name).get("pid")
-        raise Busy(f"{name} is being built by process {pid} already; wait for it, or stop it") from error
+        told = lock.read_text(encoding="utf-8")
+        known = re.fullmatch(r"\w+ by process (\d+)", told)
+        doing = f"being {told}" if known and alive(int(known[1])) else "in the hands of another process"  # it comes, or goes
+        raise Busy(f"{name} is {doing} already; wait for it, or stop it") from error
 
 
 def workplace(name: str) -> Path:

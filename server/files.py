@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 FOREVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
@@ -49,9 +49,26 @@ ONE_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-\d{1,18})")
 
 
 class Chunked(FileResponse):
-    """Starlette's file response with fewer trips to the thread pool: weights are tens of megabytes."""
+    """Starlette's file response with fewer trips to the thread pool: weights are tens of megabytes.
+
+    And nothing is sent before the file is open: raises FileNotFoundError when it was removed meanwhile.
+    """
 
     chunk_size = 256 * 1024
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        start: list[Message] = []
+
+        async def opened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.append(message)
+                return
+            if start:
+                await send(start.pop())
+            await send(message)
+
+        await super().__call__(scope, receive, opened)
 
 
 async def send_file(path: Path, scope: Scope, receive: Receive, send: Send, *, cache: str = FOREVER) -> None:

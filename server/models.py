@@ -89,8 +89,10 @@ class Models:
     def entry(self, listed: dict[str, Any]) -> dict[str, Any]:
         """Return one model's entry: the catalogue's fields under the manifest's, and the state of its build."""
         name = listed["id"]
-        state = read_state(self.root / name / "state.json")
-        manifest = self.manifest(name, state.get("rev") or "")
+        path = self.root / name / "state.json"
+        state = read_state(path)
+        while (manifest := self.manifest(name, state.get("rev") or "")) is None and (now := read_state(path)) != state:
+            state = now  # that revision was replaced between the two looks
         told = {**listed, **(manifest.content if manifest else {})}
         entry: dict[str, Any] = {"id": name, **{key: told.get(key, default) for key, default in FIELDS.items()}}
         entry |= {"vision": True} if told.get("vision") else {}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from killed import Killer
 from shelf import built
@@ -38,6 +41,21 @@ def shelved(home: Path) -> Path:
     (made / "model.wasm").write_bytes(b"wasm")
     found = manifest.make(made, catalogue.find("tiny"), CONFIG, 0)
     return store.put("tiny", made, found["rev"])
+
+
+@pytest.fixture
+def shared(home: Path) -> Iterator[httpx.Client]:
+    """A client, of another origin's page, of `hybr models serve` on this home's shelf; it is stopped as a person stops it."""
+    command = [sys.executable, "-m", "hybr.server.cli", "models", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as server:
+        assert server.stdout is not None
+        told = server.stdout.readline()
+        address = told.split()[2].removesuffix("/models/index.json,")
+        elsewhere = {"origin": "https://app.invalid", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
+        with httpx.Client(base_url=address, headers=elsewhere, timeout=60) as client:
+            yield client
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) in {0, -signal.SIGTERM}
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from hybr.mlc_build import catalogue, manifest, share, store
@@ -17,24 +15,12 @@ from hybr.mlc_build.tiny import CONFIG
 from hybr.server.models import Models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import httpx
 
 COMMAND = [sys.executable, "-m", "hybr.server.cli", "models", "serve", "--port"]
 ELSEWHERE = {"origin": "https://app.invalid", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
-
-
-@pytest.fixture
-def shared(shelved: Path) -> Iterator[httpx.Client]:
-    """A client of a server that has `tiny` on its shelf; it is stopped as a person stops it."""
-    with subprocess.Popen([*COMMAND, "0"], stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as server:
-        assert server.stdout is not None
-        told = server.stdout.readline()
-        address = told.split()[2].removesuffix("/models/index.json,")
-        with httpx.Client(base_url=address, headers=ELSEWHERE, timeout=60) as client:
-            yield client
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) in {0, -signal.SIGTERM}
 
 
 def test_a_page_of_another_origin_reads(shared: httpx.Client, shelved: Path) -> None:

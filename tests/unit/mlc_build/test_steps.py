@@ -8,15 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from hybr.mlc_build import lock, steps
 from hybr.mlc_build.errors import DiskFull
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def listed(folder: Path) -> list[str]:
@@ -185,6 +182,24 @@ def test_prune(tmp_path: Path) -> None:
     steps.once(tmp_path / "new", lambda _folder: None)
     steps.prune(tmp_path)
     assert listed(tmp_path) == ["new"]
+
+
+def test_prune_beside_another_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another build renames while this one looks for what is old is no failure of this one."""
+    steps.once(tmp_path / "old", lambda _folder: None)
+    os.utime(tmp_path / "old", (0, 0))
+    (tmp_path / "moved").mkdir()
+    is_dir = Path.is_dir
+
+    def moves(path: Path) -> bool:
+        found = is_dir(path)
+        if path.name == "moved":
+            path.rmdir()
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", moves)
+    steps.prune(tmp_path)
+    assert listed(tmp_path) == []
 
 
 def test_lock_excludes_and_is_released_by_death(tmp_path: Path) -> None:

@@ -6,17 +6,21 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hybr.mlc_build import cli, maker, steps, store
 from hybr.mlc_build.errors import Busy, Damaged, Taken, UnknownModel
+
+if TYPE_CHECKING:
+    from killed import Killer
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 
@@ -198,19 +202,49 @@ def test_removed_half(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal that is cut short leaves nothing that passes for a model, and the next one removes the rest."""
     folder = put(home, A)
 
-    def killed(*_args: object, **_options: object) -> None:
-        (folder / "file").unlink()
+    def killed(taken: Path, **_options: object) -> None:
+        (taken / "file").unlink()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             store.remove("tiny")
-    assert (folder / "manifest.json").is_file()
+    assert list(folder.parent.rglob("manifest.json"))
+    assert not folder.exists()
     assert store.current("tiny") is None
     assert store.names() == []
     store.remove("tiny")
     assert not folder.parent.exists()
+
+
+def test_a_build_while_it_is_removed(home: Path, killer: Killer) -> None:
+    """A build that is asked for at any touch of `rm` is told who removes the model, until it is gone; then it may build."""
+    put(home, A)
+    put(home, B)
+    told = []
+    for _ in killer.held(home, "from hybr.mlc_build import store; store.discard('tiny')", within="os.r"):
+        try:
+            with store.building("tiny"):
+                told.append("free")
+        except Busy as error:
+            told.append(re.sub(r"\d+", "N", str(error)))
+    busy = "tiny is being removed by process N already; wait for it, or stop it"
+    assert told[:6] == [busy] * 6
+    assert set(told) <= {busy, "free"}
+    assert store.names() == []
+    put(home, C)
+    assert store.manifest("tiny")["rev"] == C
+
+
+def test_who_had_it_is_not_who_has_it(home: Path) -> None:
+    """The process that a killed build left its name of is not called the one to wait for."""
+    lock = home / "models" / ".tiny.lock"
+    with store.building("tiny"):
+        for left in ("", f"built by process {dead_process()}"):
+            lock.write_text(left)
+            with pytest.raises(Busy, match="tiny is in the hands of another process already"), store.building("tiny"):
+                pytest.fail("it was let in")
 
 
 def from_steps(home: Path, name: str, *kinds: str) -> Path:
