@@ -91,9 +91,9 @@ def pipeline(profile: Profile, target: tvm.target.Target, planned: Planned | Non
         t.KillAfterLastUse(),
         t.LowerRuntimeBuiltin(),
         t.ComputePrimValue(),
+        refuse.asked(),
         t.VMShapeLower(),
         order_shape_functions(),
-        refuse.sinks(),
         t.AttachGlobalSymbol(),
     ]
 

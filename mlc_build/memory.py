@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .encoder.config import EncoderConfig
+from .encoder.config import BATCH, EncoderConfig
 from .model.config import PAGE
 
 if TYPE_CHECKING:
@@ -125,8 +125,10 @@ def estimate(config: ModelConfig | EncoderConfig, weights: int, planned: int, ki
         kind: type of the KV cache, `float32` or `float16`.
 
     """
-    if isinstance(config, EncoderConfig):  # keeps nothing between two calls
-        return weights + planned
+    if isinstance(config, EncoderConfig):
+        # A call's vectors stay until the next one's are there, and so does the buffer they are read through (where calls grow, up
+        # to three smaller ones too).
+        return weights + planned + 2 * BATCH * config.context_window_size * config.hidden_size * FLOAT
     heads, chunk = config.num_attention_heads, config.prefill_chunk_size
     attention = chunk * (2 * config.attention_size + 2 * config.key_value_size + 2 * heads)
     held = chunk * config.hidden_size + 2 * config.vocab_size  # one entry point's result while the next runs

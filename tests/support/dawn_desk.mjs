@@ -13,6 +13,7 @@ const [, , webllm, webgpu, origin, script] = process.argv;
 const {create, globals} = await import(pathToFileURL(webgpu).href);
 Object.assign(globalThis, globals);
 const gpu = create(['backend=vulkan']);
+await import('../unit/engine/pages/weigh.js'); // gives `weighed`
 globalThis.navigator = {gpu, userAgent: 'node'};
 // Emscripten's parts then do as in a page; what Node itself loads late and asks the version, `fetch`, is loaded before.
 await fetch('data:,');

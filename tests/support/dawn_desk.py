@@ -49,9 +49,9 @@ class Dawn:
         self.process.stdin.flush()
         return self._read()
 
-    def load(self, name: str) -> None:
-        """Load a model."""
-        self.call("load", name)
+    def load(self, name: str, **record: Any) -> None:
+        """Load a model; `record` is what else WebLLM's AppConfig says of it."""
+        self.call("load", name, {}, record)
 
     def reset(self) -> None:
         """Start anew."""

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from families import write_safetensors
+from tokenizers import Tokenizer
+
+from hybr.mlc_build.encoder.config import EncoderConfig
+from hybr.mlc_build.encoder.reference import Reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,8 +79,16 @@ def write(
     return folder
 
 
+def vectors(folder: Path, *texts: str) -> F32:
+    """Return texts' vectors from numpy, on a built model's own files."""
+    told = json.loads((folder / "mlc-chat-config.json").read_text())["model_config"]
+    reference = Reference.open(folder, EncoderConfig(**told))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return np.stack([reference.vector(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts])
+
+
 def _tokenizer() -> dict[str, Any]:
-    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers import AddedToken, models, normalizers, pre_tokenizers
 
     made = Tokenizer(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hybr.mlc_build.checkpoint import Checkpoint
     from hybr.mlc_build.compile import Profile
+    from hybr.mlc_build.encoder.weights import Encoder
 
 F32 = npt.NDArray[np.float32]
 HERE = Path(__file__).parent
@@ -36,11 +37,12 @@ let engine, pipe;
 window.load = async (name, options = {}, record = null) => {
   await engine?.unload();
   const model = `${location.origin}/models/${name}/`;
-  engine = new MLCEngine({appConfig: {model_list: [record ?? {model, model_id: name, model_lib: `${model}library.wasm`}]}});
+  engine = new MLCEngine({appConfig: {model_list: [{model, model_id: name, model_lib: `${model}library.wasm`, ...record}]}});
   await engine.reload(name, options);
   pipe = engine.loadedModelIdToPipeline.get(name);
-  pipe.resetKVCache();
+  pipe.resetKVCache?.();  // an embedding model has none
 };
+window.embed = async (input) => (await engine.embeddings.create({input})).data.map((one) => one.embedding);
 const logitsOf = async (tokens, chunk) => {
   const tvm = pipe.tvm;
   let made;
@@ -136,21 +138,31 @@ class Library:
         self.page.evaluate("count => window.pop(count)", count)
 
 
-def make(opened: Checkpoint, quantisation: str, profile: Profile, folder: Path) -> None:
-    """Put a checkpoint's artifact into a folder by the steps of `hybr models build`, which keep a library by what made it."""
+def make(opened: Checkpoint | Encoder, quantisation: str, profile: Profile, folder: Path) -> int:
+    """Put a checkpoint's artifact into a folder by the steps of `hybr models build`, which keep a library by what made it.
+
+    Returns the graphics memory that its manifest would promise, in bytes.
+    """
     from families import ENTRY
 
-    from hybr.mlc_build import build, quantise, shards, tokenizer
+    from hybr.mlc_build import build, checkpoint, memory, quantise, shards, tokenizer
+    from hybr.mlc_build.encoder import artifact
+    from hybr.mlc_build.model.config import width
     from hybr.mlc_build.progress import Progress
 
     entry = dataclasses.replace(ENTRY, quantisation=quantisation)
-    shards.write(quantise.quantise(opened.tensors, opened.config, quantisation), folder)
-    tokenizer.write(opened, folder)
+    if isinstance(opened, checkpoint.Checkpoint):
+        shards.write(quantise.quantise(opened.tensors, opened.config, quantisation), folder)
+        tokenizer.write(opened, folder)
+    else:
+        artifact.write(opened, quantisation, folder)
     build.write_config(entry, opened, build.conversation_of(entry, opened), folder)
     progress = Progress({profile: 1.0}, lambda _told: None, io.StringIO())
     progress.step(profile, "compiling")
     made = build._library(entry, opened, profile, progress)
     (folder / "library.wasm").symlink_to(made / build.LIBRARIES[profile])
+    planned, weights = (made / build.PLANNED).read_text().split()[0], sum(file.stat().st_size for file in folder.glob("*.bin"))
+    return memory.estimate(opened.config, weights, int(planned), width(quantisation))
 
 
 @contextlib.contextmanager

@@ -9,10 +9,13 @@ import pytest
 from engine_desk import Bench, Desk, Model
 from shelf import built
 
+from hybr.mlc_build.build import LIBRARIES
 from hybr.mlc_build.store import manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hybr.mlc_build.compile import Profile
 
 pytestmark = pytest.mark.models
 
@@ -22,10 +25,14 @@ WEIGH = """() => new Promise((done) => {
 })"""
 
 
-def run(bench: Bench, desk: Desk, name: str, lengths: list[int]) -> dict[str, Any]:
-    """Load a model, let it read prompts of these lengths in letters, and return what its worker counted after each."""
+def run(bench: Bench, desk: Desk, name: str, lengths: list[int], profile: Profile = "software") -> dict[str, Any]:
+    """Load a model, let it read prompts of these lengths in letters, and return what its worker counted after each.
+
+    The page, which knows its adapter for a software one, is given the profile's library under the name of that for it.
+    """
     folder, found = built(name), manifest(name)
-    model = Model(name, {file["path"]: (folder / file["path"]).read_bytes() for file in found["files"]}, folder.name)
+    files = {file["path"]: (folder / file["path"]).read_bytes() for file in found["files"]}
+    model = Model(name, files | {LIBRARIES["software"]: files[LIBRARIES[profile]]}, folder.name)
     answer = bench.call("load", {"model": desk.add(model)})
     assert answer.get("model") == name, answer
     weighed = []
@@ -37,11 +44,22 @@ def run(bench: Bench, desk: Desk, name: str, lengths: list[int]) -> dict[str, An
     return {"weighed": weighed, "manifest": found}
 
 
-@pytest.mark.parametrize("name", ["tiny", pytest.param("smollm2-135m", marks=pytest.mark.long)])
-def test_the_manifest_says_what_webgpu_gives(open_bench: Callable[..., Bench], desk: Desk, name: str) -> None:
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [
+        ("tiny", "software"),
+        *(
+            pytest.param(*asked, marks=pytest.mark.long)  # an adapter that compiles these libraries faster is test_halves.py's
+            for asked in (("tiny", "gpu"), ("smollm2-135m", "software"), ("smollm2-135m", "gpu"))
+        ),
+    ],
+)
+def test_the_manifest_says_what_webgpu_gives(open_bench: Callable[..., Bench], desk: Desk, name: str, profile: Profile) -> None:
     """After a prompt of more than a chunk the estimate is within a tenth of the buffers; none is larger than the limit asked."""
-    found = run(open_bench("/pages/weighed.worker.js"), desk, name, [900])
+    found = run(open_bench("/pages/weighed.worker.js"), desk, name, [900], profile)
     (weighed,), told = found["weighed"], found["manifest"]
+    print(f"{name}, {profile}: {weighed['peak']} bytes of graphics memory, {told['vram_bytes']} promised")
     assert weighed["peak"] == pytest.approx(told["vram_bytes"], rel=0.1), json.dumps(weighed)
     assert weighed["largest"] <= told["limits"]["maxBufferSize"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import encoders
 import lavapipe
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from native_model import Native
 from parity import PROMPT
 from walk import walk
 
-from hybr.mlc_build import blocks, huggingface, quantise
+from hybr.mlc_build import blocks, huggingface, quantise, sources
 from hybr.mlc_build.blocks import Blocks
+from hybr.mlc_build.encoder import weights
 from hybr.mlc_build.model.config import width
 from hybr.mlc_build.reference import Reference, dequantised
 
@@ -113,7 +115,7 @@ def test_the_gpu_library_runs(profile: Profile, family: str, form: str, device: 
     write_folder(tmp_path, family)
     opened, (model, models) = huggingface.open_folder(tmp_path, ENTRY), device
     name = f"{family}-{form}-{profile}"
-    make(opened, form, profile, models / name)
+    promised = make(opened, form, profile, models / name)
     model.load(name)
     reference = Reference.open(models / name, opened.config)
     reference.kind = width(form)
@@ -121,3 +123,29 @@ def test_the_gpu_library_runs(profile: Profile, family: str, form: str, device: 
     theirs = taken.read_by(reference)
     print(f"{name}: {taken.off(theirs):.1e}, where logits reach {np.abs(theirs[0]).max():.1f}")
     assert taken.off(theirs) < {"float16": 2e-2, "float32": 2e-3}[reference.kind]
+    assert model.call("weighed")["live"] == pytest.approx(promised, rel=0.1)
+
+
+TEXTS = [*["the sea " * 400] * 4, "the sea", " \n", "ships. lights. ships.", "\N{WATER WAVE}", "zzz"]
+"""More than two batches, one as large as can be; texts past every window, and one without a token."""
+EMBEDDING = 1
+"""WebLLM's ModelType.embedding."""
+
+
+@pytest.mark.models
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("form", ["q8f32_1", pytest.param("q0f32", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["small", pytest.param("all-minilm-l6-v2", marks=pytest.mark.long)])
+def test_the_encoders_gpu_library_runs(name: str, form: str, device: tuple[Dawn, Path], tmp_path: Path) -> None:
+    """An embedding model's gpu library gives numpy's vectors, alone and in batches, in the memory that is promised."""
+    source = encoders.write(tmp_path) if name == "small" else sources.fetch(name).parent
+    encoder, (model, models) = weights.open_folder(source), device
+    promised = make(encoder, form, "gpu", models / f"{name}-{form}")
+    model.load(f"{name}-{form}", model_type=EMBEDDING)
+    wanted = encoders.vectors(models / f"{name}-{form}", *TEXTS)
+    worst = np.abs(model.call("embed", TEXTS) - wanted).max(), np.abs(model.call("embed", TEXTS[4:5]) - wanted[4]).max()
+    print(f"{name} in {form}: {max(worst):.1e}")
+    assert max(worst) < 2e-5
+    assert model.call("weighed")["live"] == pytest.approx(promised, rel=0.1)
+    with pytest.raises(RuntimeError, match="input is blank"):
+        model.call("embed", [" \n"])

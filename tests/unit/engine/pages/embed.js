@@ -4,6 +4,7 @@ import {MLCEngine, ModelType} from '/vendor/web-llm/index.js';
 let engine;
 
 export async function load(base, library) {
+  await engine?.unload();
   const url = location.origin + base;
   const record = {model_id: 'encoder', model: url, model_lib: `${url}resolve/main/${library}`, model_type: ModelType.embedding};
   engine = new MLCEngine({appConfig: {model_list: [record], cacheBackend: 'cache'}});
@@ -14,5 +15,3 @@ export async function embed(input) {
   const answer = await engine.embeddings.create({input});
   return {vectors: answer.data.map((one) => one.embedding), usage: answer.usage};
 }
-
-export const unload = () => engine.unload();
