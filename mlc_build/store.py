@@ -197,7 +197,7 @@ def discard(name: str) -> tuple[int, int]:
 
 def _kept(linked: Container[tuple[int, int]]) -> dict[Path, int]:
     """Return the files of kept steps that have one of these devices and inodes, with their sizes."""
-    found = {}
+    found = dict[Path, int]()
     for folder, _, files in os.walk(paths.home() / "steps"):  # not glob: a build that runs moves its own
         for file in map(Path(folder).joinpath, files):
             with suppress(FileNotFoundError):

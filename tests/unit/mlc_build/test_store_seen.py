@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import io
 import json
 import os
 import re
@@ -20,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from serving import asking, parts_in
+from shelf import built
 
-from hybr.mlc_build import cli, manifest, store
+from hybr.mlc_build import cli, manifest, own, store
+from hybr.mlc_build.build import LIBRARIES, build_entry
+from hybr.mlc_build.errors import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +38,12 @@ BUILD = "from hybr.mlc_build.build import build; build('tiny', profiles=('softwa
 REMOVE = "from hybr.mlc_build import store; store.discard('tiny')"
 RENAMES = "os.r"
 """os.rename, os.remove, os.rmdir: all by which a name on the shelf comes to stand for something else."""
+
+
+@pytest.fixture(scope="session")
+def plain() -> Path:
+    """The folder of the built `tiny-q0f32`."""
+    return built("tiny-q0f32")
 
 
 @pytest.fixture
@@ -131,6 +141,39 @@ def test_while_it_is_written(
     gone = {"first": [True, False], "next": [False, False], "same": [False], "rm": [False, True]}[change]
     assert [rev is None for rev in revs] == gone, seq
     assert len(seq) > 7
+
+
+@pytest.mark.usefixtures("plain")
+def test_one_id_in_two_ways_at_once(fresh: Path, killer: Killer) -> None:
+    """Another form and profile under an id that is being built is refused until that is there, and then takes its place whole.
+
+    Under an id of its own it is built meanwhile.
+    """
+
+    def other(name: str) -> Path:
+        return build_entry(own.entry_of("tiny", "q0f32", name=name), ("gpu",), io.StringIO())
+
+    first = "build_entry(own.entry_of('tiny', 'q4f32_1', name='one'), ('software',))"
+    code = f"from hybr.mlc_build import own; from hybr.mlc_build.build import build_entry; {first}"
+    for n, _ in enumerate(killer.held(fresh, code, within="os.rename")):
+        with pytest.raises(Busy, match=r"one is being built by process \d+ already"):
+            other("one")
+        if n == 1:
+            other("two")
+    before = manifest.whole("one")
+    assert (before["quantisation"], [path for path in LIBRARIES.values() if path in files(before)]) == (
+        "q4f32_1",
+        ["model-software.wasm"],
+    )
+    assert other("one").name == manifest.whole("two")["rev"]
+    after = manifest.whole("one")
+    assert (after["quantisation"], [path for path in LIBRARIES.values() if path in files(after)]) == ("q0f32", ["model.wasm"])
+    manifest.verify(store.root() / "one" / before["rev"], before)
+
+
+def files(found: dict[str, Any]) -> set[str]:
+    """Return the names of a manifest's files."""
+    return {item["path"] for item in found["files"]}
 
 
 READ = """
