@@ -170,7 +170,9 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
             raise SourceError(
                 f"{path} has a tensor of a type that is not known here ({error}); take one in Q8_0 or F16"
             ) from error
-        raise SourceError(f"{path} is not a whole GGUF file ({error}); remove it and run the command again") from error
+        if "version" in str(error):
+            raise SourceError(f"{path} is a GGUF of another version ({error}); take a newer file of the model") from error
+        raise SourceError(f"{path} is not a whole GGUF file ({error}); fetch it again") from error
     if reader.byte_order != "I":
         raise SourceError(f"{path} is of the other byte order (big endian); convert it with gguf-convert-endian")
     with readable(str(path)):
@@ -194,6 +196,11 @@ def _opened(reader: Any, entry: Entry) -> Checkpoint:
     told = Told({name: field.contents() for name, field in reader.fields.items()}, "the checkpoint")
     if (parts := told.whole("split.count", 1, least=0)) > 1:
         raise SourceError(f"split.count is {parts}: this is one part of several; join them with llama-gguf-split --merge")
+    if (kind := told.get("general.type", "model")) != "model":
+        raise SourceError(
+            f"general.type is {kind!r}: that goes with a model and is none; give the model's own file "
+            "(an adapter is merged into it first, with llama-export-lora)"
+        )
     config = _config(told, reader, entry)
     family = str(told.need("general.architecture"))
     tensors = {
@@ -321,7 +328,7 @@ def _config(whole: Told, reader: Any, entry: Entry) -> ModelConfig:
         raise SourceError(f"{family}.expert_count is {told.get('expert_count')}; a mixture of experts cannot be built")
     heads, width = told.whole("attention.head_count"), told.whole("embedding_length")
     layers = told.whole("block_count", most=DEEPEST)
-    head_dim = told.whole("attention.key_length", told.whole("rope.dimension_count", max(width // heads, 1)))
+    head_dim = told.whole("attention.key_length", max(width // heads, 1))
     for name, what in {"rope.dimension_count": "turn", "attention.value_length": "be values"}.items():
         if told.whole(name, head_dim) != head_dim:
             raise SourceError(f"{family}.{name} is {told.get(name)}; only whole heads of {head_dim} can {what}")
@@ -408,6 +415,12 @@ def _vocabulary(told: Told) -> Vocabulary:
         )
     eos = ggml.whole("eos_token_id", least=0)
     tokens, kinds = list(ggml.need("tokens")), list(ggml.need("token_type"))
+    merges = [] if model == "llama" else list(ggml.need("merges"))
+    for name, listed, kind in (("tokens", tokens, str), ("merges", merges, str), ("token_type", kinds, int)):
+        if wrong := next((one for one in listed if not isinstance(one, kind)), None):
+            raise SourceError(
+                f"the tokenizer does not match: tokenizer.ggml.{name} has {wrong!r}; the file is damaged, fetch it again"
+            )
     ready = None
     if model == "llama":
         ready = pieces.ready(tokens, ggml.need("scores"), kinds, prefix=bool(ggml.get("add_space_prefix", True)))
@@ -418,7 +431,7 @@ def _vocabulary(told: Told) -> Vocabulary:
         )
     return Vocabulary(
         tokens=tokens,
-        merges=[] if ready else list(ggml.need("merges")),
+        merges=merges,
         specials=[i for i, kind in enumerate(kinds) if kind == CONTROL],
         digits=split == "smollm",
         words=True,

@@ -6,10 +6,12 @@ Light at import; the compiler is loaded when something is compiled.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from .errors import BuildError, Damaged
+from .errors import BuildError, Damaged, UnknownModel, UnknownQuantisation
 
 if TYPE_CHECKING:
     import argparse
@@ -73,11 +75,15 @@ def build_model(args: argparse.Namespace) -> None:
     if args.compiler != COMPILERS[0]:
         from . import external
 
+        if args.profile == "software":
+            raise UnknownQuantisation("mlc_llm compiles for graphics processors only: leave --profile or --compiler out")
         external.build(args.source, args.quant, args.id, args.context, args.prefill_chunk, template=args.conv_template)
         return
     from . import own
     from .build import build_entry
 
+    if args.conv_template is not None:
+        raise UnknownModel("--conv-template names one of mlc_llm's: add --compiler mlc-llm, or leave it out")
     chosen = [profile for name, profiles in PROFILES.items() if args.profile in {name, "both"} for profile in profiles]
     entry = own.entry_of(args.source, args.quant, name=args.id, context=args.context, chunk=args.prefill_chunk)
     build_entry(entry, chosen)
@@ -87,6 +93,11 @@ def mirror_model(args: argparse.Namespace) -> None:
     """Fetch one model; progress goes to standard error."""
     from . import mirror
 
+    try:
+        for address in filter(None, (args.source, args.host, args.library)):
+            urlsplit(address)
+    except ValueError as error:
+        raise UnknownModel(f"{address!r} is no address that can be read ({error})") from error
     chosen = mirror.choose(args.source, mirror.known, name=args.id, host=args.host, library=args.library)
     print(mirror.mirror(chosen))
 
@@ -95,6 +106,8 @@ def serve_models(args: argparse.Namespace) -> None:
     """Serve the shelf until SIGINT or SIGTERM."""
     from . import share
 
+    if not 0 <= args.port <= 65535:
+        raise UnknownModel(f"--port is {args.port}; it must be from 0 to 65535")
     share.listen(args.port)
 
 
@@ -209,9 +222,12 @@ def _guarded(action: Any) -> Any:
     def run(args: argparse.Namespace) -> int:
         try:
             action(args)
+            sys.stdout.flush()
         except BuildError as error:
             print(f"hybr: {error}", file=sys.stderr)
             return 1
+        except BrokenPipeError:  # whoever read this has enough: `hybr models list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it as it ends
         except OSError as error:  # a folder that cannot be written, most often: the system's words name it
             print(f"hybr: {error}", file=sys.stderr)
             return 1

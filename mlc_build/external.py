@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import licence, manifest, own, steps, store, validate, wasm
-from .errors import CompileError, DiskFull, MissingTool, UnknownModel, disk
+from . import catalogue, licence, manifest, own, steps, store, validate, wasm
+from .errors import CompileError, DiskFull, MissingTool, Taken, UnknownModel, disk
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def build(
 ) -> Path:  # fmt: skip
     """Build the checkpoint in the folder `source` with mlc_llm and return its folder on the shelf.
 
-    Raises BuildError: MissingTool without the tool, UnknownModel for what is no folder or cannot be an id, CompileError when the
-    tool fails or what it leaves is not whole.
+    Raises BuildError: MissingTool without the tool, UnknownModel for what is no folder or cannot be an id or a size, Taken for an
+    id of the catalogue's, CompileError when the tool fails or what it leaves is not whole.
     """
     folder, form = Path(source), quantisation or DEFAULT
     if not (folder / "config.json").is_file():
@@ -83,6 +83,9 @@ def build(
     called = name or re.sub(r"[^a-z0-9._-]+", "-", f"{folder.resolve().name}-{form.replace('_', '-')}".lower()).strip("-._")[:64]
     if not store.ID.fullmatch(called):
         raise UnknownModel(f"{called!r} cannot be an id: give one with --id")
+    own.check_sizes(context, chunk)
+    if called in {entry.id for entry in catalogue.everything()}:
+        raise Taken(f"{called} is a model of the catalogue; give this one another --id")
     with disk(store.root()), store.building(called, str(folder.resolve())):
         try:
             progress = Progress(USUAL, lambda told: store.write(called, "building", progress=told), stream)

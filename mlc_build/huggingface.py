@@ -86,7 +86,7 @@ def read_config(values: dict[str, Any], entry: Entry) -> ModelConfig:
         vocab_size=told.whole("vocab_size"),
         rope_theta=theta,
         rms_norm_eps=told.real("rms_norm_eps", zero=True),
-        tie_word_embeddings=bool(told.get("tie_word_embeddings", is_gemma)),
+        tie_word_embeddings=told.flag("tie_word_embeddings", is_gemma),
         context_window_size=context,
         prefill_chunk_size=min(entry.prefill_chunk, context),
         family=str(family),
@@ -134,11 +134,13 @@ def _rotations(told: Told) -> tuple[Told, float]:
 def _sliding_layers(told: Told, family: str, layers: int) -> tuple[int, ...]:
     """Return the numbers of the layers whose attention slides."""
     qwen = family in {"qwen2", "qwen3"}
-    if family == "llama" or not told.get("sliding_window") or not told.get("use_sliding_window", not qwen):
+    if family == "llama" or not told.get("sliding_window") or not told.flag("use_sliding_window", not qwen):
         return ()
     if kinds := told.get("layer_types"):
         if unknown := sorted(set(kinds) - {"sliding_attention", "full_attention"}):
             raise SourceError(f"layer_types in config.json has {unknown[0]!r}; only sliding and full attention can be built")
+        if len(kinds) != layers:
+            raise SourceError(f"layer_types in config.json has {len(kinds)}, but num_hidden_layers is {layers}; fetch it again")
         return tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
     if family == "gemma3_text":  # every sixth sees all
         return tuple(i for i in range(layers) if (i + 1) % told.whole("sliding_window_pattern", 6))
@@ -255,7 +257,7 @@ def _vocabulary(folder: Path, told: dict[str, Any], template: str) -> Vocabulary
     tokens = [""] * (max(ids.values()) + 1)
     for token, at in ids.items():
         tokens[at] = token
-    stops = _ids(_json(folder / "generation_config.json", {}).get("eos_token_id", told.get("eos_token_id")))
+    stops = _ids({**told, **_json(folder / "generation_config.json", {})})
     named = {role: _named(role, words, ids) for role in ("bos_token", "eos_token", "pad_token", "unk_token")}
     ended = named["eos_token"]
     stops = list(dict.fromkeys([*([] if ended is None else [ended]), *stops]))
@@ -287,8 +289,11 @@ def _named(role: str, words: dict[str, Any], ids: dict[str, int]) -> int | None:
     return ids.get(text)
 
 
-def _ids(told: Any) -> list[int]:
-    return [] if told is None else [int(i) for i in (told if isinstance(told, list) else [told])]
+def _ids(told: dict[str, Any]) -> list[int]:
+    """Return the ids of `eos_token_id`, one or a list. Raises SourceError."""
+    found = told.get("eos_token_id", [])
+    listed = found if isinstance(found, list) else [] if found is None else [found]
+    return [Told({"eos_token_id": one}, "the checkpoint").whole("eos_token_id", least=0) for one in listed]
 
 
 def _template(folder: Path) -> str:

@@ -52,11 +52,7 @@ def entry_of(
     entry = catalogue.find(source, quantisation) if source in known or not path.exists() else _of(path, quantisation)
     if name is not None and not ID.fullmatch(name):
         raise UnknownModel(f"{name!r} cannot be an id: up to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit")
-    for option, value in {"--context": context, "--prefill-chunk": chunk}.items():
-        if value is not None and value < 1:
-            raise UnknownModel(f"{option} is {value}; it must be at least 1")
-    if chunk and chunk > MOST_CHUNK:
-        raise UnknownModel(f"--prefill-chunk is {chunk}; a device takes at most {MOST_CHUNK} tokens a call")
+    check_sizes(context, chunk)
     called = name or entry.id
     if called in known and ("path" in entry.source or known[called] != entry.base):
         raise Taken(f"{called} is a model of the catalogue; give this one another --id")
@@ -68,6 +64,15 @@ def entry_of(
     )
 
 
+def check_sizes(context: int | None, chunk: int | None) -> None:
+    """Raise UnknownModel for a window or a call of so many tokens as none can have."""
+    for option, value in {"--context": context, "--prefill-chunk": chunk}.items():
+        if value is not None and value < 1:
+            raise UnknownModel(f"{option} is {value}; it must be at least 1")
+    if chunk and chunk > MOST_CHUNK:
+        raise UnknownModel(f"--prefill-chunk is {chunk}; a device takes at most {MOST_CHUNK} tokens a call")
+
+
 def origin_of(entry: Entry) -> str:
     """Return what an entry is built from: a path, or the catalogue's id. Two builds under one id must agree on it."""
     return str(entry.source.get("path") or entry.base)
@@ -77,7 +82,7 @@ def _of(path: Path, quantisation: str | None) -> Entry:
     kind = _kind(path)
     encodes = kind == "safetensors" and is_encoder(path if path.is_dir() else path.parent)
     known = tuple(FORMS) if encodes else QUANTISATIONS
-    chosen = quantisation or (known[0] if encodes else DEFAULT)
+    chosen = (known[0] if encodes else DEFAULT) if quantisation is None else quantisation
     if chosen not in known:
         raise UnknownQuantisation(f"there is no quantisation {chosen!r}; choose {_either(known)}")
     name = path.resolve().name if path.is_dir() else path.stem

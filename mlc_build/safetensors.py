@@ -106,7 +106,7 @@ def instead(folder: Path) -> str:
 
 
 def _instead(folder: Path) -> str:
-    if other := _first(folder, "*.safetensors"):
+    if (other := _first(folder, "*.safetensors")) and not other.name.startswith("adapter"):
         return "fetch the latter too" if SHARD.search(other.name) else f"it holds {other.name}: give that file"
     return instead(folder)
 
@@ -150,7 +150,9 @@ def _header(file: Path) -> dict[str, RawTensor]:
 def _tensor(file: Path, name: str, told: dict[str, Any], base: int, size: int) -> RawTensor:
     kind, shape, (start, end) = told["dtype"], tuple(told["shape"]), told["data_offsets"]
     if kind not in WIDTHS:
-        raise SourceError(f"tensor {name} in {file.name} has dtype {kind}; only {', '.join(WIDTHS)} can be read")
+        raise SourceError(
+            f"tensor {name} in {file.name} has dtype {kind}; only {', '.join(WIDTHS)} can be read: take it unquantised, or a GGUF"
+        )
     if not all(type(n) is int and n >= 0 for n in (*shape, start, end)):
         raise SourceError(f"tensor {name} in {file.name} has shape {shape} at {start} to {end}, which cannot be; fetch it again")
     if end - start != math.prod(shape) * WIDTHS[kind]:

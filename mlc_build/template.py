@@ -10,8 +10,12 @@ What ends an answer is what the checkpoint says, and the special token that its 
 Gemma and early Llama 3 only tell the token that ends a text, which those models do not write.
 
 A template whose turns depend on more than their role has no such form and is refused by `check`, with both texts; but a system
-message that opens the first question (Gemma 3) has one. A tool's turn is learnt where the template has one that only frames what
-the tool said; where it refuses such turns, or writes them as JSON, a tool speaks in the person's turn.
+message that opens the first question (Gemma 3, Llama 2) has one, and so has an answer that is asked for with more than it is told
+with later (DeepSeek's and Qwen's thinking models open with `<think>`). A tool's turn is learnt where the template has one that
+only frames what the tool said; where it refuses such turns, or writes them as JSON, a tool speaks in the person's turn.
+
+A role's template is left out where it is the message alone: WebLLM fills one in with JavaScript's `replace`, which takes `$$` and
+`$&` in a person's words for its own.
 """
 
 from __future__ import annotations
@@ -46,6 +50,8 @@ SAMPLES: tuple[tuple[Message, ...], ...] = (
 
 
 SYSTEM, ASKED, SAID, AGAIN = "mark1system", "mark2asked", "mark3said", "mark4again"
+OTHERWISE = "a template of your own goes first: chat_template.jinja beside the weights, or gguf-new-metadata --chat-template-file"
+"""What to do about a template that cannot be used."""
 
 
 def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = False) -> dict[str, Any]:
@@ -67,13 +73,19 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
     closed = _opening_of(end, _cut(render_jinja(source, told, vocabulary, prompt=False), AGAIN)[1], last)
     answered = _opening_of(after, _cut(render_jinja(source, told[:2], vocabulary, prompt=False), SAID)[1], last)
     answer, opening = end.removeprefix(closed), after.removeprefix(answered)
-    if not opening or not start.endswith(opening) or not between.startswith(closed + answer):
-        raise SourceError(f"the chat template's turns cannot be told apart: {start!r}, {between!r}, {after!r}, {end!r}")
+    told_later = between.removeprefix(closed)
+    header = min(answer, told_later, key=len)
+    if not (
+        opening and start.endswith(opening) and between.startswith(closed) and max(answer, told_later, key=len).startswith(header)
+    ):
+        raise SourceError(
+            f"the chat template's turns cannot be told apart: {start!r}, {between!r}, {after!r}, {end!r}; {OTHERWISE}"
+        )
     alone = start.removesuffix(opening)
     begins = bool(first) and alone.startswith(first)
-    before, default, rest = _system(source, vocabulary, opening, alone)
-    joined = before == start  # the system message stands inside the first question's turn, which it opens
+    before, default, rest, joined = _system(source, vocabulary, opening, alone)
     tool, said_by_tool = _tool(source, vocabulary, answered, closed + answer) or (opening, "{tool_message}")
+    frames = {"assistant": told_later.removeprefix(header) + "{assistant_message}", "tool": said_by_tool}
     ends = stops(vocabulary, answered)
     return {
         "name": "learnt",
@@ -82,16 +94,12 @@ def conversation(vocabulary: Vocabulary, source: str, *, drop_system: bool = Fal
         # A system turn that is there even when it says nothing (Llama 3 tells the date in it).
         "render_empty_system_message": not drop_system and bool(rest) and alone == before + rest,
         "add_role_after_system_message": not joined,
-        "roles": {"user": opening, "assistant": answer, "tool": tool},
-        "role_templates": {
-            "user": "{user_message}",
-            "assistant": between.removeprefix(closed + answer) + "{assistant_message}",
-            "tool": said_by_tool,
-        },
+        "roles": {"user": opening, "assistant": header, "tool": tool},
+        "role_templates": {role: frame for role, frame in frames.items() if frame != f"{{{role}_message}}"},
         "messages": [],
         "seps": [closed, answered],
         "role_content_sep": "",
-        "role_empty_sep": "",
+        "role_empty_sep": answer.removeprefix(header),
         "stop_str": [vocabulary.tokens[i] for i in ends],
         "stop_token_ids": ends,
         "function_string": "",
@@ -139,16 +147,20 @@ def _opening_of(text: str, closing: str, last: str) -> str:
     return closing if text.startswith(closing) else closing.removesuffix(last)
 
 
-def _system(source: str, vocabulary: Vocabulary, opening: str, alone: str) -> tuple[str, str, str]:
-    """Return what opens a system turn, what it says by default, and what closes it; `alone` is what stands there without one."""
+def _system(source: str, vocabulary: Vocabulary, opening: str, alone: str) -> tuple[str, str, str, bool]:
+    """Return what opens a system turn, what it says by default and what closes it; `alone` is what stands there without one.
+
+    The last says whether it stands inside the first question's turn, which it opens.
+    """
     turns = ({"role": "system", "content": SYSTEM}, {"role": "user", "content": ASKED})
     try:
         before, rest, _ = _cut(render_jinja(source, turns, vocabulary), SYSTEM, ASKED)
     except SourceError:  # the template refuses a system turn, or loses it: as plain text before the first question
-        return alone, "", "\n\n"
+        return alone, "", "\n\n", False
+    joined = before.startswith(alone + opening) and not rest.endswith(opening)
     rest = rest.removesuffix(opening)
     inside = alone.startswith(before) and alone.endswith(rest) and len(alone) > len(before) + len(rest)
-    return before, alone[len(before) : len(alone) - len(rest)] if inside else "", rest
+    return before, alone[len(before) : len(alone) - len(rest)] if inside else "", rest, joined
 
 
 def _cut(text: str, *marks: str) -> list[str]:
@@ -157,7 +169,9 @@ def _cut(text: str, *marks: str) -> list[str]:
     for mark in marks:
         before, there, text = text.partition(mark)
         if not there or mark in text:
-            raise SourceError(f"the chat template does not show each message once and in order: {before + there + text!r}")
+            raise SourceError(
+                f"the chat template does not show each message once and in order: {before + there + text!r}; {OTHERWISE}"
+            )
         found.append(before)
     return [*found, text]
 
@@ -175,7 +189,8 @@ def render(template: dict[str, Any], messages: tuple[Message, ...], first: str =
     parts += [template["system_template"].replace("{system_message}", system)] if shown else []
     for index, message in enumerate(rest):
         role, seps = message["role"], template["seps"]
-        text = template["role_templates"][role].replace(f"{{{role}_message}}", message["content"], 1)
+        place = f"{{{role}_message}}"
+        text = template["role_templates"].get(role, place).replace(place, message["content"], 1)
         opened = shown and index == 0 and not template["add_role_after_system_message"]
         prefix = "" if opened else template["roles"][role] + template["role_content_sep"]
         parts.append(prefix + text + seps[index % len(seps)])
@@ -198,7 +213,7 @@ def render_jinja(source: str, messages: tuple[Message, ...], vocabulary: Vocabul
         )
     except Exception as error:  # somebody else's program: whatever it raises, it cannot be used
         reason = str(error) if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {error}"
-        raise SourceError(f"the chat template cannot be rendered: {reason}") from error
+        raise SourceError(f"the chat template cannot be rendered: {reason}; {OTHERWISE}") from error
     return made
 
 
@@ -232,7 +247,8 @@ def _environment() -> Any:
 
 def strips(source: str, vocabulary: Vocabulary) -> bool:
     """Say whether a template takes the blanks around a message away."""
-    return f" {ASKED} " not in render_jinja(source, ({"role": "user", "content": f" {ASKED} "},), vocabulary)
+    blank = f"\t{ASKED}\t"  # no template writes a tab itself
+    return blank not in render_jinja(source, ({"role": "user", "content": blank},), vocabulary)
 
 
 def check(template: dict[str, Any], source: str, entry: Entry, vocabulary: Vocabulary) -> None:
@@ -254,7 +270,9 @@ def check(template: dict[str, Any], source: str, entry: Entry, vocabulary: Vocab
             raise
         dropped = not system and entry.template.get("drop_default_system") and _is_default(theirs, ours, source, vocabulary)
         if ours != theirs and not dropped:
-            raise SourceError(f"{entry.id}: on {messages} our conversation template gives {ours!r}, the checkpoint's {theirs!r}")
+            raise SourceError(
+                f"{entry.id}: on {messages} our conversation template gives {ours!r}, the checkpoint's {theirs!r}; {OTHERWISE}"
+            )
 
 
 def _moves(source: str, vocabulary: Vocabulary) -> bool:

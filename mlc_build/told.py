@@ -56,6 +56,13 @@ class Told:
             raise self._wrong(name, found, f"a whole number from {least} to {most}")
         return found
 
+    def flag(self, name: str, otherwise: bool) -> bool:
+        """Return true or false. Raises SourceError for anything else: a text that says false would count as true."""
+        found = self.get(name, otherwise)
+        if not isinstance(found, bool):
+            raise self._wrong(name, found, "true or false")
+        return found
+
     def real(self, name: str, otherwise: float | None = None, *, zero: bool = False) -> float:
         """Return a positive number, or zero where that may be. Raises SourceError for anything else, NaN and infinity too."""
         found = self.need(name) if otherwise is None else self.get(name, otherwise)

@@ -38,13 +38,14 @@ def answer_sheet(served: Served, model: str) -> tuple[Reference, Tokenizer]:
     return Reference.open(folder, CONFIG), Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def check(page: Page, sheet: tuple[Reference, Tokenizer], *turns: str, most: int = 32) -> str:
+def check(page: Page, sheet: tuple[Reference, Tokenizer], *turns: str, most: int = 32, system: str = "") -> str:
     """Assert that the page's greedy tokens are the reference's, and return them: `tiny`'s vocabulary makes a token a character.
 
     `turns` are the person's and the model's by turns. An answer ends for its length: at `most` tokens, or where the context does.
     """
     reference, tokenizer = sheet
-    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
     said = "".join(f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in messages)
     prompt = tokenizer.encode(f"{said}<|im_start|>assistant\n", add_special_tokens=False).ids
     expected = reference.greedy(prompt, min(most, CONFIG.context_window_size - len(prompt) + 1), frozenset({EOS}))
@@ -79,6 +80,13 @@ def test_a_conversation_goes_on_and_back(tiny_page: tuple[Page, Watch], sheet: t
     second = check(page, sheet, PROMPTS[0], first, PROMPTS[1])
     assert check(page, sheet, PROMPTS[0], first, PROMPTS[1]) == second
     assert check(page, sheet, PROMPTS[3], first, PROMPTS[1]) != second
+
+
+@pytest.mark.models
+def test_dollars_are_dollars(tiny_page: tuple[Page, Watch], sheet: tuple[Reference, Tokenizer]) -> None:
+    """Formulas and prices reach the model as they were written: WebLLM fills templates in with JavaScript's `replace`."""
+    said = "cost $$5, $& or `$`, it's $'$1"
+    check(tiny_page[0], sheet, said, "$$x$$", said, system=said)
 
 
 @pytest.mark.models

@@ -84,8 +84,16 @@ function requestOf({messages, options = {}}) {
     throw new EngineError('MessageOrderError', 'messages: give at least one message.', 'validate');
   const shaped = options?.response_format ? {...options, response_format: formatOf(options.response_format)} : options;
   const kept = Object.entries(shaped ?? {}).filter(([name, value]) => value !== null && value !== undefined && !OURS.has(name));
-  return {...Object.fromEntries(kept), messages, stream: true, stream_options: {include_usage: true}};
+  return {...Object.fromEntries(kept), messages: messages.map(plain), stream: true, stream_options: {include_usage: true}};
 }
+
+/**
+ * WebLLM puts a system message into its template with `String.replace`, which takes `$$` and `$&` in it for its own. What people and
+ * models say has no such template in the models built here (mlc_build/template.py).
+ * @param {any} message @returns {any} the same, a system message's dollars doubled
+ */
+const plain = (message) =>
+  message?.role === 'system' && typeof message.content === 'string' ? {...message, content: message.content.replaceAll('$', '$$$$')} : message;
 
 /** @param {ChatCompletionChunk} chunk @param {ChatResult} out @param {(delta: string) => void} give */
 function take(chunk, out, give) {

@@ -289,12 +289,14 @@ def test_full_temporary_folder(small_disk: Path, fresh: Path, monkeypatch: pytes
 def test_a_persons_own_folder(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A Qwen3 in Hugging Face's layout is built from its path, inspected by its id, and says what it is; twice the same bytes."""
     write_folder(tmp_path / "My Qwen", "qwen3", dtype="BF16", shards=2)
+    (tmp_path / "My Qwen" / "README.md").write_text("---\nlicense: mit\nbase_model: someone/Qwen\n---\n")
     words = ["build", str(tmp_path / "My Qwen"), "--context", "200", "--prefill-chunk", "64", "--profile", "software"]
     assert run(*words) == 0
     folder = store.current("my-qwen-q4e8f32-1")
     assert folder is not None
     found = json.loads((folder / "manifest.json").read_text())
     assert (found["family"], found["context"], found["quantisation"], found["repacked"]) == ("qwen3", 200, "q4e8f32_1", False)
+    assert (found["licence"], found["origin"]) == ("MIT", "My Qwen, made of someone/Qwen")
     told = json.loads((folder / "mlc-chat-config.json").read_text())
     assert (told["model_type"], told["context_window_size"], told["prefill_chunk_size"]) == ("qwen3", 200, 64)
     assert told["conv_template"]["stop_token_ids"] == [2]
@@ -304,12 +306,13 @@ def test_a_persons_own_folder(fresh: Path, tmp_path: Path, capsys: pytest.Captur
     assert store.current("other").name == folder.name  # type: ignore[union-attr] - it was just built
 
 
-def test_a_persons_own_gguf(fresh: Path, tmp_path: Path) -> None:
-    """A GGUF outside the catalogue is built from its path in the quantisation asked for."""
-    write_gguf(tmp_path / "small.gguf", "phi3")
+def test_a_persons_own_gguf(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A GGUF outside the catalogue is built from its path in the quantisation asked for; what became of its blocks is said."""
+    write_gguf(tmp_path / "small.gguf", "phi3", packed="Q4_0")
     assert run("build", str(tmp_path / "small.gguf"), "--quant", "q0f32", "--profile", "software", "--id", "phi") == 0
     found = store.manifest("phi")
     assert (found["family"], found["quantisation"], found["context"]) == ("phi3", "q0f32", 512)
+    assert "the checkpoint's own blocks: 10 in Q4_0 unpacked exactly (float)\n" in capsys.readouterr().err
 
 
 def test_halves_are_for_devices_that_have_them(fresh: Path, tmp_path: Path) -> None:

@@ -110,6 +110,13 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"skip": ("epsilon",), "also": lambda w: w.add_layer_norm_rms_eps(math.nan)}, "rms_epsilon in the checkpoint is nan"),
         ({"skip": ("freq_base",), "also": lambda w: w.add_rope_freq_base(0.0)}, "freq_base in the checkpoint is 0.0"),
         ({"also": lambda w: w.add_value_length(16)}, "value_length is 16; only whole heads of 32"),
+        ({"also": lambda w: w.add_expert_count(8)}, "expert_count is 8; a mixture of experts"),
+        ({"also": lambda w: w.add_string("llama.rope.scaling.type", "yarn")}, "rope.scaling.type is 'yarn'"),
+        ({"also": lambda w: w.add_type("adapter")}, "general.type is 'adapter': .*llama-export-lora"),
+        ({"skip": ("dimension_count",), "also": lambda w: w.add_rope_dimension_count(24)}, "dimension_count is 24; only whole"),
+        ({"merges": [1, 2]}, "tokenizer.ggml.merges has 1; the file is damaged"),
+        ({"tokens": list(range(1, 261))}, "tokenizer.ggml.tokens has 1; the file is damaged"),
+        ({"types": ["a"] * 260}, "tokenizer.ggml.token_type has 'a'"),
         ({"also": lambda w: w.add_uint16("split.count", 3)}, "split.count is 3: .* llama-gguf-split --merge"),
         ({"also": lambda w: w.add_tensor("rope_freqs.weight", np.full(16, np.nan, np.float32))}, "rope_freqs of .* is nan"),
         ({"eos": 260}, "its bos token is 260, and it has 260 tokens"),
@@ -165,6 +172,14 @@ def test_tensors_are_called_as_the_file_calls_them(
     opened = checkpoint.open_gguf(tmp_path / "a.gguf", families.ENTRY)
     with pytest.raises(SourceError, match=words):
         list(quantise(opened.tensors, opened.config, "q0f16", opened.called))
+
+
+@pytest.mark.parametrize("version", [1, 4])
+def test_another_version(tmp_path: Path, version: int) -> None:
+    """A file of before August 2023, or of a time to come, is not called damaged."""
+    (tmp_path / "a.gguf").write_bytes(b"GGUF" + version.to_bytes(4, "little") + bytes(100))
+    with pytest.raises(SourceError, match=f"of another version .*version {version} .*take a newer file of the model"):
+        checkpoint.open_gguf(tmp_path / "a.gguf", ENTRY)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.99])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +70,17 @@ def test_verify(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "hybr models build tiny" in told.err
 
 
+def test_a_reader_that_has_enough(shelved: Path) -> None:
+    """`hybr models list | head -1` ends without a word: that nobody reads on is no error."""
+    code = "from hybr.mlc_build import cli; import argparse, sys; parser = argparse.ArgumentParser(); "
+    code += "cli.add_parser(parser.add_subparsers()); args = parser.parse_args(['models', 'list']); sys.exit(args.run(args))"
+    ends = os.pipe()
+    os.close(ends[0])
+    with os.fdopen(ends[1], "w") as closed:
+        ran = subprocess.run([sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 def test_rm(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Removing works once."""
     assert run("rm", "tiny") == 0
@@ -88,9 +102,15 @@ def test_rm(shelved: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("build", "tiny", "--id", "smollm2-135m"), "smollm2-135m is a model of the catalogue; give this one another --id"),
         (("build", "/etc/hostname"), "neither a GGUF file"),
         (("build", "/etc", "--quant", "q9"), "there is no quantisation 'q9'; choose q4f32_1 or q4e8f32_1 or q0f32"),
+        (("build", "/etc", "--quant", ""), "there is no quantisation ''"),
+        (("build", "tiny", "--conv-template", "chatml"), "--conv-template names one of mlc_llm's: add --compiler mlc-llm"),
+        (("build", "/etc", "--compiler", "mlc-llm", "--profile", "software"), "mlc_llm compiles for graphics processors only"),
         (("inspect", "smollm2-135m"), "smollm2-135m is not built"),
         (("build", "tiny", "--quant", "q9"), "tiny is not built in 'q9'; choose q4f32_1 or q4e8f32_1 or q0f32"),
         (("verify", "tiny"), "run: hybr models build tiny"),
+        (("mirror", "https://[::1/x/"), "'https://[::1/x/' is no address that can be read (Invalid IPv6 URL)"),
+        (("mirror", "x", "--library", "http://[a/"), "'http://[a/' is no address"),
+        (("serve", "--port", "65536"), "--port is 65536; it must be from 0 to 65535"),
         (("rm", ".."), ".. is not built"),
         (("verify", "../models"), "../models is not built"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from families import write_folder
 
 from hybr.mlc_build import cli, external, manifest, share, store
-from hybr.mlc_build.errors import CompileError, MissingTool, SourceError, UnknownModel
+from hybr.mlc_build.errors import CompileError, MissingTool, SourceError, Taken, UnknownModel
 from hybr.server.models import Models
 
 TOOL = Path(__file__).parents[2] / "support" / "fake_mlc_llm.py"
@@ -112,6 +112,10 @@ def test_what_it_cannot_be_given(source: Path) -> None:
         external.build("tiny", None, None, None, None)
     with pytest.raises(UnknownModel, match="cannot be an id"):
         external.build(str(source), None, "../x", None, None)
+    with pytest.raises(UnknownModel, match="--context is -4; it must be at least 1"):
+        external.build(str(source), None, "mine", -4, None)
+    with pytest.raises(Taken, match="smollm2-135m is a model of the catalogue"):
+        external.build(str(source), None, "smollm2-135m", None, None)
     words = source / "tokenizer_config.json"
     words.write_text(json.dumps({key: value for key, value in json.loads(words.read_text()).items() if key != "chat_template"}))
     with pytest.raises(SourceError, match="chat_template"):

@@ -57,10 +57,17 @@ def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
         (lambda f: f.write_bytes(b"\xff" * 100), "not a whole safetensors file"),
         (lambda f: f.write_bytes(f.read_bytes()[:-5]), "ends before tensor model.norm.weight"),
         (lambda f: f.write_bytes((8).to_bytes(8, "little") + b"not json"), "a header that cannot be read"),
-        (lambda f: rewrite(f, lambda h: h["model.norm.weight"].update(dtype="I8")), r"model.norm.weight .* has dtype I8"),
+        (
+            lambda f: rewrite(f, lambda h: h["model.norm.weight"].update(dtype="I8")),
+            r"model.norm.weight .* has dtype I8; .*, or a GGUF",
+        ),
         (lambda f: rewrite(f, lambda h: h["model.norm.weight"].update(shape=[65])), r"256 bytes, which its shape \(65,\)"),
         (lambda f: rewrite(f, lambda h: h["model.norm.weight"].pop("shape")), "a header that cannot be read"),
         (lambda f: f.rename(f.with_name("other.safetensors")), "neither model.safetensors nor .*holds other.safetensors"),
+        (
+            lambda f: (f.with_name("adapter_config.json").write_text("{}"), f.rename(f.with_name("adapter_model.safetensors"))),
+            r"it is an adapter \(LoRA\)",
+        ),
         (lambda f: f.rename(f.with_name("pytorch_model.bin")), "its weights are PyTorch's .*save_pretrained"),
         (lambda f: f.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0"), "run git lfs pull"),
         (lambda f: f.write_bytes(f.read_bytes() + b"more"), "goes on for 4 bytes behind its last tensor"),
@@ -79,6 +86,7 @@ def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
         "shape",
         "no shape",
         "no file",
+        "adapter",
         "pytorch",
         "pointer",
         "long",
@@ -101,6 +109,13 @@ def test_missing_shard(tmp_path: Path) -> None:
     rewrite(first, lambda header: header.update({"x": header.pop("model.norm.weight")}))
     with pytest.raises(SourceError, match=r"is not in model-00001-of-00002.safetensors"):
         safetensors.read(tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    told = json.loads(index.read_text())
+    write_safetensors(tmp_path.parent / "beside.safetensors", {"x": np.ones(3, np.float32)})
+    index.write_text(json.dumps({"weight_map": {"x": "../beside.safetensors"}}))
+    with pytest.raises(SourceError, match=r"beside.safetensors is missing; model.safetensors.index.json names it"):
+        safetensors.read(tmp_path)
+    index.write_text(json.dumps(told))
     second.unlink()
     with pytest.raises(SourceError, match=r"model-00002-of-00002.safetensors is missing"):
         safetensors.read(tmp_path)
@@ -139,6 +154,9 @@ def test_missing_shard(tmp_path: Path) -> None:
         ({"rope_scaling": {**LLAMA3, "high_freq_factor": 1.0}}, "high_freq_factor is 1.0; it must be above low_freq_factor"),
         ({"rope_scaling": {**LONG, "long_factor": [0.0] * 8}}, "0 in long_factor of rope_scaling of config.json is 0.0"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config in config.json: its weights are packed"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings in config.json is 'false'; it must be true or false"),
+        ({"model_type": "qwen2", "use_sliding_window": "false", "sliding_window": 8}, "use_sliding_window in .* 'false'"),
+        ({"model_type": "mistral", "sliding_window": 8, "layer_types": ["full_attention"]}, "layer_types .* has 1, but num_hid"),
         ({"model_type": "gemma3_text", "layer_types": 3, "sliding_window": 8}, r"cannot be read \(TypeError"),
     ],
 )
@@ -172,7 +190,9 @@ def test_configs_that_cannot_be_built(tmp_path: Path, changed: dict[str, Any], w
             "bos_token in tokenizer_config.json is '<s>'",
         ),
         ("generation_config.json", '{"eos_token_id": [2, 7000]}', "its stop 7000 token is 7000, and it has 260 tokens"),
-        ("generation_config.json", '{"eos_token_id": {}}', "cannot be read"),
+        ("generation_config.json", '{"eos_token_id": {}}', "eos_token_id in the checkpoint is {}; it must be a whole number"),
+        ("generation_config.json", '{"eos_token_id": [2, 2.5]}', "eos_token_id in the checkpoint is 2.5"),
+        ("generation_config.json", '{"eos_token_id": "2"}', "eos_token_id in the checkpoint is '2'"),
     ],
 )
 def test_texts_that_are_wrong(tmp_path: Path, name: str, content: str | None, words: str) -> None:

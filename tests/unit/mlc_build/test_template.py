@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+from typing import Any
 
 import pytest
 
 from hybr.mlc_build import catalogue, checkpoint, template
 from hybr.mlc_build.errors import SourceError
+from hybr.server import paths
 
 WITH_DEFAULT = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -110,7 +114,33 @@ TRAINED = checkpoint.CHATML.replace(
     "message['content'] + '<|im_end|>' + '\\n' }}",
     "'' }}{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|im_end|>\\n' }}",
 )
+DEEPSEEK = (
+    "{{ bos_token }}{% for m in messages if m.role == 'system' %}{{ m.content }}{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '<|User|>' + m.content }}"
+    "{% elif m.role == 'assistant' %}{{ '<|Assistant|>' + m.content.split('</think>')[-1] + eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|Assistant|><think>\n' }}{% endif %}"
+)
+LLAMA2 = (
+    "{% set system = '<<SYS>>\n' + messages[0].content + '\n<</SYS>>\n\n' if messages[0].role == 'system' else '' %}"
+    "{% for m in (messages[1:] if system else messages) %}"
+    "{% if m.role == 'user' %}{{ bos_token + '[INST] ' + ((system if loop.first else '') + m.content).strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+VICUNA = (
+    "{% set said = messages[0].content if messages[0].role == 'system' else 'A curious user asks.' %}{{ said }}"
+    "{% for m in messages %}{% if m.role == 'user' %}{{ ' USER: ' + m.content.strip() }}"
+    "{% elif m.role == 'assistant' %}{{ ' ASSISTANT: ' + m.content.strip() + eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
+)
+TWICE = (  # a system turn that looks like a question, and is none
+    "{% for m in messages %}{{ ('[A]' if m.role == 'assistant' else '[U]') + m.content + '[/]' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '[A]' }}{% endif %}"
+)
 FAMILIES = {
+    "twice": TWICE,
+    "deepseek": DEEPSEEK,
+    "llama2": LLAMA2,
+    "vicuna": VICUNA,
     "qwen3": QWEN3,
     "llama3.2": LLAMA32,
     "trained": TRAINED,
@@ -138,8 +168,48 @@ def test_learnt_templates_render_the_same(name: str) -> None:
     made = template.conversation(BARE, FAMILIES[name])
     template.check(made, FAMILIES[name], ENTRY, BARE)
     assert made["stop_token_ids"] == [2]
-    assert ("system_prefix_token_ids" in made) == (name in {"llama3", "llama3.2", "mistral", "gemma2", "gemma3"})
-    assert made["add_role_after_system_message"] == (name != "gemma3")  # where it opens the first question
+    assert ("system_prefix_token_ids" in made) == (name in {"llama3", "llama3.2", "mistral", "gemma2", "gemma3", "deepseek"})
+    assert made["add_role_after_system_message"] == (name not in {"gemma3", "llama2"})  # where it opens the first question
+    assert made["role_empty_sep"] == ("<think>\n" if name == "deepseek" else "")
+
+
+WEBLLM = """
+const source = require('fs').readFileSync(process.argv[1], 'utf8');
+const asked = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+const cut = (from, to) => source.slice(source.indexOf(from), source.indexOf(to, source.indexOf(from)) + to.length);
+const names = ['Role', 'MessagePlaceholders'].map((name) => cut(`var ${name};`, `(${name} = {}));`)).join('');
+const Conversation = new Function(`${names}${cut('\\nclass Conversation {', '\\n}\\n')}return Conversation`)();
+const texts = asked.map(([template, messages]) => {
+  const made = new Conversation(template);
+  for (const {role, content} of messages)
+    // static/js/engine/chat.js doubles a system message's dollars.
+    if (role === 'system') made.override_system_message = content.replaceAll('$', '$$$$');
+    else made.appendMessage(role, content);
+  made.appendReplyHeader('assistant');
+  return made.getPromptArray().join('');
+});
+process.stdout.write(JSON.stringify(texts));
+"""
+"""WebLLM's own Conversation, cut out of what the page loads."""
+DOLLARS = "cost $$5, $& or `$`, it's $'$1 {function_string}"
+
+
+def webllm(*asked: tuple[dict[str, Any], tuple[template.Message, ...]]) -> list[str]:
+    """Return what WebLLM makes of conversations, each with its template, but for the token that opens a text."""
+    bundle = paths.package("static") / "node_modules/@mlc-ai/web-llm/lib/index.js"
+    run = subprocess.run(["node", "-e", WEBLLM, bundle], input=json.dumps(asked), capture_output=True, text=True, check=True)
+    return list(json.loads(run.stdout))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_webllm_renders_the_same(name: str) -> None:
+    """What is compared with the checkpoint's template is what WebLLM's own code makes of ours, dollars and braces included."""
+    made = template.conversation(BARE, FAMILIES[name])
+    person = ({"role": "system", "content": DOLLARS}, {"role": "user", "content": DOLLARS})
+    samples = (*template.SAMPLES, *(TURNS[:turns] for turns in (3, 5)), person, person[1:])
+    found = webllm(*((made, sample) for sample in samples))
+    assert found == [template.render(made, sample) for sample in samples]
+    assert found[-1].count(DOLLARS) == 1
 
 
 TURNS = (
@@ -166,7 +236,7 @@ def test_a_tool_without_a_turn_of_its_own(name: str) -> None:
     """Where a template refuses a tool's turn, or writes it as JSON, the tool speaks in the person's turn, in its own words."""
     made = template.conversation(BARE, FAMILIES[name])
     assert made["roles"]["tool"] == made["roles"]["user"]
-    assert made["role_templates"]["tool"] == "{tool_message}"
+    assert "tool" not in made["role_templates"]
 
 
 def test_no_date_gets_into_a_build() -> None:
@@ -230,7 +300,7 @@ def test_blanks_around_a_message_may_be_stripped() -> None:
 )
 def test_templates_that_cannot_be_learnt(source: str, words: str) -> None:
     """A template without turns that can be told apart is refused in words that say why."""
-    with pytest.raises(SourceError, match=words):
+    with pytest.raises(SourceError, match=f"{words}.*chat_template.jinja beside the weights, or gguf-new-metadata"):
         template.conversation(VOCABULARY, source)
 
 

@@ -120,6 +120,19 @@ def test_split_patterns(pre: str, text: str, words: list[str]) -> None:
     assert [text[start:end] for _, (start, end) in split] == words
 
 
+def test_words_as_their_own_tokenizers_have_them() -> None:
+    """Llama 3 takes a word that is a token as it is, whatever its merges; Qwen composes accents; others do neither."""
+    tokens = [*SEEDED.vocabulary.tokens, "ab"]
+    ids = {
+        pre: tokenizer.make(dataclasses.replace(SEEDED.vocabulary, tokens=tokens, split=pre)).encode("ab e\u0301").ids
+        for pre in ("llama-bpe", "qwen2", "")
+    }
+    apart = [4 + ord("a"), 4 + ord("b"), 4 + ord(" ")]
+    assert ids["llama-bpe"] == [260, 4 + ord(" "), *(4 + byte for byte in "e\u0301".encode())]
+    assert ids["qwen2"] == [*apart, *(4 + byte for byte in "\u00e9".encode())]
+    assert ids[""] == [*apart, *(4 + byte for byte in "e\u0301".encode())]
+
+
 def test_a_checkpoints_own_tokenizer_is_kept(tmp_path: Path) -> None:
     """tokenizer.json goes over as it is, merges as strings; how tokens become bytes is read from its decoder."""
     own = json.loads(tokenizer.make(SEEDED.vocabulary).to_str())
