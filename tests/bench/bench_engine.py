@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import encoders
+import numpy as np
 from engine_desk import Bench, Desk, Handler, Model
 from harness import Figure, bench
 from hybr_testing import Watch, launch
@@ -15,6 +18,7 @@ from llamacpp import LlamaCpp
 from playwright.sync_api import sync_playwright
 
 from hybr.mlc_build import catalogue, sources
+from hybr.mlc_build.build import LIBRARIES
 from hybr.server.paths import home
 
 if TYPE_CHECKING:
@@ -25,11 +29,12 @@ FLOORS = {("smollm2-135m", "prefill"): 15.0, ("smollm2-135m", "decode"): 2.0}
 """Tokens a second on a software adapter that must be reached; TVM's schedules give 2.3 and 0.165."""
 PROMPT = "What is the capital of France?"
 QUESTION = "Tell me a long story about a lighthouse keeper, the sea, a lost ship and the people of the village. " * 8
+TEXTS = {"questions": [PROMPT, "Why does it rain?"] * 4, "paragraphs": [QUESTION[:500]] * 4}
 OPTIONS = {"temperature": 0, "max_tokens": 64}
 
 
 @contextlib.contextmanager
-def _page(worker: str) -> Iterator[tuple[Bench, Desk]]:
+def _page(worker: str = "") -> Iterator[tuple[Bench, Desk]]:
     desk = Desk()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"desk": desk}))
     server.daemon_threads = True
@@ -41,7 +46,8 @@ def _page(worker: str) -> Iterator[tuple[Bench, Desk]]:
         page.set_default_timeout(0)
         page.goto(url + "/pages/blank.html")
         page.evaluate("async () => { window.bench = await import('/pages/bench.js'); }")
-        page.evaluate("(worker) => bench.begin(worker)", worker)
+        if worker:
+            page.evaluate("(worker) => bench.begin(worker)", worker)
         yield Bench(page, Watch(url)), desk
         browser.close()
     server.shutdown()
@@ -64,18 +70,46 @@ def engine_deltas() -> Iterator[Figure]:
 def engine_models() -> Iterator[Figure]:
     """Load and rates of each built model on the software adapter."""
     for name in ("tiny", "smollm2-135m"):
-        state = home() / "models" / name / "state.json"
-        if not state.exists() or json.loads(state.read_text())["state"] != "built":
-            print(f"   {name} is not built: skipped")
-            continue
-        yield from _rates(name)
+        if model := _built(name):
+            yield from _rates(name, model)
 
 
-def _rates(name: str) -> Iterator[Figure]:
+def _built(name: str) -> Model | None:
+    """Return a model of this machine's shelf, to be served; None, and say so, where it is not built."""
     folder = home() / "models" / name
-    rev = json.loads((folder / "state.json").read_text())["rev"]
-    listed = json.loads((folder / rev / "manifest.json").read_text())["files"]
-    model = Model(name, {file["path"]: (folder / rev / file["path"]).read_bytes() for file in listed}, rev)
+    state = json.loads((folder / "state.json").read_text()) if (folder / "state.json").exists() else {}
+    if state.get("state") != "built":
+        print(f"   {name} is not built: skipped")
+        return None
+    listed = json.loads((folder / state["rev"] / "manifest.json").read_text())["files"]
+    return Model(name, {file["path"]: (folder / state["rev"] / file["path"]).read_bytes() for file in listed}, state["rev"])
+
+
+@bench
+def engine_embeddings() -> Iterator[Figure]:
+    """Texts and tokens a second of the embedding model on the software adapter, against numpy on the same weights as floats."""
+    name = "all-minilm-l6-v2"
+    if not (model := _built(name)):
+        return
+    numpy = encoders.numpys(home() / "models" / name / model.rev)
+    with _page() as (page, desk):
+        desk.add(model)
+        page.page.evaluate("async () => { window.embedder = await import('/pages/embed.js'); }")
+        page.page.evaluate("([base, library]) => embedder.load(base, library)", [model.base, LIBRARIES["software"]])
+        for kind, texts in TEXTS.items():
+            made, rates, theirs = [], [], []
+            for _ in range(3):
+                made = page.page.evaluate("(texts) => embedder.embed(texts)", texts)
+                rates.append(len(texts) / made["seconds"])
+                began = time.perf_counter()
+                wanted = [numpy(text) for text in texts]
+                theirs.append(len(texts) / (time.perf_counter() - began))
+            assert np.abs(np.array(made["vectors"]) - wanted).max() < 2e-3
+            conditions = f"{len(texts)} texts, {made['usage']['prompt_tokens']} tokens, software library in q8f32_1"
+            yield Figure(f"engine.{name}.{kind}", max(rates), "texts/s", "numpy, floats", max(theirs), conditions)
+
+
+def _rates(name: str, model: Model) -> Iterator[Figure]:
     with _page("/js/engine/engine.worker.js") as (page, desk):
         loaded = page.call("load", {"model": desk.add(model)})
         assert "failed" not in loaded, loaded

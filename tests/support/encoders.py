@@ -14,6 +14,7 @@ from hybr.mlc_build.encoder.config import EncoderConfig
 from hybr.mlc_build.encoder.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 F32 = npt.NDArray[np.float32]
@@ -79,12 +80,17 @@ def write(
     return folder
 
 
-def vectors(folder: Path, *texts: str) -> F32:
-    """Return texts' vectors from numpy, on a built model's own files."""
+def numpys(folder: Path) -> Callable[[str], F32]:
+    """Return what makes a text's vector in numpy, of a built model's own files."""
     told = json.loads((folder / "mlc-chat-config.json").read_text())["model_config"]
     reference = Reference.open(folder, EncoderConfig(**told))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return np.stack([reference.vector(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts])
+    return lambda text: reference.vector(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def vectors(folder: Path, *texts: str) -> F32:
+    """Return texts' vectors from numpy."""
+    return np.stack([*map(numpys(folder), texts)])
 
 
 def _tokenizer() -> dict[str, Any]:

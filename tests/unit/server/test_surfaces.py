@@ -58,6 +58,21 @@ def test_27_any_embedding_is_taken_or_refused(body: dict[str, Any]) -> None:
     assert named
 
 
+@pytest.mark.parametrize("given", ["", ["a", ""], [], [[]], [["a"]], None, 5, {"a": "b"}])
+def test_27_nothing_to_embed(given: Any) -> None:
+    """An empty text, alone or among others, is refused by the field's name and with what it may be."""
+    with pytest.raises(RequestError, match="input must be a text, or a list of 1 to 2048 texts, none of them empty") as caught:
+        Embeddings().read(json.dumps({"model": "m", "input": given}).encode())
+    assert caught.value.field == "input"
+
+
+@pytest.mark.parametrize("given", ["  ", "\n", "\N{WATER WAVE}", "a" * 100_000])
+def test_27_odd_texts_to_embed(given: str) -> None:
+    """Spaces, line ends, an emoji and a long text go to the provider as they are: what they mean is its model's business."""
+    call, _ = Embeddings().read(json.dumps({"model": "m", "input": given}).encode())
+    assert call.body["input"] == [given]
+
+
 @pytest.mark.parametrize("surface", [Chat(), Messages(), Embeddings()], ids=["chat", "messages", "embeddings"])
 @pytest.mark.parametrize(
     "raw",

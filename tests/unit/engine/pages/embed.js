@@ -12,6 +12,8 @@ export async function load(base, library) {
 }
 
 export async function embed(input) {
+  const began = performance.now();
   const answer = await engine.embeddings.create({input});
-  return {vectors: answer.data.map((one) => one.embedding), usage: answer.usage};
+  const seconds = (performance.now() - began) / 1000;
+  return {vectors: answer.data.map((one) => one.embedding), usage: answer.usage, seconds};
 }
