@@ -18,7 +18,7 @@ import brotli
 import pytest
 from families import write_folder, write_gguf
 
-from hybr.mlc_build import cli, manifest, steps, store
+from hybr.mlc_build import cli, emscripten, manifest, pack, steps, store
 from hybr.mlc_build.build import build
 from hybr.mlc_build.errors import DiskFull
 
@@ -141,17 +141,32 @@ STEPS = ("state.json", "/steps/weights", "/steps/libraries", "os.link", "manifes
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory, real_home: Path, killer: Killer) -> tuple[Path, list[str]]:
-    """The cache of a build that nothing befell, and its touches."""
+    """The cache of a build that nothing befell, and its touches. Fails with what that build said where it could not be made."""
     home = tmp_path_factory.mktemp("clean") / "home"
     home.mkdir()
     (home / "runtime").symlink_to(real_home / "runtime")
-    return home, killer.run(home, BUILD)[1]
+    touches = killer.run(home, BUILD)[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYBR_HOME", str(home))
+        manifest.whole("tiny")
+    return home, touches
+
+
+@pytest.mark.parametrize("end", ["MissingTool", "ended with status 9"])
+def test_a_build_to_compare_with_that_failed(end: str, home: Path, killer: Killer) -> None:
+    """Tests that need a build which nothing befell say, when it failed or was killed from outside, why, and what it printed."""
+    ending = "os.environ['PATH'] = ''" if end == "MissingTool" else "os.kill(os.getpid(), 9)"
+    code = f"import os, sys; print('so far', file=sys.stderr, flush=True); {ending}; {BUILD}"
+    with pytest.raises(AssertionError, match=rf"what nothing befell (failed: )?{end}(?s:.*)It said:\nso far"):
+        killer.run(home, code)
+    with pytest.raises(AssertionError, match=end):
+        list(killer.held(home, code))
 
 
 def lying(home: Path) -> dict[str, bytes]:
-    """Return a cache's files, by path: all but the state, which has times."""
+    """Return a cache's files, by path: all but the state, which has times, and locks, which name their holder."""
     found = (path for kind in ("models", "steps") for path in (home / kind).rglob("*") if path.is_file())
-    return {str(path.relative_to(home)): path.read_bytes() for path in found if path.name != store.STATE}
+    return {str(path.relative_to(home)): path.read_bytes() for path in found if not path.name.endswith((store.STATE, ".lock"))}
 
 
 def finished(home: Path) -> dict[Path, tuple[int, int]]:
@@ -193,16 +208,27 @@ def test_killed_at_every_touch(
     if before == "nothing":
         count = len(touches)
     else:
-        shutil.copytree(home / "models", fresh / "models")
-        shutil.copytree(home / "steps", fresh / "steps")
+        copy(home, fresh, "models", "steps")
         damage(fresh)
         count = len(killer.run(fresh, BUILD)[1])
+    weights = max(at for at, touch in enumerate(touches, 1) if "/steps/weights" in touch and "os.utime" in touch)
     chance = random.Random(6)  # noqa: S311 - a choice that repeats
     plans = [{"at": at} for at in range(1, count + 1)] + [{"after": chance.uniform(0, 5)} for _ in range(20)]
-    killed = [befall(plan, before, fresh, home, killer) for plan in plans]
+
+    def there(at: float) -> tuple[str, ...]:
+        """Return what of the clean build is there: up to the weights' end the library, for that comes later and takes longest."""
+        return ("models", "steps") if before != "nothing" else ("steps/libraries",) if at <= weights else ()
+
+    killed = [befall(plan, there(plan.get("at", count)), fresh, home, killer) for plan in plans]
     assert all(killed[:count])
     with capsys.disabled():
         print(f"\n{before}: killed {count} times at a touch, {sum(killed[count:])} of 20 times at random")
+
+
+def copy(home: Path, to: Path, *kinds: str) -> None:
+    """Give a cache these folders of another."""
+    for kind in kinds:
+        shutil.copytree(home / kind, to / kind)
 
 
 def damage(home: Path) -> None:
@@ -212,19 +238,111 @@ def damage(home: Path) -> None:
             file.write_bytes(b"altered")
 
 
-def befall(plan: dict[str, Any], before: str, fresh: Path, home: Path, killer: Killer) -> bool:
-    """Kill one build, look, build again, and compare; say whether it was killed."""
+def befall(plan: dict[str, Any], there: tuple[str, ...], fresh: Path, home: Path, killer: Killer) -> bool:
+    """Kill one build that finds this there, look, build again, and compare; say whether it was killed."""
     for kind in ("models", "steps"):
         shutil.rmtree(fresh / kind, ignore_errors=True)
-        if before != "nothing":
-            shutil.copytree(home / kind, fresh / kind)
+    copy(home, fresh, *there)
     damage(fresh)
     killed = killer.run(fresh, BUILD, **plan)[0]
-    kept = finished(fresh) if before == "nothing" else {}
+    kept = {} if "models" in there else finished(fresh)
     assert not killer.run(fresh, BUILD)[0]
     assert kept.items() <= finished(fresh).items(), plan
     assert lying(fresh) == lying(home), plan
     return killed
+
+
+GPU = "from hybr.mlc_build.build import build; build('tiny', profiles=('gpu', 'subgroups'))"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_gpu_libraries_killed_at_every_touch(
+    fresh: Path, clean: tuple[Path, list[str]], killer: Killer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed at each touch of the folder of libraries, one after the other with what each has left, a build ends as any other.
+
+    The weights are there. A kill once a library is finished leaves it to the next; it is the other library's turn then.
+    """
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "runtime").symlink_to((fresh / "runtime").resolve())
+    for home in (whole, fresh):
+        copy(clean[0], home, "steps/weights")
+    touches = [touch for touch in killer.run(whole, GPU)[1] if "/steps/libraries" in touch]
+    made = [at for at, touch in enumerate(touches) if touch.startswith("os.utime")]
+    kills, kept = 0, finished(fresh)
+    for first, last in ((0, made[0]), (made[0], made[1])):
+        for at in range(1, last - first + 2):
+            kills += killer.run(fresh, GPU, at, within="/steps/libraries")[0]
+            now = finished(fresh)
+            assert kept.items() <= now.items(), "a step that was whole was made again"
+            kept = now
+    assert kills > 30
+    assert not killer.run(fresh, GPU)[0]
+    assert kept.items() <= finished(fresh).items()
+    assert lying(fresh) == lying(whole)
+    with capsys.disabled():
+        print(f"\ngpu libraries: killed {kills} times at a touch")
+
+
+EMCC = """#!/bin/sh
+# The real emcc, but for what it has compiled already: that is handed over.
+for last; do :; done
+kept="{folder}/$(basename "$last" .cc).o"
+if [ -f "$kept" ]; then
+    while [ "$1" != -o ]; do shift; done
+    exec cp "$kept" "$2"
+fi
+exec {emcc} "$@"
+"""
+RUNTIME = "import os; os.environ['EMCC'] = {emcc!r}; from hybr.mlc_build import pack; pack.objects()"
+TELLING = ("subprocess.Popen", steps.SUMS, "os.rename", steps.LOCK)
+STAGED = 60
+"""Of the other touches, over a thousand that lay out the wheels' sources and clear them away, one in so many is killed at."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_the_runtime_killed_at_every_touch(
+    home: Path, real_home: Path, killer: Killer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed at any touch, and as emcc really compiles, the runtime's compilation leaves nothing that passes for its objects.
+
+    What the real emcc made of the same sources before is handed over in its place, so that a kill costs seconds.
+    """
+    made = real_home / "runtime" / pack.key(emscripten.find())
+    whole = {file.name: file.read_bytes() for file in made.iterdir()}
+    script = tmp_path / "emcc"
+    script.write_text(EMCC.format(folder=tmp_path, emcc=emscripten.find()))
+    script.chmod(0o755)
+    code = RUNTIME.format(emcc=str(script))
+
+    def killed(**plan: Any) -> bool:
+        """Kill one compilation, look, let the next one end, and look again."""
+        dead = killer.run(home, code, **plan)[0]
+        folders = [path for path in (home / "runtime").glob("*") if re.fullmatch(r"[0-9a-f]{16}", path.name)]
+        assert folders in ([], [home / "runtime" / made.name])
+        assert not folders or {file.name: file.read_bytes() for file in folders[0].iterdir()} == whole
+        return dead
+
+    (tmp_path / "wasm_runtime.o").write_bytes(whole["wasm_runtime.o"])  # half a minute; the others are compiled
+    chance, times = random.Random(6), 8  # noqa: S311 - a choice that repeats
+    random_kills = sum(killed(after=chance.uniform(0, 8)) for _ in range(times))  # what emcc has begun goes on without us
+    assert not killed()
+    for name, content in whole.items():
+        (tmp_path / name).write_bytes(content)
+    shutil.rmtree(home / "runtime")
+    touches = killer.run(home, code)[1]
+    chosen = [at for at, touch in enumerate(touches, 1) if any(word in touch for word in TELLING) or made.name in touch]
+    chosen += [*range(1, 10), *range(10, len(touches), STAGED), *range(len(touches) - 10, len(touches) + 1)]
+    for at in sorted(set(chosen)):
+        shutil.rmtree(home / "runtime")
+        assert killed(at=at)
+        assert not killed()
+    with capsys.disabled():
+        told = f"killed {len(set(chosen))} times at one of {len(touches)} touches, {random_kills} of {times} at random"
+        print(f"\nthe runtime: {told}")
 
 
 FULL = {"/steps/weights": (4, 60, 200), "/steps/libraries": (2800,)}
@@ -249,7 +367,7 @@ def test_full_disk(
         """Build with so many kilobytes free, and look at what is left when it fails."""
         resize(small_disk, room)
         *touches, told = killer.run(small_disk, BUILD, fails=True)[1]
-        if not told.startswith("failed"):
+        if not told.startswith("failed: "):
             return False
         assert re.match(r"failed: DiskFull\(.no space left for .*small.*HYBR_HOME", told), (room, told)
         assert store.current("tiny") is None

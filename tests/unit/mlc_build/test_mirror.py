@@ -458,7 +458,9 @@ def test_killed_at_touches(every: int, home: Path, hub: Hub, killer: Killer) -> 
 
     def lying() -> dict[str, bytes]:
         found = (path for kind in ("models", "mirrors") for path in (home / kind).rglob("*") if path.is_file())
-        return {str(path.relative_to(home)): path.read_bytes() for path in found if path.name != store.STATE}
+        return {
+            str(path.relative_to(home)): path.read_bytes() for path in found if not path.name.endswith((store.STATE, ".lock"))
+        }
 
     touches = len(killer.run(home, code)[1])
     clean = lying()
