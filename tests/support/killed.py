@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -133,7 +134,7 @@ def _child(asked: dict[str, Any], out: int) -> None:
         seen += within in told
         os.write(out, (json.dumps(told.replace(home, "")) + "\n").encode())
         if asked.get("hold") and within in told:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread, which could otherwise run on a while
         if seen == at and within in told:
             busy = True
             if event == "open" and args[2] & os.O_TRUNC:
