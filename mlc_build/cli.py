@@ -130,13 +130,14 @@ def describe(name: str, state: dict[str, Any]) -> str:
     from . import store
 
     told = ""
-    if store.current(name) is not None:
-        try:
-            found = store.manifest(name)
-        except Damaged as error:  # one bad model does not hide the others
-            return f"{name:<22} damaged   {error}"
-        told = f"{found['bytes'] / 1e6:.1f} MB, revision {found['rev']}"
-    elif state["state"] == "building" and state["progress"]:
+    try:
+        found = store.manifest(name)
+        return f"{name:<22} {state['state']:<9} {found['bytes'] / 1e6:.1f} MB, revision {found['rev']}"
+    except Damaged as error:  # one bad model does not hide the others
+        return f"{name:<22} damaged   {error}"
+    except UnknownModel:  # not yet, or no longer
+        state = state | {"state": "missing"} if state["state"] == "built" else state
+    if state["state"] == "building" and state["progress"]:
         told = f"{state['progress']['fraction']:.0%}, {state['progress']['text']}"
     elif state["state"] == "failed" and state["error"]:
         told = state["error"]["message"]

@@ -129,6 +129,8 @@ def manifest(name: str) -> dict[str, Any]:
 def _manifest(name: str, state: dict[str, Any]) -> dict[str, Any]:
     folder = _folder(name, state)
     if folder is None:
+        if (now := read(name))["state"] == "building":
+            raise UnknownModel(f"{name} is not built yet: process {now['pid']} builds it; wait for it")
         raise UnknownModel(f"{name} is not built; {again(name)}")
     try:
         raw = (folder / MANIFEST).read_bytes()
