@@ -79,6 +79,7 @@ PATTERNS = {
     "qwen2": (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
 }
 """How the tokenizers of Llama 3 and Qwen split text into words, by GGUF's name for it (from their tokenizer.json)."""
+PATTERNS["deepseek-r1-qwen"] = PATTERNS["qwen2"]  # Qwens that DeepSeek taught; llama.cpp splits alike
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def open_gguf(path: Path, entry: Entry) -> Checkpoint:
     """
     try:
         reader = open_reader(fetched(path))
-    except (ValueError, OSError, IndexError, KeyError) as error:
+    except (ValueError, IndexError, KeyError) as error:
         if "GGMLQuantizationType" in str(error):
             raise SourceError(
                 f"{path} has a tensor of a type that is not known here ({error}); take one in Q8_0 or F16"

@@ -174,6 +174,17 @@ def test_tensors_are_called_as_the_file_calls_them(
         list(quantise(opened.tensors, opened.config, "q0f16", opened.called))
 
 
+def test_not_ours_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that may not be read is not called damaged: the system's words name it."""
+
+    def refuse(path: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint, "fetched", refuse)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*a\.gguf"):
+        checkpoint.open_gguf(write_gguf(tmp_path / "a.gguf"), ENTRY)
+
+
 @pytest.mark.parametrize("version", [1, 4])
 def test_another_version(tmp_path: Path, version: int) -> None:
     """A file of before August 2023, or of a time to come, is not called damaged."""

@@ -107,6 +107,20 @@ def test_compiled_is_the_reference(which: str, tmp_path: Path) -> None:
     assert taken.off(taken.read_by(Reference(found.config, dequantised(made)))) < 2e-3
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("heads", [1, 2, 4])
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_compiled_from_a_gguf(name: str, tied: bool, heads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every family's graph, tied or not, with a key head for each query head, for two of them and for all, from its GGUF."""
+    monkeypatch.setitem(CONFIGS, name, {**CONFIGS[name], "tie_word_embeddings": tied, "num_key_value_heads": heads})
+    write_gguf(tmp_path / "a.gguf", name)
+    found = checkpoint.open_gguf(tmp_path / "a.gguf", ENTRY)
+    assert (found.config.tie_word_embeddings, found.config.num_key_value_heads) == (tied, heads)
+    made = parameters(found, FORM)
+    taken = walk(Native(found.config, FORM, made), PROMPT, ENTRY.context)
+    assert taken.off(taken.read_by(Reference(found.config, dequantised(made)))) < 2e-3
+
+
 def test_config_is_read_back() -> None:
     """What mlc-chat-config.json holds makes the same configuration again, lists and all."""
     made = config("phi3-long")

@@ -111,6 +111,7 @@ def test_merges_of_another_tokenizer_are_refused() -> None:
             ["I", "'ve", " ", "123", "45", " (", "cats", ")", " ", " and", "\n\n", " x"],
         ),
         ("qwen2", "I've 123 (cats)", ["I", "'ve", " ", "1", "2", "3", " (", "cats", ")"]),
+        ("deepseek-r1-qwen", "I've 12", ["I", "'ve", " ", "1", "2"]),
     ],
 )
 def test_split_patterns(pre: str, text: str, words: list[str]) -> None:

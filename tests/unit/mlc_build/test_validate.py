@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import encoders
 import pytest
@@ -139,6 +139,30 @@ def test_built_libraries(tiny: Path, smollm: Path) -> None:
         seen += validate.check(found, FLOORS).modules
     print(f"{seen} modules validated")
     assert seen > 80
+
+
+@pytest.mark.parametrize(
+    ("sound", "broken", "words"),
+    [
+        (") {\n", ") {\n  let oops : u32 = 1.5;\n", r"the shader \w+_kernel is not valid WebGPU.* 'u32'"),
+        ("@workgroup_size(", "@workgroup_size(1024, 1, 1) // (", r"the shader \w+_kernel takes 1024 of .*PerWorkgroup"),
+    ],
+    ids=["code", "limit"],
+)
+def test_one_broken_shader_fails_the_build(
+    sound: str, broken: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library of which a single module is refused is not linked: the error names the module."""
+    real = compiler.shaders
+
+    def spoilt(executable: Any) -> str:
+        before, kernel, after = real(executable).rpartition("@compute")
+        assert sound in after
+        return before + kernel + after.replace(sound, broken, 1)
+
+    monkeypatch.setattr(compiler, "shaders", spoilt)
+    with pytest.raises(CompileError, match=words):
+        compiler.compile_library(config("llama-tied"), "q0f32", "software", tmp_path)
 
 
 @pytest.mark.parametrize("profile", ["gpu", "software"])
