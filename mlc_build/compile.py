@@ -124,8 +124,8 @@ def build_module(
     if isinstance(config, EncoderConfig):
         from .model import encoder
 
-        return encoder.build_module(config, quantisation, profile, target)
-    model = Llama(config, quantisation, family_of(profile, target))
+        return encoder.build_module(config, quantisation, profile)
+    model = Llama(config, quantisation, family_of(profile))
     module, parameters = model.export_tvm(spec=model.get_default_spec())[:2]
     module = bounded(module, {LENGTH: config.prefill_chunk_size})
     metadata = describe(config, quantisation, profile, parameters)

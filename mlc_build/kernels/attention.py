@@ -1,5 +1,8 @@
 """Attention over the paged cache without barriers or workgroup memory: one thread, one query head, one pass over the keys.
 
+That is what a software adapter wants; graphics processors, which would read each key for every token and head, take `append` and
+`merge` from here and the rest from `prefill` and `split`.
+
 The runtime prescribes the signatures: it hands each kernel more than we need (positions, rotation, several sequences), because
 the same places serve rotations inside the kernel and batches. WebLLM runs one sequence at a time and our cache stores rotated
 keys, so those arguments are taken and left. A prefill is two kernels, the new tokens among themselves and the new tokens

@@ -1,10 +1,10 @@
-"""The kernels of `gpu` and `subgroups`: TVM's schedules for many tokens, and our own product and attention for one."""
+"""The kernels of `gpu` and `subgroups`: our own attention and a token's products; TVM's schedules for those of many tokens."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import split
+from . import prefill, split
 from .software import call, quads, view
 from .stock import Stock
 from .vector import vector
@@ -12,7 +12,6 @@ from .vector import vector
 if TYPE_CHECKING:
     from tvm import tirx
     from tvm.relax.frontend import nn
-    from tvm.target import Target
 
     from hybr.mlc_build.model.config import ModelConfig
     from hybr.mlc_build.model.llama import Matrix
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 class Gpu(Stock):
     """Kernels for real devices, which may let the threads of a subgroup see each other's numbers; the rest is as in Stock."""
 
-    def __init__(self, target: Target, *, subgroups: bool = False) -> None:
-        super().__init__(target)
+    def __init__(self, *, subgroups: bool = False) -> None:
         self.subgroups = subgroups
 
     def linear(self, x: nn.Tensor, matrix: Matrix, residual: nn.Tensor | None = None) -> nn.Tensor:
@@ -41,7 +39,8 @@ class Gpu(Stock):
 
     def attention_kernel(self, config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
         """See Family."""
-        return split.decode(config, kind) if name == "decode_past" else super().attention_kernel(config, name, kind)
+        ours = {"prefill_self": prefill.own, "prefill_past": prefill.past, "decode_past": split.decode}
+        return ours[name](config, kind) if name in ours else super().attention_kernel(config, name, kind)
 
     def _one(self, x: nn.Tensor, matrix: Matrix, kind: Kind, more: list[nn.Tensor]) -> nn.Tensor:
         words, shared = matrix.held

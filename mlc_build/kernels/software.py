@@ -8,12 +8,9 @@ from tvm import relax as rx
 from tvm.relax.frontend import nn
 
 from . import plain, product
-from .stock import Stock, barrier_free
+from .stock import Stock
 
 if TYPE_CHECKING:
-    from tvm import tirx
-
-    from hybr.mlc_build.model.config import ModelConfig
     from hybr.mlc_build.model.llama import Matrix, Norm
 
     from .product import Kind
@@ -62,10 +59,6 @@ class Software(Stock):
     def last(self, x: nn.Tensor) -> nn.Tensor:
         """See Family."""
         return call("last", plain.last(), [x], (1, 1, x.shape[2]))
-
-    def attention_kernel(self, config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
-        """See Family."""
-        return barrier_free(config, name, kind)
 
 
 def quads(x: nn.Tensor) -> nn.Tensor:

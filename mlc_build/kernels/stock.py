@@ -1,4 +1,4 @@
-"""Kernels written as plain tensor expressions, for TVM's own schedules to map onto a device."""
+"""Kernels written as plain tensor expressions, for TVM's own schedules to map onto a device; the cache's are barrier-free."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from tvm import relax as rx
 from tvm import te, tirx
 from tvm.relax.frontend import nn
-from tvm.relax.frontend.nn.llm import _decode_kernels, _prefill_kernels
 
 from . import attention, rotary
 from .codes import FORMS, value
@@ -16,7 +15,6 @@ from .curves import activate, tanh
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from tvm.target import Target
 
     from hybr.mlc_build.model.config import ModelConfig
     from hybr.mlc_build.model.llama import Matrix, Norm
@@ -29,10 +27,7 @@ def weight_at(matrix: Matrix, codes: Any, shared: Any, row: Any, column: Any) ->
 
 
 class Stock:
-    """The graph's kernels as tensor expressions and the cache's kernels as TVM ships them."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    """The graph's kernels as tensor expressions, the cache's as `attention` has them."""
 
     def embed(self, tokens: nn.Tensor, table: Matrix) -> nn.Tensor:
         """See Family."""
@@ -134,24 +129,12 @@ class Stock:
         return nn.op.tensor_expr_op(pick, "last", [x])
 
     def attention_kernel(self, config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
-        """See Family. TVM's own where they parallelise over keys; its paged prefill, wrong past the first chunk here, is ours."""
-        if config.attention_cap or config.sliding_layers:  # TVM's know neither
-            return barrier_free(config, name, kind)
-        q, kv, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-        if name == "prefill_self":
-            return _prefill_kernels._attention_prefill_ragged(kv, q, d, d, kind, {}, self.target)  # noqa: SLF001
-        if name == "decode_past":
-            return _decode_kernels._attention_decode(kv, q, d, kind, False, {}, self.target)  # noqa: SLF001
-        return barrier_free(config, name, kind)
-
-
-def barrier_free(config: ModelConfig, name: str, kind: str) -> tirx.PrimFunc:
-    """Return our own kernel for one of the cache's places."""
-    return {
-        "append": attention.append,
-        "rotate": rotary.rotate,
-        "prefill_self": attention.prefill_self,
-        "prefill_past": attention.prefill_past,
-        "decode_past": attention.decode_past,
-        "merge": attention.merge,
-    }[name](config, kind)
+        """See Family."""
+        return {
+            "append": attention.append,
+            "rotate": rotary.rotate,
+            "prefill_self": attention.prefill_self,
+            "prefill_past": attention.prefill_past,
+            "decode_past": attention.decode_past,
+            "merge": attention.merge,
+        }[name](config, kind)

@@ -98,13 +98,11 @@ class Encoder(nn.Module):
         return nn.spec.ModuleSpec.from_raw({"prefill": {"input_ids": text, "mask": text, "$": packed}}, self)
 
 
-def build_module(
-    config: EncoderConfig, quantisation: str, profile: Any, target: tvm.target.Target
-) -> tuple[tvm.IRModule, dict[str, Any]]:
+def build_module(config: EncoderConfig, quantisation: str, profile: Any) -> tuple[tvm.IRModule, dict[str, Any]]:
     """Return the Relax module of an embedding library, and its metadata."""
     from hybr.mlc_build.lower import add_metadata
 
-    model = Encoder(config, quantisation, family_of(profile, target))
+    model = Encoder(config, quantisation, family_of(profile))
     module, held = model.export_tvm(spec=model.get_default_spec())[:2]
     metadata = {
         "model_type": config.family,

@@ -11,7 +11,6 @@ from timing_desk import Timed, spent, timed
 
 from hybr.mlc_build.build import LIBRARIES
 from hybr.mlc_build.kernels.stock import Stock
-from hybr.mlc_build.lower import device_target
 from hybr.server.paths import home
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def kernels_counted() -> Iterator[Figure]:
     for name in SHAPES:
         config = shape(name)
         for form in ("q4e8f32_1", "q4f32_1"):
-            ours, stock = token(config, form), token(config, form, Stock(device_target()))
+            ours, stock = token(config, form), token(config, form, Stock())
             conditions = f"{name} {form}, gpu profile, a whole token but for the pages; aim 1.15 of the weights"
             yield Figure(f"kernels.{name}.{form}.read", ours.read, "bytes", "the weights", weights(config, form), conditions)
             yield Figure(

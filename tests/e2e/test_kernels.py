@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from parity import F32
     from playwright.sync_api import Browser, Page
 
     from hybr.mlc_build.blocks import Encoding
     from hybr.mlc_build.compile import Profile
+    from hybr.mlc_build.model.config import ModelConfig
 
 pytestmark = pytest.mark.models
 
@@ -98,24 +100,42 @@ def _products(folder: Path, profile: Profile) -> None:
 
 HEADS: dict[str, dict[str, Any]] = {
     "grouped": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64},
-    "ragged": {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 96},
+    "ragged": {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 80},
     "slides": {
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 128,
+        "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 128,
         "sliding_window": 300, "sliding_layers": (0,), "attention_cap": 5.0,
     },
+    "small": {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16},
+    "wide": {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 256},
 }  # fmt: skip
-"""SmolLM2's heads; elements that fill no workgroup; Gemma 2's cap and window."""
+"""SmolLM2's heads; elements that fill no workgroup, nor a row's threads; Gemma 2's cap and window; few elements; Gemma's many."""
+ONE = [(0.2, 1, keys) for keys in (1, 255, 512, 513)]
+MANY = [(0.2, 1, 1), (0.2, 45, 33), (0.2, 70, 305)]
+SLID = [(-0.2, 1, keys) for keys in (1, 255, 512, 513, 700)]
+CASES: dict[str, list[tuple[float, int, int]]] = {
+    "grouped_decode": ONE,
+    "ragged_decode": ONE,
+    "slides_decode": [*ONE, *SLID],
+    "grouped_past": MANY,
+    "ragged_past": MANY,
+    "slides_past": [(0.2, 45, 33), (-0.2, 70, 305), (-0.2, 5, 700), (-0.2, 310, 20)],  # some of 310 see none of 20
+    "wide_past": [(0.2, 21, 45)],
+    "small_own": [(0.2, n, n) for n in (1, 8, 70)],
+    "slides_own": [(0.2, 21, 21), (-0.2, 330, 330)],
+}
+"""Of heads, and of a token against the pages, many against them, and many among themselves: scale, new tokens, keys."""
 
 
 def _attentions(folder: Path) -> None:
-    """Compile the attention of one token for each of HEADS."""
+    """Compile the kernels of CASES."""
     import tvm
 
-    from hybr.mlc_build.kernels import split
+    from hybr.mlc_build.kernels import prefill, split
 
-    module = sampler_desk.begun().finalize()
-    for name, heads in HEADS.items():
-        kernel = split.decode(dataclasses.replace(tiny.CONFIG, **heads), "float32")
+    module, makes = sampler_desk.begun().finalize(), {"decode": split.decode, "past": prefill.past, "own": prefill.own}
+    for name in CASES:
+        heads, place = name.split("_")
+        kernel = makes[place](dataclasses.replace(tiny.CONFIG, **HEADS[heads]), "float32")
         module.update_func(tvm.ir.GlobalVar(name), kernel.with_attr("global_symbol", name))
     sampler_desk.pack(module, "gpu", folder)
 
@@ -148,36 +168,66 @@ def test_products_equal_numpy(page: Page, profile: Profile) -> None:
         assert np.abs(np.array(found) - wanted).max() < 2e-5, (name, encoding, kind)
 
 
-def test_attention_of_a_token_equals_numpy(page: Page) -> None:
-    """Over pages in any order, one workgroup or split among many, all keys or (a negative scale) the window's, capped or not."""
+def test_attention_equals_numpy(page: Page) -> None:
+    """All keys or (a negative scale) the window's, capped or not, pages in any order.
+
+    Of a token against the pages, one workgroup or split among many; of new tokens against the pages and among themselves, where
+    queries and keys fill no tile, or several and a part of the last.
+    """
     page.evaluate("name => window.load(name)", "attention")
-    for name, scale in (("grouped", 0.2), ("ragged", 0.2), ("slides", 0.2), ("slides", -0.2)):
-        for keys in (1, 255, 512, 513, 700):
-            _attend(page, name, scale, keys)
+    for name, cases in CASES.items():
+        for scale, tokens, keys in cases:
+            _attend(page, name, scale, tokens, keys)
 
 
-def _attend(page: Page, name: str, scale: float, keys: int) -> None:
-    config, source = dataclasses.replace(tiny.CONFIG, **HEADS[name]), np.random.Generator(np.random.PCG64(keys))
-    heads, dim, used = config.num_key_value_heads, config.head_dim, -(-keys // PAGE)
+def _attend(page: Page, name: str, scale: float, tokens: int, keys: int) -> None:
+    """Hold a kernel against numpy: the last `tokens` queries of a sequence, or those after the pages' `keys`."""
+    heads, place = name.split("_")
+    config = dataclasses.replace(tiny.CONFIG, **HEADS[heads])
+    source = np.random.Generator(np.random.PCG64(keys))
+    both = source.standard_normal((2, config.num_key_value_heads, keys, config.head_dim)).astype(np.float32)
+    query = source.standard_normal((tokens, config.num_attention_heads, config.head_dim)).astype(np.float32)
+    positions = np.arange(tokens) + (keys if place == "past" else keys - tokens)
+    shapes = [list(query.shape), list(query.shape[:2])]
+    numbers = [[0, "int32"], [1.0, "float32"], [1e4, "float32"], [scale, "float32"]]
+    if place != "decode":
+        numbers.insert(0, [int(place == "own"), "int32"])  # causal
+    args = [_given(one) for one in _arguments(place, query, both, positions, source)]
+    made, logs = page.evaluate("([name, ...all]) => window.call(name, ...all)", [name, args, shapes, numbers])
+    wanted, sums = _attention(config, scale, query, both, positions)
+    assert np.abs(np.reshape(made, wanted.shape) - wanted).max() < 1e-5, (name, scale, tokens, keys)
+    assert np.abs(np.reshape(logs, sums.shape) - sums).max() < 1e-4, (name, scale, tokens, keys)
+
+
+def _arguments(place: str, query: F32, both: F32, positions: Any, source: np.random.Generator) -> list[Any]:
+    """Return a kernel's tensors as the runtime gives them: its queries, and keys and values as they are or in pages."""
+    _, heads, keys, dim = both.shape
+    starts = np.array([0, len(query)], np.int32)
+    if place == "own":
+        return [query, starts, *both.transpose(0, 2, 1, 3), starts, positions.astype(np.int32), np.zeros(1, np.int32)]
+    used = -(-keys // PAGE)
     table = source.permutation(used + 3)[:used].astype(np.int32)
     pages = np.full((used + 3, 2, heads, PAGE, dim), 1e3, np.float32)  # what is in no page of the table shows
-    both = source.standard_normal((2, heads, keys, dim)).astype(np.float32)
-    for place in range(keys):
-        pages[table[place // PAGE], :, :, place % PAGE] = both[:, :, place]
-    query = source.standard_normal((1, config.num_attention_heads, dim)).astype(np.float32)
-    ends = [np.array([0, used]), table, np.array([(keys - 1) % PAGE + 1]), np.zeros(1), np.array([keys - 1])]
-    args = [_given(query), _given(pages), *(_given(one.astype(np.int32)) for one in ends)]
-    numbers = [[0, "int32"], [1.0, "float32"], [1e4, "float32"], [scale, "float32"]]
-    shapes = [list(query.shape), list(query.shape[:2])]
-    made, logs = page.evaluate("([name, ...all]) => window.call(name, ...all)", [name, args, shapes, numbers])
-    seen = both[:, :, max(keys - config.sliding_window, 0) if scale < 0 else 0 :].repeat(query.shape[1] // heads, axis=1)
-    scores = np.einsum("hd,hkd->hk", query[0], seen[0]).astype(np.float64) * abs(scale)
+    for at in range(keys):
+        pages[table[at // PAGE], :, :, at % PAGE] = both[:, :, at]
+    ends = [np.array([0, used]), table, np.array([(keys - 1) % PAGE + 1]), np.zeros(1), positions]
+    return [query, *([starts] if place == "past" else []), pages, *(one.astype(np.int32) for one in ends)]
+
+
+def _attention(config: ModelConfig, scale: float, query: F32, both: F32, positions: Any) -> tuple[Any, Any]:
+    """Return what attention gives, and the logarithms (base 2) of its sums, of queries at these positions."""
+    from hybr.mlc_build.kernels.attention import LEAST
+
+    keys, values = both.repeat(query.shape[1] // both.shape[1], axis=1).astype(np.float64)
+    scores = np.einsum("qhd,hkd->qhk", query.astype(np.float64), keys) * abs(scale)
     if config.attention_cap:
         scores = np.tanh(scores / config.attention_cap) * config.attention_cap
-    weights = np.exp(scores)
-    wanted = np.einsum("hk,hkd->hd", weights, seen[1]) / weights.sum(axis=1, keepdims=True)
-    assert np.abs(np.reshape(made, wanted.shape) - wanted).max() < 1e-5
-    assert np.abs(np.array(logs) - np.log2(weights.sum(axis=1))).max() < 1e-4
+    behind = positions[:, None] - np.arange(keys.shape[1])
+    seen = (behind >= 0) & (behind < (config.sliding_window if scale < 0 else np.inf))
+    weights = np.exp(scores) * seen[:, None]
+    sums = np.where(seen.any(axis=1)[:, None], weights.sum(axis=2), 1)
+    logs = np.where(seen.any(axis=1)[:, None], np.log2(sums), LEAST)
+    return np.einsum("qhk,hkd->qhd", weights, values) / sums[..., None], logs
 
 
 def test_one_dispatch_draws_what_a_sort_draws(page: Page) -> None:

@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from hybr.mlc_build.compile import Profile
     from hybr.mlc_build.kernels.family import Family
@@ -35,6 +35,8 @@ SHAPES = {
 """ModelConfig's first seven numbers."""
 TOKEN = ("embed", "decode", "softmax_with_temperature", "argsort_probs", "sample_with_top_p")
 """The entry points that WebLLM calls for a token, in order."""
+KEYS = {"pages", "flat", "k", "v", "flat_k", "flat_v"}
+"""What attention kernels call keys and values, in pages and of new tokens."""
 BINARY = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "FloorDiv": np.floor_divide, "FloorMod": np.mod, "Min": np.minimum,
     "Max": np.maximum, "LT": np.less, "LE": np.less_equal, "GT": np.greater, "GE": np.greater_equal, "EQ": np.equal,
@@ -57,7 +59,7 @@ def lowered(config: ModelConfig, quantisation: str, profile: Profile, family: Fa
     from hybr.mlc_build.lower import device_target, pipeline
 
     target = device_target()
-    chosen = family or kernels.family_of(profile, target)
+    chosen = family or kernels.family_of(profile)
     with mock.patch.object(kernels, "family_of", return_value=chosen):
         module, _ = build_module(config, quantisation, profile, target)
     with target:
@@ -144,9 +146,12 @@ def kernel_cost(kernel: Any) -> Cost:
     return found
 
 
-def key_cost(kernel: Any) -> int:
-    """Return the bytes that an attention kernel reads of the pages for one key: lengths, which data tell, count as 1."""
-    return sum(size for name, size in _walk(kernel.body, [], [], {}) if name in {"pages", "flat"})
+def key_cost(kernel: Any, given: Mapping[str, Any] | None = None) -> int:
+    """Return the bytes that an attention kernel reads of keys and values.
+
+    `given` holds lengths by name and the numbers of tensors; what is in none of them counts as 1, so that it is a key's cost.
+    """
+    return sum(size for name, size in _walk(kernel.body, [], [], dict(given or {})) if name in KEYS)
 
 
 def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound: dict[Any, Any]) -> Iterator[tuple[str, int]]:
@@ -158,8 +163,10 @@ def _walk(node: Any, loops: list[tuple[Any, int]], conditions: list[Any], bound:
         for one in node.seq:
             yield from _walk(one, loops, conditions, bound)
     elif kind == "For":
-        extent = max(int(_value(node.extent, {}, bound)), 1)  # one that data decide counts as one
-        yield from _walk(node.body, [*loops, (node.loop_var, extent)], conditions, bound)
+        extents = _value(node.extent, _axes(loops), bound)  # one that data decide counts as one
+        inside = tirx.LT(node.loop_var, node.extent) if extents.min() < extents.max() else None
+        looped = [*loops, (node.loop_var, max(int(extents.max()), 1))]
+        yield from _walk(node.body, looped, conditions if inside is None else [*conditions, inside], bound)
     elif kind == "SBlockRealize":
         inner = {**bound, **{it.var: value for it, value in zip(node.block.iter_vars, node.iter_values, strict=True)}}
         if node.block.init is not None:
@@ -206,25 +213,36 @@ def _bytes(dtype: str) -> int:
 
 def _times(loops: list[tuple[Any, int]], conditions: list[Any], bound: dict[Any, Any]) -> int:
     """Return how often a statement runs: the product of its loops, or how many of those the conditions let through."""
-    axes = {}
-    for place, (var, extent) in enumerate(loops):
-        axes[var] = np.arange(extent).reshape([extent if i == place else 1 for i in range(len(loops))])
+    axes = _axes(loops)
     allowed = reduce(np.logical_and, [_value(one, axes, bound) for one in conditions], np.array(True))
     share = allowed.mean() if allowed.size else 0.0
     return round(float(share) * math.prod(extent for _, extent in loops))
 
 
+def _axes(loops: list[tuple[Any, int]]) -> dict[Any, Any]:
+    """Return each loop's numbers along an axis of its own."""
+    return {
+        var: np.arange(extent).reshape([extent if i == place else 1 for i in range(len(loops))])
+        for place, (var, extent) in enumerate(loops)
+    }
+
+
 def _value(node: Any, axes: dict[Any, Any], bound: dict[Any, Any]) -> Any:
-    """Return an expression over the loops' numbers, as an array; 1 (and true) where it asks data."""
+    """Return an expression over the loops' numbers, as an array; 1 (and true) where it asks data that are not given."""
     kind = type(node).__name__
-    if kind == "IntImm":
-        return np.array(int(node.value))
+    if kind in {"IntImm", "FloatImm"}:
+        return np.array(node.value)
     if kind in {"Var", "PrimVar"}:
         found = next((axis for var, axis in axes.items() if var.same_as(node)), None)
         if found is not None:
             return found
-        meant = next((value for var, value in bound.items() if var.same_as(node)), None)
-        return np.array(1) if meant is None else _value(meant, axes, bound)
+        meant = next((value for var, value in bound.items() if not isinstance(var, str) and var.same_as(node)), None)
+        return np.array(bound.get(node.name, 1)) if meant is None else _value(meant, axes, bound)
+    if kind == "TensorLoad" and node.source.name in bound:
+        return np.asarray(bound[node.source.name])[tuple(_value(index, axes, bound) for index in node.indices)]
+    if kind == "Select" or (kind == "Call" and getattr(node.op, "name", "") == "prim.if_then_else"):
+        asked, yes, no = node.args if kind == "Call" else (node.condition, node.true_value, node.false_value)
+        return np.where(_value(asked, axes, bound), _value(yes, axes, bound), _value(no, axes, bound))
     if kind in BINARY:
         return BINARY[kind](_value(node.a, axes, bound), _value(node.b, axes, bound))
     if kind == "Not":

@@ -6,11 +6,12 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from counting import SHAPES, cost, kernel_cost, key_cost, lowered, sampler, shape, token, weights
 
 from hybr.mlc_build.compile import shaders
-from hybr.mlc_build.kernels import split
+from hybr.mlc_build.kernels import split, tile
 from hybr.mlc_build.kernels.gpu import Gpu
 from hybr.mlc_build.kernels.stock import Stock
 from hybr.mlc_build.kernels.vector import vector
@@ -43,7 +44,7 @@ def test_the_counter_counts() -> None:
 def test_a_token_reads_little_more_than_the_weights(quantisation: str) -> None:
     """Decode reads at most 1.15 of the weights' bytes, in fewer dispatches than the graph that TVM's schedules give."""
     module = lowered(SMOLLM, quantisation, "gpu")
-    ours, stock = cost(module, "decode"), cost(lowered(SMOLLM, quantisation, "gpu", Stock(device_target())), "decode")
+    ours, stock = cost(module, "decode"), cost(lowered(SMOLLM, quantisation, "gpu", Stock()), "decode")
     assert weights(SMOLLM, quantisation) * 0.95 < ours.read < weights(SMOLLM, quantisation) * 1.15
     assert ours.dispatches == 2 * 9 + 2  # norm, three products and a gated one of a block, its cache's three; last norm, head
     assert ours.dispatches < stock.dispatches
@@ -56,7 +57,7 @@ def test_a_token_reads_little_more_than_the_weights(quantisation: str) -> None:
 def test_a_whole_token_of_a_real_shape(name: str, form: str) -> None:
     """With the embedding's row and the draw too, 1.15 of the weights' bytes at most; fewer dispatches than TVM's schedules."""
     config = shape(name)
-    ours, stock = token(config, form), token(config, form, Stock(device_target()))
+    ours, stock = token(config, form), token(config, form, Stock())
     assert weights(config, form) < ours.read < weights(config, form) * 1.15
     assert ours.dispatches < stock.dispatches
 
@@ -83,9 +84,32 @@ def test_attention_reads_a_key_once_for_all_queries_of_a_group(
 ) -> None:
     """Keys and values come from the pages once for each key head, windows and caps or not, in one dispatch up to 512 keys."""
     config = dataclasses.replace(SMOLLM, num_attention_heads=queries, num_key_value_heads=heads, head_dim=dim, **more)
-    kernel = Gpu(device_target(), subgroups=False).attention_kernel(config, "decode_past", kind)
+    kernel = Gpu().attention_kernel(config, "decode_past", kind)
     assert key_cost(kernel) == 2 * heads * dim * WIDTHS[kind]
     assert split.SHORT * PAGE == 512
+
+
+@pytest.mark.parametrize("kind", WIDTHS)
+@pytest.mark.parametrize(
+    ("queries", "heads", "dim", "more"), [(9, 3, 64, {}), (2, 2, 96, {}), (16, 2, 128, {}), (8, 4, 256, SLIDES)]
+)
+def test_a_prefill_reads_a_key_once_for_a_tile(queries: int, heads: int, dim: int, more: dict[str, Any], kind: str) -> None:
+    """Of what the pages hold, and of the new tokens themselves, each tile of queries reads what it sees once, without more.
+
+    The kernels without barriers, which the software profile has, read it for each token and query head.
+    """
+    config = dataclasses.replace(SMOLLM, num_attention_heads=queries, num_key_value_heads=heads, head_dim=dim, **more)
+    new, old, scale, group = 100, 1000, -1.0 if more else 1.0, queries // heads
+    given = {"length": new, "scale": scale, "first": [0, 63], "last": [old - 62 * PAGE], "position": np.arange(old, old + new)}
+    window, rows = config.sliding_window or old + new, tile.sizes(config, kind)[0]
+    tiles = [(at // group, (min(at + rows, new * group) - 1) // group) for at in range(0, new * group, rows)]  # first, last token
+    past = sum(old - max(old + first - window + 1, 0) for first, _ in tiles)
+    own = sum(last + 1 - max(first - window + 1, 0) for first, last in tiles)
+    key = 2 * heads * dim * WIDTHS[kind]
+    assert key_cost(Gpu().attention_kernel(config, "prefill_past", kind), given) == past * key
+    assert key_cost(Gpu().attention_kernel(config, "prefill_self", kind), given) == own * key
+    if not more:
+        assert key_cost(Stock().attention_kernel(config, "prefill_past", kind), given) == new * group * old * key
 
 
 @pytest.mark.parametrize("profile", ["gpu", "subgroups"])
