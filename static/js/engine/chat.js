@@ -70,7 +70,7 @@ const nothing = ({arrived}, started) => ({
 async function chunksOf(engine, args) {
   const {session, prefix} = args.journal ?? {};
   if (session && prefix) return takeUp(engine, session, prefix);
-  const request = requestOf(args);
+  const request = requestOf(args, pipelineOf(engine)?.conversation?.config?.role_templates ?? {});
   // One that was begun under this name and failed makes way; where it does not, the answer counts for more than its being kept.
   if (session && keepable(args.options ?? {}, args.messages) && (await forget(engine, session))) {
     Object.assign(request, {extra_body: keeping(session)});
@@ -78,22 +78,33 @@ async function chunksOf(engine, args) {
   return /** @type {any} */ (engine.chat.completions.create(/** @type {any} */ (request)));
 }
 
-/** @param {ChatArgs} args @returns {Record<string, unknown>} WebLLM's request; absent and null options are left out */
-function requestOf({messages, options = {}}) {
+/**
+ * @param {ChatArgs} args @param {Partial<Record<string, string>>} templates of roles
+ * @returns {Record<string, unknown>} WebLLM's request; absent and null options are left out
+ */
+function requestOf({messages, options = {}}, templates) {
   if (!Array.isArray(messages) || messages.length === 0)
     throw new EngineError('MessageOrderError', 'messages: give at least one message.', 'validate');
   const shaped = options?.response_format ? {...options, response_format: formatOf(options.response_format)} : options;
   const kept = Object.entries(shaped ?? {}).filter(([name, value]) => value !== null && value !== undefined && !OURS.has(name));
-  return {...Object.fromEntries(kept), messages: messages.map(plain), stream: true, stream_options: {include_usage: true}};
+  const filled = messages.map((one) => filledIn(one, templates));
+  return {...Object.fromEntries(kept), messages: filled, stream: true, stream_options: {include_usage: true}};
 }
 
 /**
- * WebLLM puts a system message into its template with `String.replace`, which takes `$$` and `$&` in it for its own. What people and
- * models say has no such template in the models built here (mlc_build/template.py).
- * @param {any} message @returns {any} the same, a system message's dollars doubled
+ * WebLLM puts a message into its role's template, where there is one, with `String.replace`, which takes `$$` and `$&` in it for its
+ * own: there dollars are doubled. The system's is always one; that of other roles is where it is more than the message
+ * (mlc_build/template.py), and in models from elsewhere.
+ * @param {any} message @param {Partial<Record<string, string>>} templates by role @returns {any} the same, as it is to be filled in
  */
-const plain = (message) =>
-  message?.role === 'system' && typeof message.content === 'string' ? {...message, content: message.content.replaceAll('$', '$$$$')} : message;
+function filledIn(message, templates) {
+  if (message?.role !== 'system' && !templates[message?.role]?.includes(`{${message?.role}_message}`)) return message;
+  /** @param {any} text */
+  const doubled = (text) => (typeof text === 'string' ? text.replaceAll('$', '$$$$') : text);
+  const {content} = message;
+  if (!Array.isArray(content)) return {...message, content: doubled(content)};
+  return {...message, content: content.map((part) => (part.text ? {...part, text: doubled(part.text)} : part))};
+}
 
 /** @param {ChatCompletionChunk} chunk @param {ChatResult} out @param {(delta: string) => void} give */
 function take(chunk, out, give) {
@@ -130,8 +141,10 @@ async function heldBack(engine, text, prefix) {
  * Every token's log-probability. WebLLM's stream drops those of tokens that end inside a character, its pipeline has them all.
  * @param {MLCEngineInterface} engine @returns {unknown[]|null} null where this WebLLM keeps them elsewhere
  */
-function allLogprobs(engine) {
+const allLogprobs = (engine) => pipelineOf(engine)?.getTokenLogprobArray?.() ?? null;
+
+/** @param {MLCEngineInterface} engine @returns {any} what runs the model that is loaded; undefined where this WebLLM keeps it elsewhere */
+function pipelineOf(engine) {
   const pipelines = /** @type {{loadedModelIdToPipeline?: Map<string, any>}} */ (/** @type {unknown} */ (engine)).loadedModelIdToPipeline;
-  const pipeline = pipelines?.values().next().value;
-  return pipeline?.getTokenLogprobArray?.() ?? null;
+  return pipelines?.values().next().value;
 }

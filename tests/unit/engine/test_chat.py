@@ -49,6 +49,17 @@ def test_options_reach_webllm_and_ours_cannot_be_overridden(ready: Bench) -> Non
     assert [message["role"] for message in request["messages"]] == ["user"]
 
 
+def test_dollars_are_doubled_where_webllm_fills_a_template(bench: Bench, desk: Desk) -> None:
+    """Of the system, and of roles whose template holds the message: `String.replace` makes one of two; others go as they are."""
+    bench.call("load", {"model": desk.add(model(roles={"assistant": " {assistant_message}", "user": "said"}))})
+    messages = [{"role": role, "content": "$$ or $&"} for role in ("system", "user", "assistant")]
+    messages += [{"role": "assistant", "content": [{"type": "text", "text": "$1"}, {"type": "image_url"}]}]
+    chat = bench.chat("r1", {"echo": True})
+    request = json.loads(bench.call("chat", {**chat, "messages": [*messages, *chat["messages"]]})["text"])
+    contents = [message["content"] for message in request["messages"][:4]]
+    assert contents == ["$$$$ or $$&", "$$ or $&", "$$$$ or $$&", [{"type": "text", "text": "$$1"}, {"type": "image_url"}]]
+
+
 SCHEMA = {"enum": ["a"]}
 FORMS = [
     ({"type": "text"}, None),

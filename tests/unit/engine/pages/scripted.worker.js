@@ -30,6 +30,8 @@ class MLCEngine {
 
   async reload(id) {
     const {script = {}} = await (await this.read('webllm/config', 'mlc-chat-config.json')).json();
+    const conversation = {config: {role_templates: script.roles}};
+    this.loadedModelIdToPipeline = new Map([[id, {conversation}]]);
     const {records} = await (await this.read('webllm/model', 'tensor-cache.json')).json();
     this.library = await (await fetch(this.record.model_lib)).text();
     await this.read('webllm/model', 'tokenizer.json');
