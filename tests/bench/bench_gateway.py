@@ -69,7 +69,7 @@ def server_size() -> Iterator[Figure]:
     """Resident memory of the idle server, its imports, and its time to the first answer of any kind."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
-        env = {**os.environ, "HYBR_DATA": folder, "HYBR_BUILD": "off"}
+        env = {**os.environ, "HYBR_DATA": folder, "HYBR_BUILD": "off", "HYBR_AUTH": "off"}
         begin = time.monotonic()
         process = subprocess.Popen([HYBR, "serve", "--port", str(port)], env=env, stdout=subprocess.DEVNULL)
         try:
