@@ -68,6 +68,12 @@ def held(first: Any, last: Any) -> Any:
     return T.if_then_else(first[1] > first[0], (first[1] - first[0] - 1) * PAGE + last[0], 0)
 
 
+def row_of(config: ModelConfig, table: Any, first: Any, key: Any, head: Any, half: int) -> Any:
+    """Return which of the pages' rows of elements is a key (half 0) or its value (1) of a key head."""
+    page = table[first[0] + key // PAGE]
+    return ((page * 2 + half) * config.num_key_value_heads + head) * PAGE + key % PAGE
+
+
 def first_seen(config: ModelConfig, scale: Any, position: Any) -> Any:
     """Return the first key that the query at a position sees."""
     if not config.sliding_layers:

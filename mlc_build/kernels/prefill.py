@@ -12,7 +12,7 @@ from tvm.script import tirx as T
 
 from hybr.mlc_build.model.config import PAGE
 
-from .attention import first_seen, held
+from .attention import first_seen, held, row_of
 from .tile import body
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class Pages(NamedTuple):
 
     def row(self, key: Any, head: Any, half: int) -> Any:
         """Return which of the rows of elements is the key (half 0) or the value (1)."""
-        page = self.table[self.first[0] + key // PAGE]
-        return ((page * 2 + half) * self.config.num_key_value_heads + head) * PAGE + key % PAGE
+        return row_of(self.config, self.table, self.first, key, head, half)
 
 
 class Own(NamedTuple):

@@ -20,7 +20,7 @@ from tvm.script import tirx as T
 from hybr.mlc_build.memory import SPLITS
 from hybr.mlc_build.model.config import PAGE
 
-from .attention import LEAST, first_seen, held, magnitude, score
+from .attention import LEAST, first_seen, held, magnitude, row_of, score
 
 if TYPE_CHECKING:
     from hybr.mlc_build.model.config import ModelConfig
@@ -62,8 +62,7 @@ def decode(config: ModelConfig, kind: str) -> Any:
 
     def row(table: Any, first: Any, at: Any, head: Any, half: int) -> Any:
         """Return where the key (half 0) or the value (1) stands among the pages' quads."""
-        page = table[first[0] + at[KEY] // PAGE]
-        return (((page * 2 + half) * heads + head // group) * PAGE + at[KEY] % PAGE) * quads
+        return row_of(config, table, first, at[KEY], head // group, half) * quads
 
     @T.macro
     def compare(flat, table, first, asked, parts, weights, raw, query, dots, span, at, tile, head, thread):
